@@ -1,0 +1,29 @@
+//! Lambda: stream one chat turn (Function URL, RESPONSE_STREAM).
+
+mod compose;
+
+use axum::extract::Request;
+use coordinator::http::{self, FunctionTime};
+use coordinator::settings::{Env, Settings};
+use coordinator::telemetry;
+use lambda_http::RequestExt;
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_http::Error> {
+    let settings = Settings::read(&Env::process())?;
+    telemetry::start(&settings.log, settings.log_json, false)?;
+    let app = compose::app(&settings).await?;
+    let routes = http::chat_routes(app).layer(axum::middleware::map_request(function_time));
+    lambda_http::run_with_streaming_response(routes).await
+}
+
+/// Tells the turn how long the function may still run.
+async fn function_time(mut request: Request) -> Request {
+    let left = request
+        .lambda_context_ref()
+        .and_then(|context| FunctionTime::until(context.deadline));
+    if let Some(left) = left {
+        request.extensions_mut().insert(left);
+    }
+    request
+}

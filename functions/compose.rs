@@ -1,0 +1,89 @@
+//! Settings into an application: the one place where adapters meet.
+
+use std::sync::Arc;
+
+use coordinator::coordinator::Coordinator;
+use coordinator::dial::client::Client;
+use coordinator::gateway::{Gateways, Reach};
+use coordinator::http::App;
+use coordinator::http::auth::{Auth, Introspection};
+use coordinator::llm::{Models, Provider};
+use coordinator::route::{Chain, ModelRouter};
+use coordinator::settings::{AuthMode, Settings};
+use coordinator::store;
+use coordinator::store::envelope::Seal;
+use coordinator::stream::Nesting;
+use coordinator::synthesize::Synthesizer;
+
+pub type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// Builds everything a request needs. Nothing is called yet, so a start never depends on an agent.
+pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
+    let Some(keys) = &settings.state_keys else {
+        return Err(
+            "MAS_STATE_KEYS is not set, expected kid:base64 pairs of at least 32 bytes; \
+                    `openssl rand -base64 32` makes one"
+                .into(),
+        );
+    };
+    let seal =
+        Seal::parse(keys.expose()).map_err(|problem| format!("MAS_STATE_KEYS: {problem}"))?;
+    let client = Client::new(settings.connect_timeout)?;
+    let provider = match (&settings.openai_base_url, &settings.dial_url) {
+        (Some(base), _) => Provider::OpenAi {
+            base: base.clone(),
+            key: settings.openai_api_key.clone(),
+        },
+        (None, core) => Provider::Core {
+            url: core.clone().unwrap_or_default(),
+        },
+    };
+    let models = Models {
+        client: client.clone(),
+        provider,
+        first_byte: settings.model_first_byte,
+        idle: settings.stream_idle,
+    };
+    let reach = Reach {
+        client: client.clone(),
+        core: settings.dial_url.clone(),
+        first_byte: settings.agent_first_byte,
+        idle: settings.stream_idle,
+    };
+    let registry = settings.registry.clone();
+    let router = ModelRouter::new(models.clone(), &settings.routing_model, &registry);
+    let auth = match settings.auth {
+        AuthMode::Dial => Auth::Dial(Introspection {
+            client,
+            core: settings.dial_url.clone().unwrap_or_default(),
+            deployments: settings.deployments.clone(),
+        }),
+        AuthMode::None => {
+            tracing::warn!(
+                "MAS_AUTH=none: every caller is trusted and all share one memory; for development only"
+            );
+            Auth::None
+        }
+    };
+    let coordinator = Coordinator {
+        chain: Chain::new(vec![Box::new(router)], &registry),
+        gateways: Gateways::connect(&registry, &reach)?,
+        synthesizer: Synthesizer::new(models, &settings.synthesis_model),
+        table: store::connect(&settings.table, settings.dynamodb_endpoint.as_deref()).await,
+        seal,
+        nesting: if settings.nested_stages {
+            Nesting::Nested
+        } else {
+            Nesting::Flat
+        },
+        retention: settings.state_ttl,
+        trust_legacy_sessions: settings.legacy_sessions,
+        registry,
+    };
+    Ok(App::new(
+        coordinator,
+        auth,
+        settings.turn_timeout,
+        settings.heartbeat,
+    ))
+}

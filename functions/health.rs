@@ -1,0 +1,15 @@
+//! Lambda: liveness, and readiness with every dependency checked.
+
+mod compose;
+
+use coordinator::http;
+use coordinator::settings::{Env, Settings};
+use coordinator::telemetry;
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_http::Error> {
+    let settings = Settings::read(&Env::process())?;
+    telemetry::start(&settings.log, settings.log_json, false)?;
+    let app = compose::app(&settings).await?;
+    lambda_http::run_with_streaming_response(http::health_routes(app)).await
+}

@@ -1,0 +1,124 @@
+//! All functions on one TCP port.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use axum::serve::ListenerExt as _;
+use clap::Args;
+use coordinator::domain::agent::Endpoint;
+use coordinator::http;
+use coordinator::settings::{Env, Settings};
+use coordinator::telemetry;
+use tokio::net::TcpListener;
+
+use crate::compose::{self, Failed};
+use crate::local::{self, Local};
+
+#[derive(Args)]
+#[group(skip)]
+pub struct Options {
+    #[command(flatten)]
+    local: local::Options,
+    /// Port to listen on, instead of MAS_PORT or 8055; 0 takes a free one
+    #[arg(long)]
+    port: Option<u16>,
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
+}
+
+/// Serves until Ctrl-C or SIGTERM.
+pub async fn run(options: Options) -> Result<ExitCode, Failed> {
+    let mut env = Env::process();
+    let local = local::start(&mut env, &options.local).await?;
+    let settings = Settings::read(&env)?;
+    telemetry::start(
+        &settings.log,
+        settings.log_json,
+        std::io::stderr().is_terminal(),
+    )?;
+    let app = compose::app(&settings).await?;
+    let port = options.port.unwrap_or(settings.port);
+    let listener = TcpListener::bind((options.host.as_str(), port))
+        .await
+        .map_err(|error| format!("cannot listen on {}:{port}: {error}", options.host))?;
+    let address = listener.local_addr()?;
+    say_hello(&settings, &local, address.port());
+    // Without this each first chunk of a kept-alive connection waits 40 ms for the peer's delayed acknowledgement.
+    let listener = listener.tap_io(|socket| {
+        let _ = socket.set_nodelay(true);
+    });
+    axum::serve(listener, http::routes(app))
+        .with_graceful_shutdown(stopped())
+        .await?;
+    drop(local);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn stopped() {
+    #[cfg(unix)]
+    if let Ok(mut terminate) =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+    {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        return;
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+/// What runs where, and a line to try.
+fn say_hello(settings: &Settings, local: &Local, port: u16) {
+    eprintln!(
+        "MAS Coordinator {}: http://localhost:{port}",
+        env!("CARGO_PKG_VERSION")
+    );
+    let models = settings
+        .openai_base_url
+        .as_deref()
+        .or(settings.dial_url.as_deref());
+    eprintln!(
+        "  models  {} ({}, {})",
+        models.unwrap_or_default(),
+        settings.routing_model,
+        settings.synthesis_model
+    );
+    for card in settings.registry.iter() {
+        match &card.endpoint {
+            Endpoint::Deployment(name) => {
+                eprintln!(
+                    "  {:<7} deployment {name} of {}",
+                    card.id.as_str(),
+                    settings.dial_url.as_deref().unwrap_or_default()
+                );
+            }
+            Endpoint::Url(url) => eprintln!("  {:<7} {url}", card.id.as_str()),
+        }
+    }
+    match &local.table {
+        Some(place) => eprintln!("  table   {} (embedded, {place})", settings.table),
+        None => eprintln!(
+            "  table   {} at {}",
+            settings.table,
+            settings.dynamodb_endpoint.as_deref().unwrap_or("AWS")
+        ),
+    }
+    if local.sandbox.is_some() {
+        eprintln!(
+            "  sandbox: models and agents are stand-ins; DIAL_URL or OPENAI_BASE_URL connects real ones"
+        );
+    }
+    if local.made_key {
+        eprintln!(
+            "  MAS_STATE_KEYS was not set: a key was made here; set it where several processes share conversations"
+        );
+    }
+    eprintln!("\nTry it:\n  cargo run -- chat \"Create user Alice, then show all users\"");
+    eprintln!(
+        "  curl -N http://localhost:{port}/openai/deployments/mas-coordinator/chat/completions \\\n    \
+         -H 'Content-Type: application/json' -H 'Api-Key: try-it' \\\n    \
+         -d '{{\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"Calculate sin(5000)\"}}]}}'\n"
+    );
+}

@@ -1,0 +1,241 @@
+//! What one agent may see: its own turns, and nothing of any other agent's.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+
+use sha2::{Digest, Sha256};
+
+use crate::domain::agent::AgentCard;
+use crate::domain::conversation::{Exchange, Memory, Recalled, Sessions, Stored, TurnRecord};
+use crate::domain::ids::{AgentId, ConversationId, TurnId};
+use crate::domain::message::{Attachment, Message, Role};
+use crate::domain::plan::Assignment;
+use crate::domain::turn::{AgentTask, ChatTurn};
+
+/// The names that the reference coordinator's state keys stand for.
+const LEGACY_GPA: &str = "GPA";
+const LEGACY_UMS: &str = "UMS";
+
+/// Short digest of a text that a user was shown; the same text gives the same digest.
+pub fn digest(text: &str) -> String {
+    hex(&Sha256::digest(text.trim().as_bytes()), 16)
+}
+
+/// Our id of the conversation: what the newest good state says, else one made from the client's own id, else a new one.
+pub fn conversation_id(recalled: &[Recalled], turn: &ChatTurn) -> ConversationId {
+    recalled
+        .iter()
+        .filter_map(|one| match one {
+            Recalled::Sealed(envelope) => Some((envelope.turn, &envelope.conversation)),
+            _ => None,
+        })
+        .max_by_key(|(turn, _)| *turn)
+        .map_or_else(|| fresh_id(turn), |(_, conversation)| conversation.clone())
+}
+
+fn fresh_id(turn: &ChatTurn) -> ConversationId {
+    let seed = match &turn.caller.conversation {
+        Some(id) => format!("client {id}"),
+        None => format!("turn {}", turn.id),
+    };
+    ConversationId::new(&hex(&Sha256::digest(seed.as_bytes()), 32))
+}
+
+fn hex(bytes: &[u8], length: usize) -> String {
+    let mut text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    text.truncate(length);
+    text
+}
+
+/// Puts both halves of the memory together: for each assistant message the turn it stands for.
+///
+/// A turn is found by the id in the message's state, else by the digest of the text shown. Where no message has a
+/// state and no digest fits, the stored turns are taken in order. Turns that no message stands for belong to another
+/// branch of the conversation and stay out. `recalled` has one entry per assistant message.
+pub fn recollect(
+    conversation: ConversationId,
+    messages: &[Message],
+    recalled: &[Recalled],
+    stored: &Stored,
+) -> Memory {
+    let turns = places(messages, recalled, stored);
+    let exchanges = (turns.into_iter())
+        .filter_map(|place| place.exchange(messages))
+        .collect();
+    Memory {
+        conversation,
+        sessions: sessions(recalled, stored),
+        exchanges,
+    }
+}
+
+/// One assistant message and what is known of its turn.
+struct Place<'a> {
+    /// Position of the message among all messages.
+    at: usize,
+    recalled: &'a Recalled,
+    record: Option<&'a TurnRecord>,
+}
+
+fn places<'a>(
+    messages: &[Message],
+    recalled: &'a [Recalled],
+    stored: &'a Stored,
+) -> Vec<Place<'a>> {
+    let by_id: HashMap<TurnId, &TurnRecord> =
+        stored.turns.iter().map(|turn| (turn.id, turn)).collect();
+    let mut used = HashSet::new();
+    let mut places: Vec<Place> = messages
+        .iter()
+        .enumerate()
+        .filter(|(_, message)| message.role == Role::Assistant)
+        .zip(recalled)
+        .map(|((at, message), recalled)| {
+            let record = match recalled {
+                Recalled::Sealed(envelope) => by_id.get(&envelope.turn).copied(),
+                _ => {
+                    let shown = digest(&message.text);
+                    (stored.turns.iter())
+                        .find(|turn| turn.shown == shown && !used.contains(&turn.id))
+                }
+            };
+            used.extend(record.map(|turn| turn.id));
+            Place {
+                at,
+                recalled,
+                record,
+            }
+        })
+        .collect();
+    let unknown = |place: &Place| place.record.is_none() && *place.recalled == Recalled::Nothing;
+    if places.iter().all(unknown) {
+        let answered = stored.turns.iter().filter(|turn| turn.exchange.is_some());
+        for (place, turn) in places.iter_mut().zip(answered) {
+            place.record = Some(turn);
+        }
+    }
+    places
+}
+
+impl Place<'_> {
+    /// What the agent said in this turn: from the store, from the client's state, or at worst as the user saw it.
+    fn exchange(&self, messages: &[Message]) -> Option<Exchange> {
+        if let Some(record) = self.record {
+            return record.exchange.clone();
+        }
+        match self.recalled {
+            Recalled::Sealed(envelope) => envelope.exchange.clone(),
+            Recalled::Legacy {
+                gpa: Some(state), ..
+            } => {
+                let answer = messages.get(self.at)?;
+                let request = (messages.get(..self.at)?.iter())
+                    .rfind(|message| message.role == Role::User)?;
+                Some(Exchange {
+                    agent: AgentId::new(LEGACY_GPA),
+                    request: request.text.clone(),
+                    instructions: None,
+                    request_attachments: by_address(&request.attachments),
+                    answer: answer.text.clone(),
+                    attachments: by_address(&answer.attachments),
+                    state: state.clone(),
+                })
+            }
+            Recalled::Legacy { gpa: None, .. } | Recalled::Nothing => None,
+        }
+    }
+}
+
+/// The newest session of each agent: what the store has is at least as new as what the client has.
+fn sessions(recalled: &[Recalled], stored: &Stored) -> Sessions {
+    let newest = recalled
+        .iter()
+        .filter_map(|one| match one {
+            Recalled::Sealed(envelope) => Some(envelope),
+            _ => None,
+        })
+        .max_by_key(|envelope| envelope.turn);
+    let mut sessions = newest
+        .map(|envelope| envelope.sessions.clone())
+        .unwrap_or_default();
+    sessions.extend(stored.sessions.clone());
+    sessions
+}
+
+/// The newest bare UMS id of the reference coordinator, which may be anybody's until the store or a setting says else.
+pub fn legacy_session(recalled: &[Recalled]) -> Option<(AgentId, &str)> {
+    recalled.iter().rev().find_map(|one| match one {
+        Recalled::Legacy {
+            ums_session: Some(id),
+            ..
+        } => Some((AgentId::new(LEGACY_UMS), id.as_str())),
+        _ => None,
+    })
+}
+
+/// The task of one agent in this turn.
+pub fn view(
+    turn: &ChatTurn,
+    memory: &Memory,
+    card: &AgentCard,
+    assignment: &Assignment,
+) -> AgentTask {
+    let addresses: HashSet<&str> = turn
+        .messages
+        .iter()
+        .flat_map(|message| &message.attachments)
+        .filter_map(|attachment| attachment.url.as_deref())
+        .collect();
+    // DIAL Core refuses the whole call for a file that is not in the request it came with.
+    let sendable = |attachment: &Attachment| {
+        (attachment.url.as_deref()).is_none_or(|url| addresses.contains(url))
+    };
+    let history = memory
+        .exchanges
+        .iter()
+        .filter(|exchange| exchange.agent == card.id)
+        .cloned()
+        .map(|mut exchange| {
+            exchange.request_attachments.retain(sendable);
+            exchange.attachments.retain(sendable);
+            exchange
+        })
+        .collect();
+    let (text, files) = turn
+        .messages
+        .last()
+        .map(|message| (message.text.clone(), message.attachments.as_slice()))
+        .unwrap_or_default();
+    let (taken, other): (Vec<_>, Vec<_>) = files
+        .iter()
+        .cloned()
+        .partition(|file| card.accepts(file.media_type.as_deref().unwrap_or("text/markdown")));
+    AgentTask {
+        turn: turn.id,
+        caller: turn.caller.clone(),
+        conversation: turn
+            .caller
+            .conversation
+            .clone()
+            .unwrap_or_else(|| memory.conversation.as_str().to_owned()),
+        deadline: turn.deadline,
+        history,
+        text,
+        instructions: assignment.instructions.clone(),
+        attachments: taken,
+        manifest: other.iter().map(Attachment::manifest).collect(),
+        session: memory.sessions.get(&card.id).cloned(),
+    }
+}
+
+/// The attachments that are an address; inline data is not kept.
+pub fn by_address(attachments: &[Attachment]) -> Vec<Attachment> {
+    attachments
+        .iter()
+        .filter(|attachment| attachment.url.is_some())
+        .cloned()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! A block answer out of the same chunks that a stream would have carried.
+
+use serde_json::{Map, Value};
+
+use super::sse::Decoder;
+
+/// What the chunks add up to.
+#[derive(Debug, PartialEq)]
+pub enum Folded {
+    /// A `chat.completion`.
+    Answer(Value),
+    /// The stream ended in an error event; its `error` object.
+    Error(Value),
+}
+
+/// Folds a whole stream of ours. Strings concatenate, lists of indexed items merge by index, the state is left as it is.
+pub fn fold(stream: &[u8]) -> Folded {
+    let mut decoder = Decoder::default();
+    decoder.push(stream);
+    let mut answer = Value::Null;
+    while let Ok(Some(event)) = decoder.next_event() {
+        let Ok(mut chunk) = serde_json::from_slice::<Value>(&event) else {
+            continue; // [DONE]
+        };
+        if let Some(error) = chunk.get_mut("error") {
+            return Folded::Error(error.take());
+        }
+        merge(&mut answer, chunk);
+    }
+    if let Some(top) = answer.as_object_mut() {
+        top.insert("object".into(), "chat.completion".into());
+        for choice in top
+            .get_mut("choices")
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
+            if let Some(choice) = choice.as_object_mut()
+                && let Some(mut delta) = choice.shift_remove("delta")
+            {
+                drop_indexes(&mut delta);
+                choice.insert("message".into(), delta);
+            }
+        }
+    }
+    Folded::Answer(answer)
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (_, Value::Null) => {}
+        (Value::Object(into), Value::Object(from)) => merge_objects(into, from),
+        (Value::Array(into), Value::Array(from)) => {
+            for item in from {
+                merge_item(into, item);
+            }
+        }
+        (into @ Value::Null, Value::Array(from)) => {
+            let mut list = Vec::with_capacity(from.len());
+            for item in from {
+                merge_item(&mut list, item);
+            }
+            *into = Value::Array(list);
+        }
+        (into, from) => *into = from,
+    }
+}
+
+/// Keys whose strings are replaced: the envelope, which every chunk repeats, and what is sent once.
+const ATOMIC: [&str; 9] = [
+    "id",
+    "object",
+    "model",
+    "role",
+    "status",
+    "finish_reason",
+    "state",
+    "form_schema",
+    "usage",
+];
+
+fn merge_objects(into: &mut Map<String, Value>, from: Map<String, Value>) {
+    for (key, value) in from {
+        match into.get_mut(&key) {
+            None => {
+                // Through merge, so that a list of several indexed items is put in order as well.
+                let mut fresh = Value::Null;
+                if ATOMIC.contains(&key.as_str()) {
+                    fresh = value;
+                } else {
+                    merge(&mut fresh, value);
+                }
+                into.insert(key, fresh);
+            }
+            Some(_) if value.is_null() => {}
+            Some(old) if ATOMIC.contains(&key.as_str()) => *old = value,
+            Some(Value::String(old)) => match value {
+                Value::String(more) => old.push_str(&more),
+                other => {
+                    into.insert(key, other);
+                }
+            },
+            Some(old) => merge(old, value),
+        }
+    }
+}
+
+fn index_of(item: &Value) -> Option<u64> {
+    item.get("index")?.as_u64()
+}
+
+fn merge_item(list: &mut Vec<Value>, item: Value) {
+    let Some(index) = index_of(&item) else {
+        list.push(item);
+        return;
+    };
+    match list.iter_mut().find(|old| index_of(old) == Some(index)) {
+        Some(old) => merge(old, item),
+        None => {
+            let mut fresh = Value::Object(Map::new());
+            merge(&mut fresh, item);
+            list.push(fresh);
+        }
+    }
+}
+
+/// Puts indexed lists in order and takes the indexes out, except below the state and the form.
+fn drop_indexes(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (key, field) in fields.iter_mut() {
+                if key != "state" && key != "form_schema" {
+                    drop_indexes(field);
+                }
+            }
+        }
+        Value::Array(items) => {
+            items.sort_by_key(|item| index_of(item).unwrap_or(u64::MAX));
+            for item in items.iter_mut() {
+                if let Some(fields) = item.as_object_mut() {
+                    fields.shift_remove("index");
+                }
+                drop_indexes(item);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn stream(chunks: &[Value]) -> Vec<u8> {
+        let mut text: String = chunks
+            .iter()
+            .map(|chunk| format!("data: {chunk}\n\n"))
+            .collect();
+        text.push_str("data: [DONE]\n\n");
+        text.into_bytes()
+    }
+
+    fn delta(delta: &Value) -> Value {
+        json!({"choices":[{"index":0,"finish_reason":null,"delta":delta}],"usage":null,"id":"x","created":1,
+               "object":"chat.completion.chunk","model":"m"})
+    }
+
+    #[test]
+    fn the_state_is_left_as_it_is() {
+        let state = json!({"calls":[{"index":1,"id":"b"},{"id":"a"}],"list":[{"index":5}]});
+        let folded = fold(&stream(&[
+            delta(&json!({"role":"assistant"})),
+            delta(&json!({"custom_content":{"state":state}})),
+        ]));
+        assert_eq!(
+            folded,
+            Folded::Answer(
+                json!({"choices":[{"index":0,"finish_reason":null,"message":{"role":"assistant",
+                "custom_content":{"state":state}}}],"usage":null,"id":"x","created":1,
+                "object":"chat.completion","model":"m"})
+            )
+        );
+    }
+
+    #[test]
+    fn an_error_event_is_the_answer() {
+        let folded = fold(&stream(&[
+            delta(&json!({"content":"partial"})),
+            json!({"error":{"message":"m","code":"c"}}),
+        ]));
+        assert_eq!(folded, Folded::Error(json!({"message":"m","code":"c"})));
+    }
+
+    #[test]
+    fn stages_merge_by_index_in_any_order() {
+        let stage = |item: Value| delta(&json!({"custom_content":{"stages":[item]}}));
+        let folded = fold(&stream(&[
+            stage(json!({"index":0,"name":"A","status":null})),
+            stage(json!({"index":1,"name":"B","status":null,"parent_stage_index":0})),
+            stage(json!({"index":0,"content":"x","status":null})),
+            stage(json!({"index":1,"attachments":[{"index":0,"data":"d"}],"status":null})),
+            stage(json!({"index":0,"content":"y","status":null})),
+            stage(json!({"index":1,"status":"failed"})),
+            stage(json!({"index":0,"status":"completed"})),
+        ]));
+        let Folded::Answer(answer) = folded else {
+            panic!("{folded:?}")
+        };
+        assert_eq!(
+            answer["choices"][0]["message"]["custom_content"]["stages"],
+            json!([{"name":"A","status":"completed","content":"xy"},
+                   {"name":"B","status":"failed","parent_stage_index":0,"attachments":[{"data":"d"}]}])
+        );
+    }
+}

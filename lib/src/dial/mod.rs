@@ -1,0 +1,8 @@
+//! The DIAL and OpenAI wire, both directions.
+
+pub mod chunk;
+pub mod client;
+pub mod delta;
+pub mod fold;
+pub mod request;
+pub mod sse;

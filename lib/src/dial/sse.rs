@@ -1,0 +1,190 @@
+//! Server-sent events out of bytes: any split of the same bytes gives the same events, in linear time.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// The longest line and the longest event that are read, in bytes.
+pub const CAP: usize = 1024 * 1024;
+
+/// What the peer sent is not a readable event stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("a line or an event of the stream is longer than {CAP} bytes")]
+    TooLong,
+}
+
+/// An incremental reader of `text/event-stream`.
+///
+/// CR, LF and CR LF end a line, a leading byte order mark is skipped, comments and fields other than `data` are
+/// passed over, several `data` lines of one event are joined by a line feed. A trailing event without its blank
+/// line is dropped, as the standard has it.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    buffer: BytesMut,
+    /// Bytes of the buffer already searched for a line end.
+    searched: usize,
+    /// Data of the event being read; a single line stays a slice of the buffer, uncopied.
+    data: Option<Bytes>,
+    /// The last line ended in CR: an LF right after it belongs to that line end.
+    after_cr: bool,
+    begun: bool,
+}
+
+impl Decoder {
+    /// Takes more bytes of the stream.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The data of the next complete event, or `None` when more bytes are needed.
+    pub fn next_event(&mut self) -> Result<Option<Bytes>, Error> {
+        while let Some(line) = self.next_line()? {
+            if line.is_empty() {
+                if let Some(data) = self.data.take() {
+                    return Ok(Some(data));
+                }
+            } else if let Some(value) = data_field(&line) {
+                self.append(value)?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn append(&mut self, value: Bytes) -> Result<(), Error> {
+        self.data = Some(match self.data.take() {
+            None => value,
+            Some(data) if data.len() + value.len() >= CAP => return Err(Error::TooLong),
+            Some(data) => {
+                // Joining is rare; a BytesMut that owns its bytes alone grows in place, so this stays linear.
+                let mut joined = BytesMut::from(data);
+                joined.extend_from_slice(b"\n");
+                joined.extend_from_slice(&value);
+                joined.freeze()
+            }
+        });
+        Ok(())
+    }
+
+    fn next_line(&mut self) -> Result<Option<Bytes>, Error> {
+        if self.after_cr && !self.buffer.is_empty() {
+            self.after_cr = false;
+            if self.buffer.first() == Some(&b'\n') {
+                self.buffer.advance(1);
+            }
+        }
+        let fresh = self.buffer.get(self.searched..).unwrap_or_default();
+        let Some(found) = fresh.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
+            self.searched = self.buffer.len();
+            return if self.searched > CAP {
+                Err(Error::TooLong)
+            } else {
+                Ok(None)
+            };
+        };
+        let end = self.searched + found;
+        if end > CAP {
+            return Err(Error::TooLong);
+        }
+        self.after_cr = self.buffer.get(end) == Some(&b'\r');
+        let mut line = self.buffer.split_to(end).freeze();
+        self.buffer.advance(1);
+        self.searched = 0;
+        if !self.begun {
+            self.begun = true;
+            if line.starts_with(b"\xEF\xBB\xBF") {
+                line.advance(3);
+            }
+        }
+        Ok(Some(line))
+    }
+}
+
+/// The value of a `data` line, with the one optional space removed.
+fn data_field(line: &Bytes) -> Option<Bytes> {
+    let rest = line.strip_prefix(b"data")?;
+    match rest {
+        [] => Some(Bytes::new()),
+        [b':', b' ', value @ ..] | [b':', value @ ..] => Some(line.slice_ref(value)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decode(pieces: &[&[u8]]) -> Result<Vec<Bytes>, Error> {
+        let mut decoder = Decoder::default();
+        let mut events = Vec::new();
+        for piece in pieces {
+            decoder.push(piece);
+            while let Some(event) = decoder.next_event()? {
+                events.push(event);
+            }
+        }
+        Ok(events)
+    }
+
+    #[test]
+    fn events_are_read_as_the_standard_says() {
+        let check = |input: &str, expected: &[&str]| {
+            assert_eq!(decode(&[input.as_bytes()]).unwrap(), expected, "{input:?}");
+        };
+        check("data: a\n\n", &["a"]);
+        check("data:a\n\n", &["a"]);
+        check("data:  a\n\n", &[" a"]);
+        check("data: a\r\n\r\ndata: b\r\rdata: c\n\n", &["a", "b", "c"]);
+        check("\u{feff}data: a\n\n", &["a"]);
+        check("data: a\ndata: b\n\n", &["a\nb"]);
+        check("data\n\n", &[""]);
+        check(
+            ": heartbeat\n\nevent: x\nid: 1\nretry: 5\ndata: a\n\n",
+            &["a"],
+        );
+        check("database: a\n\n", &[]);
+        check("data: unfinished", &[]);
+        check("data: unfinished\n", &[]);
+        check("\n\n\ndata: a\n\n\n\n", &["a"]);
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_refused_once_it_is_too_long() {
+        let mut decoder = Decoder::default();
+        let piece = vec![b'x'; CAP / 2];
+        decoder.push(&piece);
+        assert_eq!(decoder.next_event(), Ok(None));
+        decoder.push(&piece);
+        decoder.push(b"x");
+        assert_eq!(decoder.next_event(), Err(Error::TooLong));
+    }
+
+    #[test]
+    fn many_data_lines_are_refused_once_the_event_is_too_long() {
+        let mut line = b"data: ".to_vec();
+        line.extend(vec![b'x'; CAP / 2]);
+        line.push(b'\n');
+        assert_eq!(decode(&[&line, &line, b"\n"]), Err(Error::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_events(
+            bytes in proptest::collection::vec(
+                prop_oneof![
+                    Just(b"data: {\"a\":1}".to_vec()), Just(b"\n".to_vec()), Just(b"\r".to_vec()),
+                    Just(b": beat".to_vec()), Just("data: \u{2600}".as_bytes().to_vec()),
+                    proptest::collection::vec(any::<u8>(), 0..4),
+                ],
+                0..40,
+            ).prop_map(|parts| parts.concat()),
+            cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..12),
+        ) {
+            let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            at.extend([0, bytes.len()]);
+            at.sort_unstable();
+            let pieces: Vec<&[u8]> = at.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
+            prop_assert_eq!(decode(&pieces), decode(&[&bytes]));
+        }
+    }
+}

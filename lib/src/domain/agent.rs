@@ -1,0 +1,152 @@
+//! Agents as data: what each is, where it answers, what it may do to the world.
+
+use serde::Deserialize;
+use url::Url;
+
+use super::ids::{AgentId, Secret};
+
+/// How an agent is spoken to. A new protocol is a gateway file and a variant here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// A DIAL application: chat completions with stages, attachments and state.
+    Dial,
+    /// A service with its own conversations: create, then post messages (the UMS agent).
+    Conversation,
+}
+
+/// Where an agent answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A deployment of DIAL Core, called with the caller's per-request key.
+    Deployment(String),
+    /// A full address, called directly with the agent's own key or none.
+    Url(Url),
+}
+
+/// What a call may change in the world; it decides what may be repeated or started on a guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    None,
+    Reversible,
+    Irreversible,
+}
+
+/// One agent of the registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentCard {
+    pub id: AgentId,
+    pub protocol: Protocol,
+    pub endpoint: Endpoint,
+    /// The agent's own credential, for an endpoint outside DIAL Core.
+    pub key: Option<Secret>,
+    /// For people and for the routing model: what the agent is good at.
+    pub description: String,
+    pub capabilities: Vec<String>,
+    /// 1 is asked first where two are equal.
+    pub priority: u8,
+    pub effect: Effect,
+    /// MIME patterns (`image/*`, `*/*`) of attachments the agent takes. Others reach it as a line of text.
+    pub accepts: Vec<String>,
+}
+
+impl AgentCard {
+    pub fn accepts(&self, media_type: &str) -> bool {
+        self.accepts
+            .iter()
+            .any(|pattern| match pattern.split_once('/') {
+                Some(("*", "*")) => true,
+                Some((family, "*")) => media_type
+                    .split_once('/')
+                    .is_some_and(|(given, _)| given.eq_ignore_ascii_case(family)),
+                _ => pattern.eq_ignore_ascii_case(media_type),
+            })
+    }
+}
+
+/// Every agent there is, in the order of the agents file. Never empty, and the default is one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registry {
+    agents: Vec<AgentCard>,
+    default: usize,
+}
+
+impl Registry {
+    /// Fails with a sentence when the list is empty, a name is used twice or the default is unknown.
+    /// Without a default the agent of the best priority is it.
+    pub fn new(agents: Vec<AgentCard>, default: Option<&str>) -> Result<Self, String> {
+        for (at, card) in agents.iter().enumerate() {
+            if agents.iter().take(at).any(|other| other.id == card.id) {
+                return Err(format!("agent {} is listed twice", card.id));
+            }
+        }
+        let default = match default {
+            Some(name) => agents
+                .iter()
+                .position(|card| card.id.as_str() == name)
+                .ok_or_else(|| format!("the default agent {name} is not in the list"))?,
+            None => agents
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, card)| card.priority)
+                .map(|(at, _)| at)
+                .ok_or("no agents are listed")?,
+        };
+        Ok(Self { agents, default })
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &AgentCard> {
+        self.agents.iter()
+    }
+
+    pub fn get(&self, id: &str) -> Option<&AgentCard> {
+        self.agents.iter().find(|card| card.id.as_str() == id)
+    }
+
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "new() has checked that the default is in the list"
+    )]
+    pub fn default_agent(&self) -> &AgentCard {
+        &self.agents[self.default]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn card(name: &str, priority: u8) -> AgentCard {
+        AgentCard {
+            id: AgentId::new(name),
+            protocol: Protocol::Dial,
+            endpoint: Endpoint::Deployment(name.into()),
+            key: None,
+            description: String::new(),
+            capabilities: Vec::new(),
+            priority,
+            effect: Effect::None,
+            accepts: vec!["image/*".into(), "text/csv".into()],
+        }
+    }
+
+    #[test]
+    fn the_default_is_named_or_the_best_priority() {
+        let agents = vec![card("B", 2), card("A", 1)];
+        let by_priority = Registry::new(agents.clone(), None).unwrap();
+        let named = Registry::new(agents.clone(), Some("B")).unwrap();
+        assert_eq!(by_priority.default_agent().id.as_str(), "A");
+        assert_eq!(named.default_agent().id.as_str(), "B");
+        assert!(Registry::new(agents, Some("C")).is_err());
+        assert!(Registry::new(Vec::new(), None).is_err());
+        assert!(Registry::new(vec![card("A", 1), card("A", 1)], None).is_err());
+    }
+
+    #[test]
+    fn media_types_match_patterns() {
+        let card = card("A", 1);
+        assert!(card.accepts("image/png") && card.accepts("text/csv"));
+        assert!(!card.accepts("text/plain") && !card.accepts("imagepng"));
+    }
+}

@@ -1,0 +1,109 @@
+//! What is remembered of a conversation: each agent's own turns, and the sessions agents keep.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{AgentId, ConversationId, Timestamp, TurnId};
+use super::message::{Attachment, OpaqueState};
+use super::usage::ModelUsage;
+
+/// What one agent was asked in one turn, and what it said: its own words, not the synthesised ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Exchange {
+    pub agent: AgentId,
+    /// The user's words.
+    pub request: String,
+    /// What the router added to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<String>,
+    /// The user's attachments by address; inline data is not kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub request_attachments: Vec<Attachment>,
+    pub answer: String,
+    /// The agent's attachments by address; inline data is not kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<OpaqueState>,
+}
+
+/// The ids under which agents keep this conversation on their side.
+pub type Sessions = BTreeMap<AgentId, String>;
+
+/// How a turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Answered,
+    /// The agent answered, the synthesis did not: the agent's own text was shown.
+    AnsweredRaw,
+    Failed,
+}
+
+/// The one record of a turn; everything else is derived from it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TurnRecord {
+    pub id: TurnId,
+    pub at: Timestamp,
+    pub outcome: Outcome,
+    /// The word for who decided, see [`super::plan::DecisionSource::as_str`].
+    pub source: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+    pub rationale: String,
+    /// Absent when no agent's answer was completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<Exchange>,
+    /// Digest of the text the user was shown: finds the turn again when the client lost its state.
+    pub shown: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub usage: Vec<ModelUsage>,
+    pub duration_ms: u64,
+}
+
+/// The server's half of the memory.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stored {
+    pub sessions: Sessions,
+    /// Oldest first.
+    pub turns: Vec<TurnRecord>,
+}
+
+/// The client's half: what is sealed into the state of one assistant message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Envelope {
+    pub conversation: ConversationId,
+    pub turn: TurnId,
+    pub sessions: Sessions,
+    /// Absent when it is too large for the client's state, or when no agent completed an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<Exchange>,
+    /// The exchange, or its state, is only in the store.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stored: bool,
+}
+
+/// What the client's message state turned out to be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Recalled {
+    /// Ours, with a good signature, of this owner.
+    Sealed(Envelope),
+    /// The reference coordinator's own keys.
+    Legacy {
+        /// Set on turns that the GPA answered; holds its state where it had one.
+        gpa: Option<Option<OpaqueState>>,
+        ums_session: Option<String>,
+    },
+    /// None, forged, edited, of another owner, or of another application.
+    Nothing,
+}
+
+/// Both halves together: what this turn may build on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Memory {
+    pub conversation: ConversationId,
+    pub sessions: Sessions,
+    /// The turns that the request's messages stand for, oldest first.
+    pub exchanges: Vec<Exchange>,
+}

@@ -1,0 +1,148 @@
+//! Names of things: who, which conversation, which turn, when; and secrets that do not print.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// An agent's name as the registry has it, for example `GPA`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AgentId(Arc<str>);
+
+impl AgentId {
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AgentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whose data this is. Only verified credentials make one; it starts every key of the table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Owner {
+    pub tenant: Arc<str>,
+    pub id: Arc<str>,
+}
+
+impl Owner {
+    pub fn new(tenant: &str, id: &str) -> Self {
+        Self {
+            tenant: tenant.into(),
+            id: id.into(),
+        }
+    }
+}
+
+/// Our own name of a conversation, unique within its owner.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ConversationId(Arc<str>);
+
+impl ConversationId {
+    pub fn new(id: &str) -> Self {
+        Self(id.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One turn of a conversation. Ids are time-ordered: a later turn has a greater id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TurnId(Uuid);
+
+impl TurnId {
+    /// Makes a new id from the wall clock and randomness; called at the door only.
+    pub fn now() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    pub fn from_uuid(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+
+    /// Eight characters a person can read out and an operator can search the log for.
+    pub fn reference(&self) -> String {
+        let hex = self.0.simple().to_string();
+        hex.get(24..).unwrap_or_default().to_owned()
+    }
+}
+
+impl TurnId {
+    /// Forty random bits that never leave the prompts of this turn: no agent can guess them.
+    pub fn nonce(&self) -> String {
+        let hex = self.0.simple().to_string();
+        [hex.get(13..16), hex.get(17..24)]
+            .map(Option::unwrap_or_default)
+            .concat()
+    }
+}
+
+impl fmt::Display for TurnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    pub fn plus(self, duration: std::time::Duration) -> Self {
+        Self(self.0.saturating_add(duration.as_secs()))
+    }
+}
+
+/// A credential: it can be used, not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    pub fn new(value: &str) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_does_not_print() {
+        assert_eq!(format!("{:?}", Secret::new("hunter2")), "[redacted]");
+    }
+
+    #[test]
+    fn a_later_turn_has_a_greater_id() {
+        let first = TurnId::now();
+        let second = TurnId::now();
+        assert!(first < second);
+        assert_eq!(first.reference().len(), 8);
+        assert_eq!(first.nonce().len(), 10);
+    }
+}

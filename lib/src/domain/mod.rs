@@ -1,0 +1,11 @@
+//! Plain data: the words every other room speaks in.
+
+pub mod agent;
+pub mod conversation;
+pub mod event;
+pub mod failure;
+pub mod ids;
+pub mod message;
+pub mod plan;
+pub mod turn;
+pub mod usage;

@@ -1,0 +1,100 @@
+//! One turn as it enters: the messages, who calls, until when.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::conversation::Exchange;
+use super::ids::{Secret, Timestamp, TurnId};
+use super::message::{Attachment, Message};
+
+/// What every upstream call needs to know of the caller.
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    /// The per-request key; sent to DIAL Core and nowhere else.
+    pub key: Option<Secret>,
+    /// `X-CONVERSATION-ID` as it came. A hint of the client's, never a proof.
+    pub conversation: Option<String>,
+    /// `api-version` of the request, passed on.
+    pub api_version: Option<String>,
+    /// W3C trace context, passed on: header name and value.
+    pub trace: Vec<(&'static str, String)>,
+}
+
+/// A validated chat request.
+#[derive(Clone, Debug)]
+pub struct ChatTurn {
+    pub id: TurnId,
+    pub received_at: Timestamp,
+    pub deadline: Instant,
+    /// Never empty; the last one is the user's.
+    pub messages: Arc<[Message]>,
+    pub caller: Arc<Caller>,
+}
+
+/// What an agent is asked to do: all it may know, and nothing else.
+#[derive(Clone, Debug)]
+pub struct AgentTask {
+    pub turn: TurnId,
+    pub caller: Arc<Caller>,
+    /// Always set: what came with the request, or a stable one of ours.
+    pub conversation: String,
+    pub deadline: Instant,
+    /// The agent's own earlier turns, oldest first.
+    pub history: Vec<Exchange>,
+    /// The user's words, unchanged.
+    pub text: String,
+    pub instructions: Option<String>,
+    /// Attachments the agent takes.
+    pub attachments: Vec<Attachment>,
+    /// One line for each attachment the agent does not take.
+    pub manifest: Vec<String>,
+    /// The agent's own id of this conversation, if it keeps one.
+    pub session: Option<String>,
+}
+
+impl AgentTask {
+    /// The user's words first and unchanged; what the coordinator adds follows as a marked block.
+    pub fn message(&self) -> String {
+        with_note(&self.text, self.instructions.as_deref(), &self.manifest)
+    }
+}
+
+/// A user's text followed by the coordinator's note, or alone when there is nothing to add.
+pub fn with_note(text: &str, instructions: Option<&str>, manifest: &[String]) -> String {
+    if instructions.is_none() && manifest.is_empty() {
+        return text.to_owned();
+    }
+    let mut message = format!("{text}\n\n---\nNote from the coordinator, not the user's words:");
+    if let Some(instructions) = instructions {
+        message.push('\n');
+        message.push_str(instructions);
+    }
+    if !manifest.is_empty() {
+        message.push_str("\nThe user attached files that are not passed on:");
+        for line in manifest {
+            message.push_str("\n- ");
+            message.push_str(line);
+        }
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_users_words_come_first_and_unchanged() {
+        assert_eq!(with_note("Hi", None, &[]), "Hi");
+        assert_eq!(
+            with_note(
+                "Hi",
+                Some("Be brief"),
+                &["a.csv (text/csv, 3 bytes)".into()]
+            ),
+            "Hi\n\n---\nNote from the coordinator, not the user's words:\nBe brief\n\
+             The user attached files that are not passed on:\n- a.csv (text/csv, 3 bytes)"
+        );
+    }
+}

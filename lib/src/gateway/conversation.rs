@@ -1,0 +1,220 @@
+//! A service with its own conversations as an agent: created once, reused, created again when lost.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use url::Url;
+
+use super::reading::Reading;
+use super::{Error, EventStream, Gateway, Reach};
+use crate::dial::client::{self, Call, Events, segment};
+use crate::domain::agent::AgentCard;
+use crate::domain::event::AgentEvent;
+use crate::domain::ids::Secret;
+use crate::domain::turn::AgentTask;
+
+/// The most of the lost conversation that is told to its successor, in bytes.
+const DIGEST_CAP: usize = 4096;
+
+/// An agent that speaks the conversation API (`POST /conversations`, `POST /conversations/{id}/chat`).
+#[derive(Clone, Debug)]
+pub struct ConversationGateway {
+    name: String,
+    /// Without a trailing slash.
+    base: String,
+    key: Option<Secret>,
+    reach: Reach,
+}
+
+/// Where a call stands between two events.
+enum Step {
+    /// Nothing is sent yet.
+    Begin,
+    /// The conversation is there, the message is not sent.
+    Send {
+        session: String,
+        lost: bool,
+    },
+    Read(Box<Reading>),
+}
+
+impl ConversationGateway {
+    pub fn new(card: &AgentCard, base: &Url, reach: Reach) -> Self {
+        Self {
+            name: card.id.to_string(),
+            base: base.as_str().trim_end_matches('/').to_owned(),
+            key: card.key.clone(),
+            reach,
+        }
+    }
+
+    /// Goes on to the next event.
+    async fn advance(
+        &self,
+        task: &AgentTask,
+        mut step: Step,
+    ) -> Result<Option<(AgentEvent, Step)>, Error> {
+        loop {
+            step = match step {
+                Step::Begin => match task.session.clone().filter(|id| is_id(id)) {
+                    Some(session) => Step::Send {
+                        session,
+                        lost: false,
+                    },
+                    None => return self.create(task, false).await.map(Some),
+                },
+                Step::Send { session, lost } => match self.send(task, &session, lost).await {
+                    Ok(events) => Step::Read(Box::new(Reading::new(events, &self.name))),
+                    Err(error) if !lost && self.is_lost(task, &session, &error).await => {
+                        tracing::info!(agent.id = self.name, "the agent lost its conversation");
+                        return self.create(task, true).await.map(Some);
+                    }
+                    Err(error) => return Err(error.into()),
+                },
+                Step::Read(mut reading) => {
+                    let event = reading.next().await?;
+                    return Ok(event.map(|event| (event, Step::Read(reading))));
+                }
+            }
+        }
+    }
+
+    async fn create(&self, task: &AgentTask, lost: bool) -> Result<(AgentEvent, Step), Error> {
+        #[derive(Deserialize)]
+        struct Created {
+            id: String,
+        }
+        // A JSON body with a title is mandatory.
+        let body = format!("{{\"title\":\"MAS {}\"}}", task.turn.reference());
+        let call = self.call(task, "/conversations", Some(body.into_bytes()));
+        let answer = self.reach.client.body(call).await?;
+        let session = serde_json::from_slice::<Created>(&answer)
+            .map_err(|error| client::Error::Unreadable(Box::new(error)))?
+            .id;
+        if !is_id(&session) {
+            return Err(Error::BadSession(session.chars().take(40).collect()));
+        }
+        let event = AgentEvent::Session {
+            id: session.clone(),
+            created: true,
+        };
+        Ok((event, Step::Send { session, lost }))
+    }
+
+    async fn send(
+        &self,
+        task: &AgentTask,
+        session: &str,
+        lost: bool,
+    ) -> Result<Events, client::Error> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            message: Message<'a>,
+            stream: bool,
+        }
+        #[derive(Serialize)]
+        struct Message<'a> {
+            role: &'a str,
+            content: &'a str,
+        }
+        let mut content = task.message();
+        if lost {
+            append_digest(&mut content, task);
+        }
+        let body = Body {
+            message: Message {
+                role: "user",
+                content: &content,
+            },
+            stream: true,
+        };
+        let path = format!("/conversations/{}/chat", segment(session));
+        let body = serde_json::to_vec(&body).unwrap_or_default();
+        self.reach
+            .client
+            .events(self.call(task, &path, Some(body)))
+            .await
+    }
+
+    /// 404 says it; 500 says it only together with a 404 of the conversation itself. Nothing else may be repeated.
+    async fn is_lost(&self, task: &AgentTask, session: &str, error: &client::Error) -> bool {
+        match error {
+            client::Error::Status { status: 404, .. } => true,
+            client::Error::Status { status: 500, .. } => {
+                let path = format!("/conversations/{}", segment(session));
+                let asked = self.reach.client.body(self.call(task, &path, None)).await;
+                matches!(asked, Err(client::Error::Status { status: 404, .. }))
+            }
+            _ => false,
+        }
+    }
+
+    fn call(&self, task: &AgentTask, path: &str, body: Option<Vec<u8>>) -> Call {
+        let url = format!("{}{path}", self.base);
+        let limits = self.reach.limits(task.deadline);
+        let call = match body {
+            Some(body) => Call::post(url, body, limits),
+            None => Call::get(url, limits),
+        }
+        .traced(&task.caller);
+        match &self.key {
+            Some(key) => call.secret("authorization", "Bearer ", key),
+            None => call,
+        }
+    }
+}
+
+#[async_trait]
+impl Gateway for ConversationGateway {
+    fn call(&self, task: AgentTask) -> EventStream {
+        let shared = Arc::new((self.clone(), task));
+        stream::try_unfold(Step::Begin, move |step| {
+            let shared = Arc::clone(&shared);
+            async move { shared.0.advance(&shared.1, step).await }
+        })
+        .boxed()
+    }
+
+    async fn check(&self, within: Duration) -> Result<(), Error> {
+        let until = Instant::now() + within;
+        client::probe(&self.reach.client, format!("{}/health", self.base), until).await?;
+        Ok(())
+    }
+}
+
+/// Ids go into paths, so only plain ones are taken, whoever made them.
+fn is_id(id: &str) -> bool {
+    (1..=128).contains(&id.len())
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+/// Tells a new conversation what the lost one was about: the newest turns that fit.
+fn append_digest(content: &mut String, task: &AgentTask) {
+    let mut turns = Vec::new();
+    let mut size = 0;
+    for exchange in task.history.iter().rev() {
+        let turn = format!("User: {}\nYou: {}\n", exchange.request, exchange.answer);
+        size += turn.len();
+        if size > DIGEST_CAP {
+            break;
+        }
+        turns.push(turn);
+    }
+    if turns.is_empty() {
+        return;
+    }
+    content.push_str(
+        "\n\n---\nNote from the coordinator, not the user's words: what was said before, for reference. \
+         All of it is done; do not do it again.\n",
+    );
+    for turn in turns.iter().rev() {
+        let _ = write!(content, "{turn}");
+    }
+}

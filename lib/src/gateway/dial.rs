@@ -1,0 +1,138 @@
+//! A DIAL application as an agent: its own history, state and attachments in, every delta out.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::time::Instant;
+
+use super::reading::Reading;
+use super::{Error, EventStream, Gateway, Reach};
+use crate::dial::client::{self, Call};
+use crate::dial::request::{OutCustom, OutMessage, Outgoing};
+use crate::domain::agent::{AgentCard, Endpoint};
+use crate::domain::ids::Secret;
+use crate::domain::turn::{AgentTask, with_note};
+
+/// An agent that speaks DIAL chat completions.
+#[derive(Debug)]
+pub struct DialGateway {
+    name: String,
+    endpoint: Endpoint,
+    key: Option<Secret>,
+    reach: Reach,
+}
+
+impl DialGateway {
+    pub fn new(card: &AgentCard, reach: Reach) -> Self {
+        Self {
+            name: card.id.to_string(),
+            endpoint: card.endpoint.clone(),
+            key: card.key.clone(),
+            reach,
+        }
+    }
+
+    fn request(&self, task: &AgentTask) -> Call {
+        let limits = self.reach.limits(task.deadline);
+        let body = |model| serde_json::to_vec(&outgoing(model, task)).unwrap_or_default();
+        let call = match &self.endpoint {
+            Endpoint::Deployment(name) => Call::deployment(
+                self.reach.core.as_deref().unwrap_or_default(),
+                name,
+                &task.caller,
+                body(name),
+                limits,
+            ),
+            Endpoint::Url(url) => {
+                let url = if matches!(url.path(), "" | "/") {
+                    let origin = url.as_str().trim_end_matches('/');
+                    format!(
+                        "{origin}/openai/deployments/{}/chat/completions",
+                        client::segment(&self.name)
+                    )
+                } else {
+                    url.to_string()
+                };
+                let call = Call::post(url, body(&self.name), limits).traced(&task.caller);
+                match &self.key {
+                    Some(key) => call.secret("api-key", "", key),
+                    None => call,
+                }
+            }
+        };
+        call.header("x-conversation-id", &task.conversation)
+    }
+}
+
+#[async_trait]
+impl Gateway for DialGateway {
+    fn call(&self, task: AgentTask) -> EventStream {
+        let call = self.request(&task);
+        let (client, name) = (self.reach.client.clone(), self.name.clone());
+        stream::once(async move {
+            let reading = Reading::new(client.events(call).await?, &name);
+            Ok::<_, Error>(stream::try_unfold(reading, async |mut reading| {
+                Ok::<_, Error>(reading.next().await?.map(|event| (event, reading)))
+            }))
+        })
+        .try_flatten()
+        .boxed()
+    }
+
+    async fn check(&self, within: Duration) -> Result<(), Error> {
+        let origin = match &self.endpoint {
+            Endpoint::Deployment(_) => self.reach.core.clone().unwrap_or_default(),
+            Endpoint::Url(url) => url.origin().ascii_serialization(),
+        };
+        client::probe(
+            &self.reach.client,
+            format!("{origin}/health"),
+            Instant::now() + within,
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+/// The request as SDK 0.27 takes it, which is the strictest: content as plain strings, `custom_content` on every
+/// assistant message (the GPA drops those without), attachments without indexes, nothing it does not know.
+fn outgoing<'a>(model: &'a str, task: &'a AgentTask) -> Outgoing<'a> {
+    let mut messages = Vec::with_capacity(task.history.len() * 2 + 1);
+    for exchange in &task.history {
+        messages.push(OutMessage {
+            role: "user",
+            content: with_note(&exchange.request, exchange.instructions.as_deref(), &[]).into(),
+            custom_content: attachments(&exchange.request_attachments),
+        });
+        messages.push(OutMessage {
+            role: "assistant",
+            content: Cow::Borrowed(&exchange.answer),
+            custom_content: Some(OutCustom {
+                attachments: &exchange.attachments,
+                state: exchange.state.as_ref(),
+            }),
+        });
+    }
+    messages.push(OutMessage {
+        role: "user",
+        content: task.message().into(),
+        custom_content: attachments(&task.attachments),
+    });
+    Outgoing {
+        model,
+        messages,
+        stream: true,
+        stream_options: None,
+        response_format: None,
+        temperature: None,
+    }
+}
+
+fn attachments(list: &[crate::domain::message::Attachment]) -> Option<OutCustom<'_>> {
+    (!list.is_empty()).then_some(OutCustom {
+        attachments: list,
+        state: None,
+    })
+}

@@ -1,0 +1,128 @@
+//! Talking to an agent: a gateway is a function from a task to a stream of events.
+
+mod conversation;
+mod dial;
+mod reading;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use tokio::time::Instant;
+
+use crate::dial::client::{self, Client, Limits};
+use crate::dial::delta::Malformed;
+use crate::domain::agent::{AgentCard, Endpoint, Protocol, Registry};
+use crate::domain::event::AgentEvent;
+use crate::domain::ids::AgentId;
+use crate::domain::turn::AgentTask;
+
+/// An agent's answer as it comes. The last event is [`AgentEvent::Finished`]; a stream that ends without it has failed.
+pub type EventStream = BoxStream<'static, Result<AgentEvent, Error>>;
+
+/// One agent behind its protocol. It draws nothing, stores nothing, decides nothing.
+#[async_trait]
+pub trait Gateway: Send + Sync {
+    /// Asks the agent. Nothing is sent before the stream is polled; dropping the stream cancels the call.
+    fn call(&self, task: AgentTask) -> EventStream;
+
+    /// Whether the agent can be reached; any answer but a server error will do.
+    async fn check(&self, within: Duration) -> Result<(), Error>;
+}
+
+/// Why an agent gave no answer, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the call failed")]
+    Call(#[from] client::Error),
+    #[error("the agent's answer cannot be read")]
+    Malformed(#[from] Malformed),
+    #[error("the agent's answer was withheld by a content filter")]
+    Filtered,
+    #[error("the agent's answer ended without its end mark")]
+    Unfinished,
+    #[error("the agent named its conversation {0:?}, which cannot be an id")]
+    BadSession(String),
+}
+
+impl Error {
+    /// True when the agent was silent rather than wrong.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Call(error) if error.is_timeout())
+    }
+
+    /// What the agent itself said to people.
+    pub fn display_message(&self) -> Option<String> {
+        match self {
+            Self::Call(error) => error.display_message(),
+            _ => None,
+        }
+    }
+}
+
+/// How agents are reached.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    pub client: Client,
+    /// Origin of DIAL Core, for endpoints that are deployments.
+    pub core: Option<String>,
+    pub first_byte: Duration,
+    pub idle: Duration,
+}
+
+impl Reach {
+    fn limits(&self, until: Instant) -> Limits {
+        Limits {
+            first_byte: self.first_byte,
+            idle: self.idle,
+            until,
+        }
+    }
+}
+
+/// Every agent's gateway.
+#[derive(Clone)]
+pub struct Gateways {
+    by_agent: HashMap<AgentId, Arc<dyn Gateway>>,
+}
+
+impl Gateways {
+    /// Fails with a sentence when an agent cannot be reached the way its card says.
+    pub fn connect(registry: &Registry, reach: &Reach) -> Result<Self, String> {
+        let by_agent = registry
+            .iter()
+            .map(|card| Ok((card.id.clone(), connect(card, reach)?)))
+            .collect::<Result<_, String>>()?;
+        Ok(Self { by_agent })
+    }
+
+    pub fn get(&self, agent: &AgentId) -> Option<&Arc<dyn Gateway>> {
+        self.by_agent.get(agent)
+    }
+}
+
+impl std::fmt::Debug for Gateways {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.by_agent.keys()).finish()
+    }
+}
+
+fn connect(card: &AgentCard, reach: &Reach) -> Result<Arc<dyn Gateway>, String> {
+    match (card.protocol, &card.endpoint) {
+        (Protocol::Dial, Endpoint::Deployment(name)) if reach.core.is_none() => Err(format!(
+            "agent {} is deployment {name} of DIAL Core, so DIAL_URL must be set; \
+             a full URL as its endpoint calls it directly",
+            card.id
+        )),
+        (Protocol::Dial, _) => Ok(Arc::new(dial::DialGateway::new(card, reach.clone()))),
+        (Protocol::Conversation, Endpoint::Url(base)) => Ok(Arc::new(
+            conversation::ConversationGateway::new(card, base, reach.clone()),
+        )),
+        (Protocol::Conversation, Endpoint::Deployment(name)) => Err(format!(
+            "agent {} speaks the conversation protocol, so its endpoint must be a full URL, not {name}",
+            card.id
+        )),
+    }
+}

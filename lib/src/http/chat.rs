@@ -1,0 +1,204 @@
+//! The chat endpoint: a body into a turn, the turn into a stream or into one block.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::response::{IntoResponse, Response};
+use percent_encoding::percent_decode_str;
+use serde_json::json;
+use tokio::time::Instant;
+use url::form_urlencoded;
+
+use super::error::{self, ApiError};
+use super::{App, FunctionTime, auth, not_found, now, wrong_method_for};
+use crate::coordinator::Verification;
+use crate::dial::fold::{Folded, fold};
+use crate::dial::request::ChatRequest;
+use crate::domain::failure::{Code, Failure};
+use crate::domain::ids::TurnId;
+use crate::domain::turn::{Caller, ChatTurn};
+use crate::resilience::deadline;
+use crate::stream::{AnswerSink, TurnBody};
+
+/// The largest body that is read, in bytes: a function's own limit is 6 MB after quoting.
+const BODY_CAP: usize = 4 * 1024 * 1024;
+/// A longer conversation id is cut off: it is only a hint.
+const CONVERSATION_CAP: usize = 1024;
+
+/// `/openai/deployments/{any id}/chat/completions`.
+pub async fn deployment(State(app): State<Arc<App>>, request: Request) -> Response {
+    let path = request.uri().path();
+    let Some(deployment) = path
+        .strip_prefix("/openai/deployments/")
+        .and_then(|rest| rest.strip_suffix("/chat/completions"))
+        .filter(|id| !id.is_empty())
+    else {
+        return not_found().await.into_response();
+    };
+    let deployment = percent_decode_str(deployment)
+        .decode_utf8_lossy()
+        .into_owned();
+    answer(app, Some(deployment), request).await
+}
+
+/// `/openai/v1/chat/completions`.
+pub async fn v1(State(app): State<Arc<App>>, request: Request) -> Response {
+    answer(app, None, request).await
+}
+
+async fn answer(app: Arc<App>, deployment: Option<String>, request: Request) -> Response {
+    match accept(&app, deployment.as_deref(), request).await {
+        Ok(accepted) => accepted.respond(app, deployment).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// A request that will be answered.
+struct Accepted {
+    turn: ChatTurn,
+    verification: Verification,
+    stream: bool,
+    model: Option<String>,
+}
+
+/// Size, then credentials, then content: what costs least to refuse is refused first.
+async fn accept(
+    app: &App,
+    deployment: Option<&str>,
+    request: Request,
+) -> Result<Accepted, ApiError> {
+    if request.method() != Method::POST {
+        return Err(wrong_method_for("POST"));
+    }
+    let (parts, body) = request.into_parts();
+    check_media(&parts.headers)?;
+    let length = parts
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: usize| length > BODY_CAP) {
+        return Err(too_large().into());
+    }
+    let key = auth::key(&parts.headers);
+    let verification = app.auth.verify(key.as_ref(), deployment)?;
+    // The only way to fail here is the cap, or a client that left.
+    let body = to_bytes(body, BODY_CAP).await.map_err(|_| too_large())?;
+    let request = ChatRequest::read(&body)?;
+    let function_left = parts.extensions.get::<FunctionTime>().map(|left| left.0);
+    let turn = ChatTurn {
+        id: TurnId::now(),
+        received_at: now(),
+        deadline: deadline::of_turn(Instant::now(), app.turn_timeout, function_left),
+        messages: request.messages.into(),
+        caller: Arc::new(Caller {
+            key,
+            conversation: header(&parts.headers, "x-conversation-id").map(|id| {
+                id.get(..id.floor_char_boundary(CONVERSATION_CAP))
+                    .unwrap_or_default()
+                    .to_owned()
+            }),
+            api_version: api_version(parts.uri.query().unwrap_or_default()),
+            trace: ["traceparent", "tracestate"]
+                .into_iter()
+                .filter_map(|name| Some((name, header(&parts.headers, name)?.to_owned())))
+                .collect(),
+        }),
+    };
+    Ok(Accepted {
+        turn,
+        verification,
+        stream: request.stream,
+        model: request.model,
+    })
+}
+
+fn check_media(headers: &HeaderMap) -> Result<(), Failure> {
+    let unsupported = |message| {
+        Failure::new(
+            Code::UnsupportedMediaType,
+            message,
+            "The request could not be understood.",
+        )
+    };
+    let json = header(headers, CONTENT_TYPE.as_str())
+        .is_some_and(|value| value.to_ascii_lowercase().contains("application/json"));
+    if !json {
+        return Err(unsupported("the content type must be application/json"));
+    }
+    if header(headers, CONTENT_ENCODING.as_str()).is_some_and(|value| value != "identity") {
+        return Err(unsupported("the body must not be compressed"));
+    }
+    Ok(())
+}
+
+fn too_large() -> Failure {
+    Failure::new(
+        Code::RequestTooLarge,
+        format!("the body is larger than {BODY_CAP} bytes"),
+        "This conversation has become too large. Please start a new one, or attach files instead of pasting them.",
+    )
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers
+        .get(name)?
+        .to_str()
+        .ok()
+        .filter(|value| !value.is_empty())
+}
+
+fn api_version(query: &str) -> Option<String> {
+    form_urlencoded::parse(query.as_bytes())
+        .find(|(name, value)| name == "api-version" && !value.is_empty())
+        .map(|(_, value)| value.into_owned())
+}
+
+impl Accepted {
+    async fn respond(self, app: Arc<App>, deployment: Option<String>) -> Response {
+        let model = self
+            .model
+            .or(deployment)
+            .unwrap_or_else(|| "mas-coordinator".into());
+        let sink = AnswerSink::new(&self.turn.id.to_string(), self.turn.received_at.0, &model);
+        let reference = self.turn.id.reference();
+        let heartbeat = app.heartbeat.filter(|_| self.stream);
+        let turn = {
+            let (sink, turn, verification) = (sink.clone(), self.turn, self.verification);
+            async move { app.coordinator.answer(turn, verification, sink).await }
+        };
+        let body = TurnBody::new(turn, sink, heartbeat, reference.clone());
+        if self.stream {
+            streamed(body)
+        } else {
+            block(body, &reference).await
+        }
+    }
+}
+
+fn streamed(body: TurnBody) -> Response {
+    let mut response = Response::new(Body::new(body));
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream; charset=utf-8"),
+    );
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// The same chunks, folded.
+async fn block(body: TurnBody, reference: &str) -> Response {
+    let Ok(stream) = to_bytes(Body::new(body), usize::MAX).await else {
+        return ApiError::from(Failure::internal(reference)).into_response();
+    };
+    match fold(&stream) {
+        Folded::Answer(answer) => Json(answer).into_response(),
+        Folded::Error(error) => {
+            error::answer(error::code_of(&error), Json(json!({"error": error})))
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Failures as HTTP answers: the only place that knows status codes.
+
+use axum::Json;
+use axum::http::header::{ALLOW, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+use crate::dial::chunk::ErrorBody;
+use crate::domain::failure::{Code, Failure};
+
+/// An error answer.
+#[derive(Debug)]
+pub struct ApiError {
+    failure: Failure,
+    allow: Option<&'static str>,
+}
+
+impl ApiError {
+    #[must_use]
+    pub fn allow(mut self, methods: &'static str) -> Self {
+        self.allow = Some(methods);
+        self
+    }
+}
+
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> Self {
+        Self {
+            failure,
+            allow: None,
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = answer(self.failure.code, Json(ErrorBody::of(&self.failure)));
+        if let Some(allow) = self.allow {
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        response
+    }
+}
+
+/// An error answer of this code with this body. Clients are told not to repeat: what failed here may have changed
+/// something, and a mistake of theirs stays one.
+pub fn answer(code: Code, body: impl IntoResponse) -> Response {
+    let mut response = (status(code), body).into_response();
+    let headers = response.headers_mut();
+    if code == Code::ServiceUnavailable {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    } else {
+        headers.insert("x-should-retry", HeaderValue::from_static("false"));
+    }
+    response
+}
+
+/// DIAL Core takes 429, 502, 503 and 504 for a failing application and shuts it for everybody, so no single caller's
+/// or agent's trouble has one of these; 503 alone is sent, when the whole service cannot work.
+fn status(code: Code) -> StatusCode {
+    match code {
+        Code::Unauthorized | Code::InvalidCredentials => StatusCode::UNAUTHORIZED,
+        Code::InvalidRequest => StatusCode::BAD_REQUEST,
+        Code::UnsupportedParameter => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Code::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::AgentUnavailable
+        | Code::AgentTimeout
+        | Code::DeadlineExceeded
+        | Code::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The code that an error object of ours names.
+pub fn code_of(error: &serde_json::Value) -> Code {
+    let named = error.get("code").and_then(serde_json::Value::as_str);
+    Code::ALL
+        .into_iter()
+        .find(|code| Some(code.as_str()) == named)
+        .unwrap_or(Code::InternalError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_its_status_and_none_that_would_shut_the_application() {
+        let table: Vec<String> = Code::ALL
+            .into_iter()
+            .map(|code| {
+                format!(
+                    "{} {} {}",
+                    status(code).as_u16(),
+                    code.kind(),
+                    code.as_str()
+                )
+            })
+            .collect();
+        assert_eq!(
+            table,
+            [
+                "401 authentication_error unauthorized",
+                "401 authentication_error invalid_credentials",
+                "400 invalid_request_error invalid_request",
+                "422 invalid_request_error unsupported_parameter",
+                "413 invalid_request_error request_too_large",
+                "415 invalid_request_error unsupported_media_type",
+                "404 invalid_request_error not_found",
+                "405 invalid_request_error method_not_allowed",
+                "500 runtime_error agent_unavailable",
+                "500 runtime_error agent_timeout",
+                "500 runtime_error deadline_exceeded",
+                "503 runtime_error service_unavailable",
+                "500 internal_server_error internal_error",
+            ]
+        );
+    }
+}

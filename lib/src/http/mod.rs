@@ -1,0 +1,116 @@
+//! The outside door: routes, and what every request goes through.
+
+pub mod auth;
+mod chat;
+pub mod error;
+mod health;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::Router;
+use axum::routing::{any, get};
+
+use crate::coordinator::Coordinator;
+use crate::domain::failure::{Code, Failure};
+use crate::domain::ids::Timestamp;
+use auth::Auth;
+use error::ApiError;
+use health::Readiness;
+
+/// What the routes share.
+#[derive(Debug)]
+pub struct App {
+    pub coordinator: Coordinator,
+    pub auth: Auth,
+    pub turn_timeout: Duration,
+    pub heartbeat: Option<Duration>,
+    readiness: Readiness,
+}
+
+impl App {
+    pub fn new(
+        coordinator: Coordinator,
+        auth: Auth,
+        turn_timeout: Duration,
+        heartbeat: Option<Duration>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            coordinator,
+            auth,
+            turn_timeout,
+            heartbeat,
+            readiness: Readiness::default(),
+        })
+    }
+}
+
+/// What is left of the function's own time, where the host knows it: a request extension.
+#[derive(Clone, Copy, Debug)]
+pub struct FunctionTime(pub Duration);
+
+impl FunctionTime {
+    /// `None` for a moment in the past, which is what local emulators send.
+    pub fn until(epoch_millis: u64) -> Option<Self> {
+        let end = SystemTime::UNIX_EPOCH + Duration::from_millis(epoch_millis);
+        end.duration_since(wall_clock()).ok().map(Self)
+    }
+}
+
+/// The chat function's routes.
+pub fn chat_routes(app: Arc<App>) -> Router {
+    Router::new()
+        // Deployment ids may hold slashes, so the whole rest is taken and looked at by hand.
+        .route("/openai/deployments/{*rest}", any(chat::deployment))
+        .route("/openai/v1/chat/completions", any(chat::v1))
+        .fallback(not_found)
+        .with_state(app)
+}
+
+/// The health function's routes.
+pub fn health_routes(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/health", get(health::alive))
+        .route("/health/ready", get(health::ready))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(not_found)
+        .with_state(app)
+}
+
+/// All functions on one port.
+pub fn routes(app: Arc<App>) -> Router {
+    let chat = chat_routes(Arc::clone(&app)).reset_fallback();
+    health_routes(app).merge(chat)
+}
+
+async fn not_found() -> ApiError {
+    Failure::new(
+        Code::NotFound,
+        "there is nothing at this path",
+        "There is nothing here.",
+    )
+    .into()
+}
+
+async fn wrong_method() -> ApiError {
+    wrong_method_for("GET")
+}
+
+fn wrong_method_for(allowed: &'static str) -> ApiError {
+    let failure = Failure::new(
+        Code::MethodNotAllowed,
+        format!("this path takes {allowed} only"),
+        "This is not how this address is used.",
+    );
+    ApiError::from(failure).allow(allowed)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the door is where time enters")]
+fn wall_clock() -> SystemTime {
+    SystemTime::now()
+}
+
+fn now() -> Timestamp {
+    let since = wall_clock().duration_since(SystemTime::UNIX_EPOCH);
+    Timestamp(since.unwrap_or_default().as_secs())
+}

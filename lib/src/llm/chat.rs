@@ -1,0 +1,145 @@
+//! Chat completions, through DIAL Core with the caller's key or from any OpenAI-compatible server.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Completion, Error, Prompt};
+use crate::dial::client::{self, Call, Client, Events, Limits};
+use crate::dial::delta::Chunk;
+use crate::dial::request::{OutMessage, Outgoing, StreamOptions};
+use crate::domain::ids::Secret;
+use crate::domain::usage::Usage;
+
+/// Where models come from.
+#[derive(Clone, Debug)]
+pub enum Provider {
+    /// DIAL Core at this origin; each model is a deployment, paid by the caller's key.
+    Core { url: String },
+    /// An OpenAI-compatible server: the address up to `/chat/completions`.
+    OpenAi { base: String, key: Option<Secret> },
+}
+
+/// All models, behind one provider.
+#[derive(Clone, Debug)]
+pub struct Models {
+    pub client: Client,
+    pub provider: Provider,
+    pub first_byte: Duration,
+    pub idle: Duration,
+}
+
+impl Models {
+    /// Asks for a whole answer.
+    pub async fn complete(&self, prompt: &Prompt) -> Result<Completion, Error> {
+        let body = self.client.body(self.call(prompt, false)).await?;
+        let text = String::from_utf8_lossy(&body);
+        let chunk = Chunk::read(&text)?;
+        check(&chunk)?;
+        Ok(Completion {
+            text: chunk.text().unwrap_or_default().to_owned(),
+            usage: chunk.usage(),
+        })
+    }
+
+    /// Asks for an answer piece by piece.
+    pub async fn stream(&self, prompt: &Prompt) -> Result<TextStream, Error> {
+        Ok(TextStream {
+            events: self.client.events(self.call(prompt, true)).await?,
+            usage: None,
+            finished: false,
+        })
+    }
+
+    /// Whether the models' source answers at all.
+    pub async fn check(&self, within: Duration) -> Result<(), Error> {
+        let url = match &self.provider {
+            Provider::Core { url } => format!("{url}/health"),
+            Provider::OpenAi { base, .. } => format!("{base}/models"),
+        };
+        Ok(client::probe(&self.client, url, Instant::now() + within).await?)
+    }
+
+    fn call(&self, prompt: &Prompt, stream: bool) -> Call {
+        let body = Outgoing {
+            model: &prompt.model,
+            messages: prompt
+                .messages
+                .iter()
+                .map(|message| OutMessage::plain(message.role.as_str(), message.text.as_str()))
+                .collect(),
+            stream,
+            stream_options: stream.then_some(StreamOptions {
+                include_usage: true,
+            }),
+            response_format: prompt.response_format.as_deref(),
+            // A decision should not vary; an answer may.
+            temperature: prompt.response_format.is_some().then_some(0.0),
+        };
+        // Serialising plain strings cannot fail.
+        let body = serde_json::to_vec(&body).unwrap_or_default();
+        let limits = Limits {
+            first_byte: self.first_byte,
+            idle: self.idle,
+            until: prompt.deadline,
+        };
+        match &self.provider {
+            Provider::Core { url } => {
+                Call::deployment(url, &prompt.model, &prompt.caller, body, limits)
+            }
+            Provider::OpenAi { base, key } => {
+                let call = Call::post(format!("{base}/chat/completions"), body, limits)
+                    .traced(&prompt.caller);
+                match key {
+                    Some(key) => call.secret("authorization", "Bearer ", key),
+                    None => call,
+                }
+            }
+        }
+    }
+}
+
+fn check(chunk: &Chunk<'_>) -> Result<(), Error> {
+    if let Some(error) = chunk.error() {
+        return Err(client::Error::Announced(error.clone()).into());
+    }
+    if chunk.finish_reason() == Some("content_filter") {
+        return Err(Error::Filtered);
+    }
+    Ok(())
+}
+
+/// An answer as it comes.
+#[derive(Debug)]
+pub struct TextStream {
+    events: Events,
+    usage: Option<Usage>,
+    finished: bool,
+}
+
+impl TextStream {
+    /// The next piece of text, never empty; `None` at the complete end. A stream that breaks off is an error.
+    pub async fn next(&mut self) -> Result<Option<String>, Error> {
+        loop {
+            let event = match self.events.next().await {
+                Ok(Some(event)) => event,
+                Ok(None) => return Ok(None),
+                // Some servers close after the finish reason without the end mark.
+                Err(client::Error::Truncated) if self.finished => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            let chunk = Chunk::read(&event)?;
+            check(&chunk)?;
+            self.finished |= chunk.finish_reason().is_some();
+            self.usage = chunk.usage().or(self.usage);
+            if let Some(text) = chunk.text() {
+                return Ok(Some(text.to_owned()));
+            }
+        }
+    }
+
+    /// What the model said it used, so far.
+    pub fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+}

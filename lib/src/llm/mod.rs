@@ -1,0 +1,89 @@
+//! Talking to a model: a prompt in, text and usage out.
+
+mod chat;
+
+pub use chat::{Models, Provider, TextStream};
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use crate::dial::client;
+use crate::domain::turn::Caller;
+use crate::domain::usage::Usage;
+
+/// What a model is asked.
+#[derive(Clone, Debug)]
+pub struct Prompt {
+    pub model: Arc<str>,
+    pub messages: Vec<PromptMessage>,
+    /// A strict `response_format`, for an answer that is data.
+    pub response_format: Option<Arc<RawValue>>,
+    pub caller: Arc<Caller>,
+    pub deadline: Instant,
+}
+
+/// One message of a prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PromptMessage {
+    pub role: PromptRole,
+    pub text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PromptRole {
+    System,
+    User,
+    Assistant,
+}
+
+impl PromptRole {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        }
+    }
+}
+
+impl PromptMessage {
+    pub fn system(text: impl Into<String>) -> Self {
+        Self::new(PromptRole::System, text)
+    }
+
+    pub fn user(text: impl Into<String>) -> Self {
+        Self::new(PromptRole::User, text)
+    }
+
+    pub fn assistant(text: impl Into<String>) -> Self {
+        Self::new(PromptRole::Assistant, text)
+    }
+
+    fn new(role: PromptRole, text: impl Into<String>) -> Self {
+        Self {
+            role,
+            text: text.into(),
+        }
+    }
+}
+
+/// A whole answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Completion {
+    pub text: String,
+    /// `None` when the model did not say.
+    pub usage: Option<Usage>,
+}
+
+/// Why a model gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the model call failed")]
+    Call(#[from] client::Error),
+    #[error("the model's answer cannot be read")]
+    Malformed(#[from] crate::dial::delta::Malformed),
+    #[error("the model's answer was withheld by a content filter")]
+    Filtered,
+}

@@ -1,0 +1,77 @@
+//! One agent, called once, its events mirrored below its own stage.
+
+use futures_util::StreamExt;
+
+use crate::domain::event::{AgentEvent, StageStatus};
+use crate::domain::ids::AgentId;
+use crate::domain::message::{Attachment, OpaqueState};
+use crate::domain::turn::AgentTask;
+use crate::domain::usage::Tally;
+use crate::gateway::{Error, Gateway};
+use crate::stream::{AnswerSink, Mirror, Nesting, labels};
+
+/// What an agent gave, complete or not.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub text: String,
+    pub attachments: Vec<Attachment>,
+    pub state: Option<OpaqueState>,
+    /// The session the agent now keeps, and whether it was made in this call.
+    pub session: Option<(String, bool)>,
+    pub tally: Tally,
+}
+
+/// Calls an agent and shows what it does while it does it. The report grows as events come, so that it holds what
+/// there is when the call fails or is given up.
+pub async fn call(
+    gateway: &dyn Gateway,
+    agent: &AgentId,
+    task: AgentTask,
+    sink: &AnswerSink,
+    nesting: Nesting,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let stage = sink.open_stage(Some(&labels::agent_stage(agent)), None);
+    let mut mirror = Mirror::new(sink, agent, &stage, nesting);
+    let mut events = gateway.call(task);
+    loop {
+        // The last place to wait for a slow reader: what is not read is not asked for.
+        sink.ready().await;
+        match events.next().await {
+            Some(Ok(AgentEvent::Text(text))) => {
+                stage.text(&text);
+                report.text.push_str(&text);
+            }
+            Some(Ok(AgentEvent::Stage { index, change })) => mirror.apply(index, &change),
+            Some(Ok(AgentEvent::Attachment(attachment))) => {
+                sink.attach(&attachment);
+                report.attachments.push(attachment);
+            }
+            Some(Ok(AgentEvent::State(state))) => report.state = Some(state),
+            Some(Ok(AgentEvent::Usage(lines))) => {
+                for line in lines {
+                    report.tally.add(&line.model, line.usage);
+                }
+            }
+            Some(Ok(AgentEvent::Session { id, created })) => {
+                if created {
+                    stage.text(&labels::session_created(agent, &id));
+                }
+                report.session = Some((id, created));
+            }
+            Some(Ok(AgentEvent::Finished)) => {
+                mirror.close(StageStatus::Completed);
+                stage.close(StageStatus::Completed);
+                return Ok(());
+            }
+            Some(Err(error)) => {
+                if !report.text.is_empty() {
+                    stage.text(labels::PARTIAL);
+                }
+                return Err(error);
+            }
+            // Every gateway ends with Finished or an error; an end without either is no success.
+            None => return Err(Error::Unfinished),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Pure machinery for failure: values and steps, no clocks, no tasks.
+
+pub mod deadline;
+pub mod health;

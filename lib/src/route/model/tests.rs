@@ -1,0 +1,138 @@
+use std::time::Duration;
+
+use super::*;
+use crate::dial::client::Client;
+use crate::domain::agent::{AgentCard, Endpoint, Protocol};
+use crate::domain::message::Attachment;
+use crate::llm::Provider;
+
+fn registry() -> Registry {
+    let card = |name: &str| AgentCard {
+        id: AgentId::new(name),
+        protocol: Protocol::Dial,
+        endpoint: Endpoint::Deployment(name.into()),
+        key: None,
+        description: format!("{name} does things."),
+        capabilities: vec!["a".into(), "b".into()],
+        priority: 1,
+        effect: Effect::None,
+        accepts: Vec::new(),
+    };
+    Registry::new(vec![card("GPA"), card("UMS")], None).unwrap()
+}
+
+fn router() -> ModelRouter {
+    let models = Models {
+        client: Client::new(Duration::from_secs(1)).unwrap(),
+        provider: Provider::OpenAi {
+            base: String::new(),
+            key: None,
+        },
+        first_byte: Duration::from_secs(1),
+        idle: Duration::from_secs(1),
+    };
+    ModelRouter::new(models, "m", &registry())
+}
+
+#[test]
+fn decisions_are_read_from_plain_and_fenced_json() {
+    let decision = RoutingDecision {
+        plan: Plan::Single(Assignment {
+            agent: AgentId::new("UMS"),
+            instructions: Some("Be brief".into()),
+        }),
+        source: DecisionSource::Model,
+        confidence: Some(1.0),
+        rationale: "users".into(),
+    };
+    let json = r#"{"agent_name":"UMS","additional_instructions":" Be brief ","confidence":7,"reason":"users"}"#;
+    for answer in [
+        json.to_owned(),
+        format!("```json\n{json}\n```"),
+        format!("\n```{json}```"),
+    ] {
+        assert_eq!(router().read(&answer), Ok(decision.clone()), "{answer}");
+    }
+}
+
+#[test]
+fn a_model_that_gives_only_the_references_two_fields_is_understood() {
+    let decision = router()
+        .read(r#"{"agent_name":"GPA","additional_instructions":null}"#)
+        .unwrap();
+    assert_eq!(decision.confidence, None);
+    assert_eq!(
+        decision.plan,
+        Plan::Single(Assignment {
+            agent: AgentId::new("GPA"),
+            instructions: None
+        })
+    );
+}
+
+#[test]
+fn what_is_no_decision_is_refused_with_the_reason() {
+    for (answer, part) in [
+        ("I think GPA", "expected"),
+        ("{}", "agent_name"),
+        (r#"{"agent_name":"HR"}"#, "no agent \"HR\""),
+        (r#"{"agent_name":["GPA"]}"#, "string"),
+    ] {
+        let problem = router().read(answer).unwrap_err();
+        assert!(problem.contains(part), "{answer}: {problem}");
+    }
+}
+
+#[test]
+fn the_model_sees_a_manifest_instead_of_files() {
+    let mut message = Message::user("Analyse this");
+    message.attachments = vec![Attachment {
+        title: Some("report.csv".into()),
+        media_type: Some("text/csv".into()),
+        data: Some("a,b".into()),
+        ..Attachment::default()
+    }];
+    assert_eq!(
+        shown(&message),
+        Some(PromptMessage::user(
+            "Analyse this\n\n[attachments]\n- report.csv (text/csv, 3 bytes)"
+        ))
+    );
+}
+
+#[test]
+fn long_answers_keep_their_head_and_tail() {
+    let text = format!("{}{}Which location?", "h".repeat(600), "x".repeat(5000));
+    let short = shortened(&text);
+    assert!(short.starts_with("hhh") && short.ends_with("Which location?"));
+    assert!(short.chars().count() < 1300);
+}
+
+#[test]
+fn the_schema_names_the_registrys_agents_and_is_strict() {
+    let format: Value = serde_json::from_str(router().response_format.get()).unwrap();
+    let schema = &format["json_schema"];
+    assert_eq!(schema["strict"], true);
+    assert_eq!(
+        schema["schema"]["properties"]["agent_name"]["enum"],
+        json!(["GPA", "UMS"])
+    );
+    assert_eq!(schema["schema"]["additionalProperties"], false);
+    let prompt = system_prompt(&registry());
+    assert!(
+        prompt.contains("- UMS (priority 1, only reads): UMS does things. Capabilities: a, b\n"),
+        "{prompt}"
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_answer_is_read_or_refused(answer in ".{0,200}") {
+        let _ = router().read(&answer);
+    }
+
+    #[test]
+    fn a_cut_never_splits_a_character(text in "\\PC{0,50}", cap in 0_usize..60) {
+        proptest::prop_assert!(text.starts_with(cut(&text, cap)) && cut(&text, cap).len() <= cap);
+    }
+}

@@ -1,0 +1,32 @@
+//! The memory: one `DynamoDB` table for the server's half, sealed message state for the client's.
+
+mod client;
+mod conversations;
+pub mod envelope;
+mod keys;
+
+pub use client::{Table, connect, create};
+pub use conversations::{Conversations, Saved};
+
+use aws_sdk_dynamodb::error::SdkError;
+
+/// Why the table gave or took nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the table did not answer")]
+    Call(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("an item of the table cannot be read")]
+    Unreadable(#[source] Option<serde_json::Error>),
+    #[error("the table did not answer in time")]
+    Slow,
+}
+
+impl<E, R> From<SdkError<E, R>> for Error
+where
+    E: std::error::Error + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    fn from(error: SdkError<E, R>) -> Self {
+        Self::Call(Box::new(error))
+    }
+}

@@ -1,0 +1,82 @@
+//! The fixed words a person reads: stage names and sentences, in one place.
+
+use serde::Serialize;
+
+use crate::domain::ids::AgentId;
+use crate::domain::plan::{Plan, RoutingDecision};
+
+/// The routing stage's name; the chosen agent is appended to it.
+pub const ROUTING: &str = "Coordination Request";
+
+/// Opened only when the memory could not be read or written.
+pub const MEMORY: &str = "Conversation memory";
+
+pub const MEMORY_UNREAD: &str = "The conversation store cannot be reached. This answer was made from what your chat \
+     client sent.";
+
+pub const MEMORY_UNSAVED: &str =
+    "The conversation store cannot be reached. This turn is remembered by your chat client alone.";
+
+/// Appended to what an agent said before it broke off.
+pub const PARTIAL: &str = "\n\n_(broken off here: this is not the whole answer)_";
+
+/// Appended to a synthesised answer that broke off; the agent's own text follows.
+pub const SYNTHESIS_BROKE_OFF: &str =
+    "\n\n_(the summary broke off; what the agent itself said follows)_\n\n";
+
+/// Appended to the routing stage's name.
+pub fn routed_to(agent: &AgentId) -> String {
+    format!(" \u{2192} {agent}")
+}
+
+/// The decision as the reference shows it: indented JSON in a fence, with confidence and reason added.
+pub fn decision(decision: &RoutingDecision) -> String {
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        agent_name: &'a str,
+        additional_instructions: Option<&'a str>,
+        confidence: Option<f64>,
+        reason: &'a str,
+    }
+    let Plan::Single(assignment) = &decision.plan;
+    let shown = Shown {
+        agent_name: assignment.agent.as_str(),
+        additional_instructions: assignment.instructions.as_deref(),
+        confidence: decision.confidence,
+        reason: &decision.rationale,
+    };
+    let json = serde_json::to_string_pretty(&shown).unwrap_or_default();
+    format!("```json\n{json}\n```\n")
+}
+
+pub fn rung_failed(rung: &str, agent: &AgentId) -> String {
+    format!("\nThe routing {rung} gave no decision, so {agent} answers by default.\n")
+}
+
+pub fn agent_stage(agent: &AgentId) -> String {
+    format!("Call {agent} Agent")
+}
+
+pub fn session_created(agent: &AgentId, id: &str) -> String {
+    format!("_Created new {agent} conversation: {id}_\n\n")
+}
+
+pub fn agent_unavailable(agent: &AgentId, reference: &str) -> String {
+    format!(
+        "{agent} could not answer: it failed or broke off. Nothing else was done; please try again. \
+         (reference {reference})"
+    )
+}
+
+/// What a failed agent itself said to people.
+pub fn agent_said(agent: &AgentId, said: &str, reference: &str) -> String {
+    format!("{agent} could not answer. It says: {said} (reference {reference})")
+}
+
+pub fn agent_timeout(agent: &AgentId, reference: &str) -> String {
+    format!("{agent} did not answer in time. Please try again. (reference {reference})")
+}
+
+pub fn deadline(reference: &str) -> String {
+    format!("The time for this answer was used up. Please try again. (reference {reference})")
+}

@@ -1,0 +1,11 @@
+//! What the user sees while the turn runs.
+
+mod body;
+pub mod labels;
+mod mirror;
+mod sink;
+
+pub use crate::dial::chunk::FinishReason;
+pub use body::TurnBody;
+pub use mirror::{Mirror, Nesting};
+pub use sink::{AnswerSink, Stage};

@@ -1,0 +1,283 @@
+//! The answer being written: it keeps the stream's grammar, whatever the turn does.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+use serde::Serialize;
+
+use crate::dial::chunk::{
+    ChunkWriter, CustomContent, Delta, FinishReason, IndexedAttachment, StageDelta,
+};
+use crate::domain::event::StageStatus;
+use crate::domain::failure::Failure;
+use crate::domain::message::Attachment;
+use crate::domain::usage::Tally;
+
+/// Unread bytes beyond which [`AnswerSink::ready`] waits for the reader.
+const HIGH_WATER: usize = 64 * 1024;
+
+/// The writing end of one answer. Clones write the same answer; the reading end is [`super::TurnBody`].
+///
+/// Everything is written into one buffer that the body hands out, so a chunk costs no allocation of its own and
+/// a slow reader stops the turn at its next [`AnswerSink::ready`].
+#[derive(Clone, Debug)]
+pub struct AnswerSink {
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    writer: ChunkWriter,
+    out: BytesMut,
+    /// The turn, waiting for the reader to catch up.
+    waiting: Option<Waker>,
+    /// One entry per stage opened: its open attachments' count while it is open.
+    stages: Vec<StageEntry>,
+    attachments: u32,
+    text: bool,
+    state: bool,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct StageEntry {
+    attachments: u32,
+    open: bool,
+}
+
+impl AnswerSink {
+    /// `created` is in seconds since 1970.
+    pub fn new(id: &str, created: u64, model: &str) -> Self {
+        Self {
+            shared: Arc::new(Mutex::new(Shared {
+                writer: ChunkWriter::new(id, created, model),
+                out: BytesMut::with_capacity(4096),
+                waiting: None,
+                stages: Vec::new(),
+                attachments: 0,
+                text: false,
+                state: false,
+                ended: false,
+            })),
+        }
+    }
+
+    /// The role chunk. Called once, first.
+    pub fn begin(&self) {
+        self.lock().write::<()>(&Delta::Role("assistant"));
+    }
+
+    /// Appends to the answer's text.
+    pub fn text(&self, text: &str) {
+        if !text.is_empty() {
+            let mut shared = self.lock();
+            shared.text = true;
+            shared.write::<()>(&Delta::Content(text));
+        }
+    }
+
+    /// True once any text of the answer was written.
+    pub fn has_text(&self) -> bool {
+        self.lock().text
+    }
+
+    /// Opens a stage, below another one if `parent` is given. It closes once: by [`Stage::close`], or as failed when dropped.
+    pub fn open_stage(&self, name: Option<&str>, parent: Option<u32>) -> Stage {
+        let mut shared = self.lock();
+        let index = u32::try_from(shared.stages.len()).unwrap_or(u32::MAX);
+        shared.stages.push(StageEntry {
+            attachments: 0,
+            open: true,
+        });
+        shared.stage(StageDelta {
+            index,
+            name: Some(name),
+            parent_stage_index: parent,
+            ..StageDelta::default()
+        });
+        drop(shared);
+        Stage {
+            sink: self.clone(),
+            index,
+        }
+    }
+
+    /// Adds an attachment to the answer.
+    pub fn attach(&self, attachment: &Attachment) {
+        let mut shared = self.lock();
+        let index = shared.attachments;
+        shared.attachments += 1;
+        shared.write::<()>(&Delta::CustomContent(CustomContent::Attachments([
+            IndexedAttachment { index, attachment },
+        ])));
+    }
+
+    /// The state of the message, whole. Later calls change nothing: clients would merge two states into garbage.
+    pub fn state<S: Serialize>(&self, state: &S) {
+        let mut shared = self.lock();
+        if !shared.state {
+            shared.state = true;
+            shared.write(&Delta::CustomContent(CustomContent::State(state)));
+        }
+    }
+
+    /// Ends the answer well: finish reason and usage, then the end mark.
+    pub fn finish(&self, reason: FinishReason, tally: &Tally) {
+        let mut shared = self.lock();
+        let Shared {
+            writer, out, ended, ..
+        } = &mut *shared;
+        if !std::mem::replace(ended, true) {
+            writer.finish(out, reason, tally.sum(), tally.per_model());
+            ChunkWriter::done(out);
+        }
+    }
+
+    /// Ends the answer badly: the error event, then the end mark. Open stages are closed as failed first.
+    pub fn fail(&self, failure: &Failure) {
+        let mut shared = self.lock();
+        for index in 0..shared.stages.len() {
+            shared.close(index, StageStatus::Failed);
+        }
+        if !std::mem::replace(&mut shared.ended, true) {
+            ChunkWriter::error(&mut shared.out, failure);
+            ChunkWriter::done(&mut shared.out);
+        }
+    }
+
+    /// Waits while the reader is far behind.
+    pub async fn ready(&self) {
+        std::future::poll_fn(|context| {
+            let mut shared = self.lock();
+            if shared.out.len() < HIGH_WATER {
+                return Poll::Ready(());
+            }
+            shared.waiting = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Lets everything written so far leave before the turn goes on: one turn of the task to hand it out, one to send it.
+    pub async fn flush(&self) {
+        for _ in 0..2 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Everything written since the last call.
+    pub fn take(&self) -> Bytes {
+        let mut shared = self.lock();
+        let bytes = shared.out.split().freeze();
+        if let Some(waker) = shared.waiting.take() {
+            waker.wake();
+        }
+        bytes
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        // A panic while writing leaves the buffer as it is; the grammar's flags are set before anything is written.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    fn write<S: Serialize>(&mut self, delta: &Delta<'_, S>) {
+        if !self.ended {
+            self.writer.delta(&mut self.out, delta);
+        }
+    }
+
+    fn stage(&mut self, change: StageDelta<'_>) {
+        self.write::<()>(&Delta::CustomContent(CustomContent::Stages([change])));
+    }
+
+    fn close(&mut self, index: usize, status: StageStatus) {
+        let Some(entry) = self.stages.get_mut(index) else {
+            return;
+        };
+        if std::mem::replace(&mut entry.open, false) {
+            self.stage(StageDelta {
+                index: u32::try_from(index).unwrap_or(u32::MAX),
+                status: Some(status.as_str()),
+                ..StageDelta::default()
+            });
+        }
+    }
+}
+
+/// An open stage of the answer.
+#[derive(Debug)]
+pub struct Stage {
+    sink: AnswerSink,
+    index: u32,
+}
+
+impl Stage {
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Appends to the stage's name: names grow on the wire, they are never replaced.
+    pub fn name(&self, more: &str) {
+        self.change(StageDelta {
+            name: Some(Some(more)),
+            ..StageDelta::default()
+        });
+    }
+
+    /// Appends to the stage's Markdown.
+    pub fn text(&self, more: &str) {
+        if !more.is_empty() {
+            self.change(StageDelta {
+                content: Some(more),
+                ..StageDelta::default()
+            });
+        }
+    }
+
+    pub fn attach(&self, attachment: &Attachment) {
+        let mut shared = self.sink.lock();
+        let Some(entry) = shared.entry(self.index) else {
+            return;
+        };
+        let index = entry.attachments;
+        entry.attachments += 1;
+        shared.stage(StageDelta {
+            index: self.index,
+            attachments: Some([IndexedAttachment { index, attachment }]),
+            ..StageDelta::default()
+        });
+    }
+
+    /// Closes the stage; a second close changes nothing.
+    pub fn close(&self, status: StageStatus) {
+        self.sink.lock().close(self.index as usize, status);
+    }
+
+    fn change(&self, change: StageDelta<'_>) {
+        let mut shared = self.sink.lock();
+        if shared.entry(self.index).is_some() {
+            shared.stage(StageDelta {
+                index: self.index,
+                ..change
+            });
+        }
+    }
+}
+
+impl Shared {
+    /// The stage, if it is still open. What comes for a closed one has no place on the wire.
+    fn entry(&mut self, index: u32) -> Option<&mut StageEntry> {
+        self.stages
+            .get_mut(index as usize)
+            .filter(|entry| entry.open)
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.close(StageStatus::Failed);
+    }
+}
