@@ -142,8 +142,11 @@ pub async fn run(options: Options) -> Result<ExitCode, Failed> {
     let local = start(&mut env, &options).await?;
     let mut out = std::io::stdout().lock();
     for name in coordinator::settings::VARIABLES {
-        if let Some(value) = env.get(name) {
-            writeln!(out, "{name}={value}")?;
+        match env.get(name) {
+            // The parser of `cargo lambda watch --env-file` takes no bare `=` in a value, and base 64 ends with one.
+            Some(value) if value.contains('=') => writeln!(out, "{name}='{value}'")?,
+            Some(value) => writeln!(out, "{name}={value}")?,
+            None => {}
         }
     }
     out.flush()?;

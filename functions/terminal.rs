@@ -221,7 +221,7 @@ impl Screen {
         };
         while let Some((line, rest)) = stage.line.split_once('\n') {
             self.line(stage.depth + 1, "2", line);
-            stage.line = rest.to_owned();
+            stage.line = rest.into();
         }
         for file in &change.attachments {
             self.line(stage.depth + 1, "2", &format!("+ {}", file.manifest()));

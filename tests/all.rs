@@ -1,1 +1,30 @@
-//! x
+//! The tests that cross rooms, in one binary: stories over real HTTP, samples, contracts, laws.
+
+#![allow(
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test that goes wrong should stop right there, and its servers are tasks of the test"
+)]
+
+#[path = "../functions/compose.rs"]
+mod compose;
+
+mod checker;
+mod world;
+
+mod auth;
+mod chat;
+mod failures;
+mod gateway_contract;
+mod golden;
+mod health;
+mod input;
+mod memory;
+mod samples;
+
+mod architecture;
+mod template;

@@ -42,9 +42,11 @@ fn fresh_id(turn: &ChatTurn) -> ConversationId {
 }
 
 fn hex(bytes: &[u8], length: usize) -> String {
-    let mut text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    text.truncate(length);
-    text
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .filter_map(|digit| char::from_digit(u32::from(digit), 16))
+        .take(length)
+        .collect()
 }
 
 /// Puts both halves of the memory together: for each assistant message the turn it stands for.

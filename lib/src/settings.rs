@@ -128,7 +128,7 @@ pub struct Settings {
 }
 
 /// Every variable that is read, for the template's and the README's tests.
-pub const VARIABLES: [&str; 25] = [
+pub const VARIABLES: [&str; 26] = [
     "MAS_PORT",
     "DIAL_URL",
     "OPENAI_BASE_URL",
@@ -154,6 +154,7 @@ pub const VARIABLES: [&str; 25] = [
     "MAS_STREAM_IDLE",
     "MAS_HEARTBEAT",
     "MAS_NESTED_STAGES",
+    "MAS_LOG",
 ];
 
 impl Settings {

@@ -41,7 +41,7 @@ def assert_gpa_saw_only_its_own_words(peers: Peers, person: Person) -> None:
 def assert_every_turn_shows_its_agent(answers: list[Answer]) -> None:
     """Each answer has a stage for the agent that was called, and carries a state."""
     for answer, agent in zip(answers, ["UMS", "GPA", "GPA", "UMS"], strict=True):
-        assert answer.stages[stage_of(answer, agent)]["status"] == "completed"
+        assert answer.stages[stage_of(answer, f"Call {agent} Agent")]["status"] == "completed"
         assert isinstance(answer.custom["state"], dict)
 
 

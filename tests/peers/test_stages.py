@@ -17,7 +17,7 @@ UNSTABLE = re.compile(
 
 def tools_of(answer: Answer) -> dict[str, dict[str, Any]]:
     """Return the tool stages nested under the stage of the GPA call, by name."""
-    children = children_of(answer, stage_of(answer, "GPA"))
+    children = children_of(answer, stage_of(answer, "Call GPA Agent"))
     return {stage["name"]: stage for stage in children}
 
 
@@ -43,7 +43,7 @@ def test_attachments_arrive_where_gpa_put_them(chat: Chat) -> None:
 
 def test_the_own_words_of_gpa_stand_in_its_stage(bare_chat: Chat) -> None:
     answer = bare_chat.say("Draw a cat")
-    content = answer.stages[stage_of(answer, "GPA")]["content"]
+    content = answer.stages[stage_of(answer, "Call GPA Agent")]["content"]
     assert "I will run code and draw." in content and content.rstrip().endswith("Done: all good.")
 
 

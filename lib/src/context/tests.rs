@@ -1,1 +1,346 @@
+use std::sync::Arc;
 
+use proptest::prelude::*;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::agent::{Effect, Endpoint, Protocol};
+use crate::domain::conversation::{Envelope, Outcome};
+use crate::domain::ids::Timestamp;
+use crate::domain::turn::Caller;
+
+fn id(n: u128) -> TurnId {
+    TurnId::from_uuid(Uuid::from_u128(n))
+}
+
+fn exchange(agent: &str, request: &str, answer: &str) -> Exchange {
+    Exchange {
+        agent: AgentId::new(agent),
+        request: request.into(),
+        instructions: None,
+        request_attachments: Vec::new(),
+        answer: answer.into(),
+        attachments: Vec::new(),
+        state: None,
+    }
+}
+
+fn record(n: u128, shown: &str, exchange: Exchange) -> TurnRecord {
+    TurnRecord {
+        id: id(n),
+        at: Timestamp(1),
+        outcome: Outcome::Answered,
+        source: "model".into(),
+        confidence: None,
+        rationale: String::new(),
+        exchange: Some(exchange),
+        shown: digest(shown),
+        usage: Vec::new(),
+        duration_ms: 1,
+    }
+}
+
+fn sealed(n: u128, sessions: &[(&str, &str)], exchange: Option<Exchange>) -> Recalled {
+    Recalled::Sealed(Envelope {
+        conversation: ConversationId::new("c"),
+        turn: id(n),
+        sessions: sessions
+            .iter()
+            .map(|(agent, session)| (AgentId::new(agent), (*session).to_owned()))
+            .collect(),
+        exchange,
+        stored: false,
+    })
+}
+
+fn turn(messages: Vec<Message>, conversation: Option<&str>) -> ChatTurn {
+    ChatTurn {
+        id: id(99),
+        received_at: Timestamp(1),
+        deadline: Instant::now(),
+        messages: messages.into(),
+        caller: Arc::new(Caller {
+            conversation: conversation.map(Into::into),
+            ..Caller::default()
+        }),
+    }
+}
+
+fn card(name: &str, accepts: &[&str]) -> AgentCard {
+    AgentCard {
+        id: AgentId::new(name),
+        protocol: Protocol::Dial,
+        endpoint: Endpoint::Deployment(name.into()),
+        key: None,
+        description: String::new(),
+        capabilities: Vec::new(),
+        priority: 1,
+        effect: Effect::None,
+        accepts: accepts.iter().map(|pattern| (*pattern).into()).collect(),
+    }
+}
+
+/// The mixed conversation of the architecture document, before its third turn.
+fn mixed() -> Vec<Message> {
+    vec![
+        Message::user("Do we have user John?"),
+        Message::assistant("Yes, there is a John Doe."),
+        Message::user("What's the weather?"),
+        Message::assistant("Which location do you mean?"),
+        Message::user("In Paris"),
+    ]
+}
+
+fn remembered() -> Stored {
+    Stored {
+        sessions: Sessions::from([(AgentId::new("UMS"), "ums-123".into())]),
+        turns: vec![
+            record(
+                1,
+                "Yes, there is a John Doe.",
+                exchange("UMS", "Do we have user John?", "John Doe found"),
+            ),
+            record(
+                2,
+                "Which location do you mean?",
+                exchange("GPA", "What's the weather?", "Which location?"),
+            ),
+        ],
+    }
+}
+
+fn answers(memory: &Memory) -> Vec<&str> {
+    memory
+        .exchanges
+        .iter()
+        .map(|exchange| exchange.answer.as_str())
+        .collect()
+}
+
+fn recollected(messages: &[Message], recalled: &[Recalled], stored: &Stored) -> Memory {
+    recollect(ConversationId::new("c"), messages, recalled, stored)
+}
+
+const LOST: [Recalled; 2] = [Recalled::Nothing, Recalled::Nothing];
+
+#[test]
+fn the_store_alone_is_enough_to_go_on() {
+    let memory = recollected(&mixed(), &LOST, &remembered());
+    assert_eq!(answers(&memory), ["John Doe found", "Which location?"]);
+    assert_eq!(memory.sessions, remembered().sessions);
+}
+
+#[test]
+fn the_clients_state_alone_is_enough_to_go_on() {
+    let recalled = [
+        sealed(
+            1,
+            &[("UMS", "ums-123")],
+            Some(exchange("UMS", "Do we have user John?", "John Doe found")),
+        ),
+        sealed(
+            2,
+            &[("UMS", "ums-123")],
+            Some(exchange("GPA", "What's the weather?", "Which location?")),
+        ),
+    ];
+    let memory = recollected(&mixed(), &recalled, &Stored::default());
+    assert_eq!(answers(&memory), ["John Doe found", "Which location?"]);
+    assert_eq!(memory.sessions, remembered().sessions);
+}
+
+#[test]
+fn a_follow_up_reaches_an_agent_with_its_own_words_alone() {
+    let memory = recollected(&mixed(), &LOST, &remembered());
+    let assignment = Assignment {
+        agent: AgentId::new("GPA"),
+        instructions: None,
+    };
+    let task = view(
+        &turn(mixed(), None),
+        &memory,
+        &card("GPA", &["*/*"]),
+        &assignment,
+    );
+    assert_eq!(
+        task.history,
+        [exchange("GPA", "What's the weather?", "Which location?")]
+    );
+    assert_eq!((task.text.as_str(), task.session), ("In Paris", None));
+}
+
+#[test]
+fn turns_are_found_by_id_not_by_adjacency() {
+    // Two assistant messages side by side, and the first turn deleted by the user.
+    let messages = [
+        Message::assistant("edited by the user"),
+        Message::assistant("Which location do you mean?"),
+        Message::user("In Paris"),
+    ];
+    let recalled = [sealed(2, &[], None), Recalled::Nothing];
+    let memory = recollected(&messages, &recalled, &remembered());
+    assert_eq!(answers(&memory), ["Which location?"]);
+}
+
+#[test]
+fn a_turn_of_another_branch_stays_out() {
+    let mut stored = remembered();
+    stored.turns.push(record(
+        3,
+        "Cloudy in Kyiv.",
+        exchange("GPA", "In Kyiv", "Kyiv: cloudy"),
+    ));
+    // The user edited "In Kyiv" into "In Paris": the third turn is not part of this conversation any more.
+    assert_eq!(
+        answers(&recollected(&mixed(), &LOST, &stored)),
+        ["John Doe found", "Which location?"]
+    );
+}
+
+#[test]
+fn without_any_sign_the_stored_turns_are_taken_in_order() {
+    let mut messages = mixed();
+    messages[1].text = "reworded by a client".into();
+    messages[3].text = "reworded as well".into();
+    assert_eq!(
+        answers(&recollected(&messages, &LOST, &remembered())),
+        ["John Doe found", "Which location?"]
+    );
+}
+
+#[test]
+fn a_conversation_of_the_reference_goes_on() {
+    let recalled = [
+        Recalled::Legacy {
+            gpa: None,
+            ums_session: Some("ums-old".into()),
+        },
+        Recalled::Legacy {
+            gpa: Some(None),
+            ums_session: None,
+        },
+    ];
+    let memory = recollected(&mixed(), &recalled, &Stored::default());
+    assert_eq!(
+        memory.exchanges,
+        [exchange(
+            "GPA",
+            "What's the weather?",
+            "Which location do you mean?"
+        )]
+    );
+    assert_eq!(
+        legacy_session(&recalled),
+        Some((AgentId::new("UMS"), "ums-old"))
+    );
+    assert!(memory.sessions.is_empty());
+}
+
+#[test]
+fn the_newest_state_names_the_conversation() {
+    let recalled = [sealed(2, &[], None), Recalled::Nothing];
+    assert_eq!(
+        conversation_id(&recalled, &turn(mixed(), Some("x"))).as_str(),
+        "c"
+    );
+    let by_client = conversation_id(&LOST, &turn(mixed(), Some("x")));
+    assert_eq!(
+        by_client,
+        conversation_id(&[], &turn(Vec::new(), Some("x")))
+    );
+    assert_ne!(by_client, conversation_id(&LOST, &turn(mixed(), Some("y"))));
+    assert_ne!(by_client, conversation_id(&LOST, &turn(mixed(), None)));
+}
+
+#[test]
+fn files_reach_agents_that_take_them_and_others_hear_of_them() {
+    let file = |title: &str, media_type: &str| Attachment {
+        title: Some(title.into()),
+        media_type: Some(media_type.into()),
+        data: Some("abc".into()),
+        ..Attachment::default()
+    };
+    let mut message = Message::user("Look");
+    message.attachments = vec![file("a.png", "image/png"), file("b.csv", "text/csv")];
+    let memory = recollected(&[], &[], &Stored::default());
+    let assignment = Assignment {
+        agent: AgentId::new("GPA"),
+        instructions: None,
+    };
+    let task = view(
+        &turn(vec![message], None),
+        &memory,
+        &card("GPA", &["image/*"]),
+        &assignment,
+    );
+    assert_eq!(task.attachments, [file("a.png", "image/png")]);
+    assert_eq!(task.manifest, ["b.csv (text/csv, 3 bytes)"]);
+}
+
+#[test]
+fn addresses_that_are_not_in_the_request_are_not_sent_again() {
+    let at = |url: &str| Attachment {
+        url: Some(url.into()),
+        ..Attachment::default()
+    };
+    let mut earlier = exchange("GPA", "Draw", "Done");
+    earlier.request_attachments = vec![at("files/known"), at("files/unknown")];
+    earlier.attachments = vec![at("files/unknown")];
+    let stored = Stored {
+        sessions: Sessions::new(),
+        turns: vec![record(1, "Done!", earlier)],
+    };
+    let mut first = Message::user("Draw");
+    first.attachments = vec![at("files/known")];
+    let messages = vec![first, Message::assistant("Done!"), Message::user("Again")];
+    let memory = recollected(&messages, &[Recalled::Nothing], &stored);
+    let assignment = Assignment {
+        agent: AgentId::new("GPA"),
+        instructions: None,
+    };
+    let task = view(
+        &turn(messages, None),
+        &memory,
+        &card("GPA", &["*/*"]),
+        &assignment,
+    );
+    assert_eq!(task.history[0].request_attachments, [at("files/known")]);
+    assert_eq!(task.history[0].attachments, []);
+}
+
+proptest! {
+    #[test]
+    fn no_byte_of_one_agents_turns_reaches_another(
+        turns in proptest::collection::vec((0_usize..3, any::<bool>(), any::<bool>()), 1..8),
+        asked in 0_usize..3,
+    ) {
+        const AGENTS: [&str; 3] = ["ALPHA", "BETA", "GAMMA"];
+        let mut messages = Vec::new();
+        let mut recalled = Vec::new();
+        let mut stored = Stored::default();
+        for (n, (who, in_state, in_store)) in turns.iter().enumerate() {
+            let agent = AGENTS[*who];
+            let secret = format!("secret-of-{agent}-{n}");
+            let own = exchange(agent, &format!("ask {secret}"), &format!("answer {secret}"));
+            messages.extend([Message::user(&own.request), Message::assistant(&format!("shown {n}"))]);
+            recalled.push(if *in_state {
+                sealed(n as u128, &[(agent, &secret)], Some(own.clone()))
+            } else {
+                Recalled::Nothing
+            });
+            if *in_store {
+                stored.turns.push(record(n as u128, &format!("shown {n}"), own));
+                stored.sessions.insert(AgentId::new(agent), secret);
+            }
+        }
+        messages.push(Message::user("now"));
+        let memory = recollected(&messages, &recalled, &stored);
+        let assignment = Assignment { agent: AgentId::new(AGENTS[asked]), instructions: None };
+        let task = view(&turn(messages, Some("x")), &memory, &card(AGENTS[asked], &["*/*"]), &assignment);
+        let seen = format!("{:?} {:?} {:?}", task.history, task.text, task.session);
+        for (who, other) in AGENTS.iter().enumerate() {
+            prop_assert!(who == asked || !seen.contains(&format!("secret-of-{other}")), "{}", seen);
+        }
+    }
+}

@@ -195,8 +195,10 @@ pub struct Client {
 impl Client {
     /// `connect` bounds each connection attempt. Redirects are never followed and nothing is decompressed.
     pub fn new(connect: Duration) -> Result<Self, Error> {
-        let roots =
-            rustls::RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        let roots = webpki_roots::TLS_SERVER_ROOTS
+            .iter()
+            .cloned()
+            .collect::<rustls::RootCertStore>();
         let tls = rustls::ClientConfig::builder_with_provider(Arc::new(
             rustls::crypto::ring::default_provider(),
         ))

@@ -171,10 +171,9 @@ impl<'a> Chunk<'a> {
             .map(|statistics| statistics.usage_per_model)
             .unwrap_or_default();
         let usage = self.usage.take();
-        if let Some(at) = self.choices.iter().position(|choice| choice.index == 0) {
-            if let Some(delta) = self.choices.swap_remove(at).delta {
-                delta.into_events(&mut emit);
-            }
+        let first = self.choices.into_iter().find(|choice| choice.index == 0);
+        if let Some(delta) = first.and_then(|choice| choice.delta) {
+            delta.into_events(&mut emit);
         }
         if !per_model.is_empty() {
             emit(AgentEvent::Usage(per_model));

@@ -154,12 +154,9 @@ mod tests {
     use super::*;
 
     fn stream(chunks: &[Value]) -> Vec<u8> {
-        let mut text: String = chunks
-            .iter()
-            .map(|chunk| format!("data: {chunk}\n\n"))
-            .collect();
-        text.push_str("data: [DONE]\n\n");
-        text.into_bytes()
+        let mut lines: Vec<String> = chunks.iter().map(Value::to_string).collect();
+        lines.push("[DONE]".into());
+        format!("data: {}\n\n", lines.join("\n\ndata: ")).into_bytes()
     }
 
     fn delta(delta: &Value) -> Value {

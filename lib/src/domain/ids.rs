@@ -102,6 +102,7 @@ impl fmt::Display for TurnId {
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
+    #[must_use]
     pub fn plus(self, duration: std::time::Duration) -> Self {
         Self(self.0.saturating_add(duration.as_secs()))
     }

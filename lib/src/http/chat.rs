@@ -1,16 +1,22 @@
 //! The chat endpoint: a body into a turn, the turn into a stream or into one block.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
 use percent_encoding::percent_decode_str;
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use url::form_urlencoded;
 
 use super::error::{self, ApiError};
@@ -26,6 +32,9 @@ use crate::stream::{AnswerSink, TurnBody};
 
 /// The largest body that is read, in bytes: a function's own limit is 6 MB after quoting.
 const BODY_CAP: usize = 4 * 1024 * 1024;
+/// How much of a refused body is still taken, and for how long.
+const DRAIN_CAP: usize = 32 * 1024 * 1024;
+const DRAIN_WITHIN: Duration = Duration::from_secs(1);
 /// A longer conversation id is cut off: it is only a hint.
 const CONVERSATION_CAP: usize = 1024;
 
@@ -51,9 +60,14 @@ pub async fn v1(State(app): State<Arc<App>>, request: Request) -> Response {
 }
 
 async fn answer(app: Arc<App>, deployment: Option<String>, request: Request) -> Response {
-    match accept(&app, deployment.as_deref(), request).await {
+    let (parts, mut body) = request.into_parts();
+    match accept(&app, deployment.as_deref(), &parts, &mut body).await {
         Ok(accepted) => accepted.respond(app, deployment).await,
-        Err(refusal) => refusal.into_response(),
+        Err(refusal) => {
+            // A client that is still sending would see a broken connection instead of the refusal.
+            let _ = timeout(DRAIN_WITHIN, drain(&mut body)).await;
+            refusal.into_response()
+        }
     }
 }
 
@@ -69,24 +83,21 @@ struct Accepted {
 async fn accept(
     app: &App,
     deployment: Option<&str>,
-    request: Request,
+    parts: &Parts,
+    body: &mut Body,
 ) -> Result<Accepted, ApiError> {
-    if request.method() != Method::POST {
+    if parts.method != Method::POST {
         return Err(wrong_method_for("POST"));
     }
-    let (parts, body) = request.into_parts();
     check_media(&parts.headers)?;
-    let length = parts
-        .headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let length =
+        header(&parts.headers, CONTENT_LENGTH.as_str()).and_then(|value| value.parse().ok());
     if length.is_some_and(|length: usize| length > BODY_CAP) {
         return Err(too_large().into());
     }
     let key = auth::key(&parts.headers);
     let verification = app.auth.verify(key.as_ref(), deployment)?;
-    // The only way to fail here is the cap, or a client that left.
-    let body = to_bytes(body, BODY_CAP).await.map_err(|_| too_large())?;
+    let body = read(body).await?;
     let request = ChatRequest::read(&body)?;
     let function_left = parts.extensions.get::<FunctionTime>().map(|left| left.0);
     let turn = ChatTurn {
@@ -114,6 +125,38 @@ async fn accept(
         stream: request.stream,
         model: request.model,
     })
+}
+
+/// The body, if it keeps to the cap.
+async fn read(body: &mut Body) -> Result<BytesMut, Failure> {
+    let mut read = BytesMut::new();
+    while let Some(piece) = next(body).await {
+        read.extend_from_slice(&piece);
+        if read.len() > BODY_CAP {
+            return Err(too_large());
+        }
+    }
+    Ok(read)
+}
+
+/// Takes what is left of a body and throws it away, up to a point.
+async fn drain(body: &mut Body) {
+    let mut left = DRAIN_CAP;
+    while left > 0
+        && let Some(piece) = next(body).await
+    {
+        left = left.saturating_sub(piece.len());
+    }
+}
+
+/// The next piece; a client that left has no more.
+async fn next(body: &mut Body) -> Option<Bytes> {
+    loop {
+        let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await?;
+        if let Ok(piece) = frame.ok()?.into_data() {
+            return Some(piece);
+        }
+    }
 }
 
 fn check_media(headers: &HeaderMap) -> Result<(), Failure> {

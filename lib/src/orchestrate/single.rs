@@ -59,6 +59,12 @@ pub async fn call(
                 }
                 report.session = Some((id, created));
             }
+            // A complete answer of nothing helps nobody: it is never a success.
+            Some(Ok(AgentEvent::Finished))
+                if report.text.trim().is_empty() && report.attachments.is_empty() =>
+            {
+                return Err(Error::Empty);
+            }
             Some(Ok(AgentEvent::Finished)) => {
                 mirror.close(StageStatus::Completed);
                 stage.close(StageStatus::Completed);

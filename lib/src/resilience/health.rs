@@ -65,6 +65,7 @@ pub fn roll_up(checks: &[Checked]) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use super::Part::{Agent, Gatekeeper, Helper};
     use super::*;
 
     #[test]
@@ -82,7 +83,6 @@ mod tests {
                 .collect();
             assert_eq!(roll_up(&checks), expected, "{parts:?}");
         };
-        use Part::{Agent, Gatekeeper, Helper};
         check(
             &[(Gatekeeper, true), (Helper, true), (Agent, true)],
             Status::Ready,

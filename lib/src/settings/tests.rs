@@ -13,11 +13,11 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(settings.dial_url.as_deref(), Some("http://core:8080"));
     assert_eq!(settings.routing_model, "gpt-4o");
     assert_eq!(settings.auth, AuthMode::Dial);
-    assert_eq!(settings.turn_timeout, Duration::from_secs(120));
+    assert_eq!(settings.turn_timeout, Duration::from_mins(2));
     assert_eq!(settings.connect_timeout, Duration::from_secs(2));
     assert_eq!(settings.agent_first_byte, Duration::from_secs(30));
     assert_eq!(settings.model_first_byte, Duration::from_secs(15));
-    assert_eq!(settings.stream_idle, Duration::from_secs(60));
+    assert_eq!(settings.stream_idle, Duration::from_mins(1));
     assert_eq!(settings.heartbeat, Some(Duration::from_secs(15)));
     assert!(settings.nested_stages && !settings.legacy_sessions);
 }

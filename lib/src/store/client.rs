@@ -49,7 +49,7 @@ pub async fn connect(name: &str, endpoint: Option<&str>) -> Table {
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(Duration::from_millis(500))
-                .operation_attempt_timeout(Duration::from_millis(1000))
+                .operation_attempt_timeout(Duration::from_secs(1))
                 .operation_timeout(Duration::from_secs(2))
                 .build(),
         );

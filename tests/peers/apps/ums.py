@@ -49,7 +49,8 @@ def now() -> str:
 
 
 def answer(text: str, earlier: list[dict[str, Any]]) -> str:
-    """Answer by simple rules; the last one needs the conversation's own history."""
+    """Answer the user's words by simple rules; the last one needs the conversation's own history."""
+    text, _, _ = text.partition("\n\n---\n")  # what follows is the coordinator's note
     if match := re.search(r"do we have user (\w+)", text, re.IGNORECASE):
         return f"Yes, {match[1]} Doe found"
     if match := re.search(r"add (.+?) to our system", text, re.IGNORECASE):

@@ -1,34 +1,31 @@
 //! One turn from request to record: who answers, the agent at work, the answer, the memory.
 
+mod memory;
+mod readiness;
+
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt, join_all};
+use futures_util::future::BoxFuture;
 use futures_util::try_join;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::context;
 use crate::domain::agent::Registry;
-use crate::domain::conversation::{
-    Envelope, Exchange, Memory, Outcome, Sessions, Stored, TurnRecord,
-};
+use crate::domain::conversation::{Memory, Outcome};
 use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{AgentId, Owner};
-use crate::domain::message::Role;
 use crate::domain::plan::{Assignment, Plan, RoutingDecision};
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::Tally;
 use crate::gateway::Gateways;
 use crate::orchestrate::{self, Report};
-use crate::resilience::health::{Checked, Part};
 use crate::route::{Chain, RouteQuery, Verdict};
+use crate::store::Table;
 use crate::store::envelope::Seal;
-use crate::store::{self, Conversations, Table};
 use crate::stream::{AnswerSink, FinishReason, Nesting, Stage, labels};
 use crate::synthesize::{self, Synthesizer};
-
-/// Saving may hold the end of an answer back for no longer than this.
-const SAVE_WITHIN: Duration = Duration::from_secs(1);
+use memory::{Recollection, memory_trouble};
 
 /// Who calls, as soon as it is verified. Polled beside the routing call, awaited before any agent is called.
 pub type Verification = BoxFuture<'static, Result<Owner, Failure>>;
@@ -65,14 +62,6 @@ struct Progress {
     tally: Tally,
 }
 
-struct Recollection {
-    owner: Owner,
-    conversations: Conversations,
-    memory: Memory,
-    /// False when the store could not be read.
-    read: bool,
-}
-
 impl Coordinator {
     /// Answers one turn into the sink, whatever happens: the stream always ends with its end mark.
     pub async fn answer(&self, turn: ChatTurn, verification: Verification, sink: AnswerSink) {
@@ -99,30 +88,6 @@ impl Coordinator {
             Ok(reason) => sink.finish(reason, &progress.tally),
             Err(failure) => sink.fail(&failure),
         }
-    }
-
-    /// Asks everything a turn depends on, at once.
-    pub async fn check(&self, within: Duration) -> Vec<Checked> {
-        let agents = self.registry.iter().filter_map(|card| {
-            let gateway = self.gateways.get(&card.id)?;
-            Some(
-                checked(
-                    card.id.to_string(),
-                    Part::Agent,
-                    within,
-                    gateway.check(within),
-                )
-                .boxed(),
-            )
-        });
-        let table = checked("table".into(), Part::Helper, within, self.table.check());
-        let models = checked(
-            "models".into(),
-            Part::Helper,
-            within,
-            self.synthesizer.check(within),
-        );
-        join_all([table.boxed(), models.boxed()].into_iter().chain(agents)).await
     }
 
     /// The story of a turn.
@@ -171,44 +136,6 @@ impl Coordinator {
             .await
     }
 
-    /// The caller verified, and what the conversation was so far.
-    async fn recall(
-        &self,
-        turn: &ChatTurn,
-        verification: Verification,
-    ) -> Result<Recollection, Failure> {
-        let owner = verification.await?;
-        let recalled: Vec<_> = (turn.messages.iter())
-            .filter(|message| message.role == Role::Assistant)
-            .map(|message| self.seal.open(&owner, message.state.as_ref()))
-            .collect();
-        let conversation = context::conversation_id(&recalled, turn);
-        let conversations = Conversations::of(&self.table, owner.clone(), self.retention);
-        let loaded = conversations.load(&conversation, turn.received_at).await;
-        let read = loaded.is_ok();
-        let stored = loaded.unwrap_or_else(|error| {
-            tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "the memory cannot be read");
-            Stored::default()
-        });
-        let mut memory = context::recollect(conversation, &turn.messages, &recalled, &stored);
-        if let Some((agent, session)) = context::legacy_session(&recalled)
-            && !memory.sessions.contains_key(&agent)
-        {
-            let owned = conversations
-                .owns_session(&agent, session, turn.received_at)
-                .await;
-            if self.trust_legacy_sessions || owned.unwrap_or(false) {
-                memory.sessions.insert(agent, session.to_owned());
-            }
-        }
-        Ok(Recollection {
-            owner,
-            conversations,
-            memory,
-            read,
-        })
-    }
-
     /// The agent at work.
     async fn call(
         &self,
@@ -227,27 +154,12 @@ impl Coordinator {
         let task = context::view(turn, memory, card, assignment);
         let called =
             orchestrate::call(gateway.as_ref(), agent, task, sink, self.nesting, report).await;
-        if called.is_ok() && report.text.trim().is_empty() && report.attachments.is_empty() {
-            return Err(agent_failed(
-                turn,
-                agent,
-                "gave an empty answer",
-                None,
-                false,
-            ));
-        }
         called.map_err(|error| {
             tracing::warn!(
                 turn.id = %turn.id, agent.id = %agent, error = &error as &dyn std::error::Error,
                 error.reference = turn.id.reference(), "the agent failed"
             );
-            agent_failed(
-                turn,
-                agent,
-                "failed",
-                error.display_message(),
-                error.is_timeout(),
-            )
+            agent_failed(turn, agent, error.display_message(), error.is_timeout())
         })
     }
 
@@ -305,61 +217,6 @@ impl Coordinator {
         }
         end
     }
-
-    /// The client's half of the memory. It leaves before the synthesis, so that a user who stops reading there keeps
-    /// the conversation.
-    fn send_state(&self, turn: &ChatTurn, sink: &AnswerSink, progress: &Progress) {
-        let Some(recalled) = &progress.recalled else {
-            return;
-        };
-        sink.state(&self.seal.seal(
-            &recalled.owner,
-            Envelope {
-                conversation: recalled.memory.conversation.clone(),
-                turn: turn.id,
-                sessions: sessions(recalled, progress),
-                exchange: exchange(turn, progress),
-                stored: false,
-            },
-        ));
-    }
-
-    /// The server's half: one write, bounded, never fatal to the answer.
-    async fn save(&self, turn: &ChatTurn, sink: &AnswerSink, progress: &Progress, begun: Instant) {
-        let (Some(recalled), Some(decision)) = (&progress.recalled, &progress.decision) else {
-            return;
-        };
-        let record = TurnRecord {
-            id: turn.id,
-            at: turn.received_at,
-            outcome: progress.outcome.unwrap_or(Outcome::Failed),
-            source: decision.source.as_str().into(),
-            confidence: decision.confidence,
-            rationale: decision.rationale.clone(),
-            exchange: exchange(turn, progress),
-            shown: context::digest(&progress.shown),
-            usage: progress.tally.per_model().to_vec(),
-            duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        };
-        let created: Vec<_> = match (&progress.agent, &progress.report.session) {
-            (Some(agent), Some((id, true))) => vec![(agent.clone(), id.clone())],
-            _ => Vec::new(),
-        };
-        let sessions = sessions(recalled, progress);
-        let conversation = &recalled.memory.conversation;
-        let save = recalled
-            .conversations
-            .save(conversation, &record, &sessions, &created);
-        let saved = timeout(SAVE_WITHIN, save)
-            .await
-            .unwrap_or(Err(store::Error::Slow));
-        if let Err(error) = saved {
-            tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "the turn cannot be saved");
-            if recalled.read {
-                memory_trouble(sink, labels::MEMORY_UNSAVED);
-            }
-        }
-    }
 }
 
 /// Shows the decision: the agent in the stage's name, the rest in its text. A rung that failed makes it a failed stage.
@@ -383,33 +240,6 @@ fn show(stage: &Stage, verdict: &Verdict) -> Plan {
     verdict.decision.plan.clone()
 }
 
-async fn checked<E: std::error::Error>(
-    name: String,
-    part: Part,
-    within: Duration,
-    work: impl Future<Output = Result<(), E>>,
-) -> Checked {
-    let begun = Instant::now();
-    let problem = match timeout(within, work).await {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(_) => Some("no answer in time".into()),
-    };
-    Checked {
-        name,
-        part,
-        up: problem.is_none(),
-        latency: begun.elapsed(),
-        problem,
-    }
-}
-
-fn memory_trouble(sink: &AnswerSink, text: &str) {
-    let stage = sink.open_stage(Some(labels::MEMORY), None);
-    stage.text(text);
-    stage.close(StageStatus::Failed);
-}
-
 fn say(sink: &AnswerSink, shown: &mut String, text: &str) {
     sink.text(text);
     shown.push_str(text);
@@ -417,7 +247,7 @@ fn say(sink: &AnswerSink, shown: &mut String, text: &str) {
 
 /// The agent's own text is the answer, after what there is of a synthesis.
 fn fall_back(sink: &AnswerSink, progress: &mut Progress) -> FinishReason {
-    if !progress.shown.is_empty() {
+    if !progress.shown.trim().is_empty() {
         say(sink, &mut progress.shown, labels::SYNTHESIS_BROKE_OFF);
     }
     let text = std::mem::take(&mut progress.report.text);
@@ -427,42 +257,7 @@ fn fall_back(sink: &AnswerSink, progress: &mut Progress) -> FinishReason {
     FinishReason::Stop
 }
 
-/// The sessions of all agents, this turn's included.
-fn sessions(recalled: &Recollection, progress: &Progress) -> Sessions {
-    let mut sessions = recalled.memory.sessions.clone();
-    if let (Some(agent), Some((id, _))) = (&progress.agent, &progress.report.session) {
-        sessions.insert(agent.clone(), id.clone());
-    }
-    sessions
-}
-
-/// What the agent was asked and said, once its answer is complete.
-fn exchange(turn: &ChatTurn, progress: &Progress) -> Option<Exchange> {
-    let (Some(agent), Some(decision), true) =
-        (&progress.agent, &progress.decision, progress.reported)
-    else {
-        return None;
-    };
-    let last = turn.messages.last()?;
-    let Plan::Single(assignment) = &decision.plan;
-    Some(Exchange {
-        agent: agent.clone(),
-        request: last.text.clone(),
-        instructions: assignment.instructions.clone(),
-        request_attachments: context::by_address(&last.attachments),
-        answer: progress.report.text.clone(),
-        attachments: context::by_address(&progress.report.attachments),
-        state: progress.report.state.clone(),
-    })
-}
-
-fn agent_failed(
-    turn: &ChatTurn,
-    agent: &AgentId,
-    how: &str,
-    said: Option<String>,
-    silent: bool,
-) -> Failure {
+fn agent_failed(turn: &ChatTurn, agent: &AgentId, said: Option<String>, silent: bool) -> Failure {
     let reference = turn.id.reference();
     if silent {
         return Failure::new(
@@ -473,7 +268,7 @@ fn agent_failed(
     }
     Failure::new(
         Code::AgentUnavailable,
-        format!("agent {agent} {how}, reference {reference}"),
+        format!("agent {agent} failed, reference {reference}"),
         said.map_or_else(
             || labels::agent_unavailable(agent, &reference),
             |said| labels::agent_said(agent, &said, &reference),

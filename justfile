@@ -1,0 +1,32 @@
+# The verbs of the project. Each is one cargo line that works without just.
+
+# everything on http://localhost:8055, with the sandbox when no address is set
+run *arguments:
+    cargo run -- {{arguments}}
+
+# every test
+test:
+    cargo test --workspace
+
+# formatting and lints, as CI has them
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# the hot pieces
+bench:
+    cargo bench -p coordinator
+
+# the whole turn: added latency, turns a second, memory
+load:
+    cargo build --release -p functions --bin mas -p tests --bin load
+    target/release/load
+
+# real SDKs and clients around the coordinator
+peers:
+    cargo build --workspace
+    tests/peers/run
+
+# everything CI does
+ci:
+    bash .ci/run

@@ -1,0 +1,211 @@
+//! The laws of the house that a compiler does not know.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Who may import whom. A room missing here may import nothing.
+const IMPORTS: [(&str, &str); 19] = [
+    ("domain", ""),
+    ("dial", "domain"),
+    ("stream", "domain dial"),
+    ("resilience", "domain"),
+    ("context", "domain"),
+    ("llm", "domain dial resilience"),
+    ("gateway", "domain dial resilience"),
+    ("store", "domain resilience"),
+    ("synthesize", "domain llm"),
+    ("route", "domain llm store"),
+    (
+        "orchestrate",
+        "domain context resilience gateway stream llm",
+    ),
+    (
+        "coordinator",
+        "domain context route gateway orchestrate synthesize store stream resilience",
+    ),
+    (
+        "http",
+        "domain dial coordinator resilience store stream route",
+    ),
+    ("settings", "domain"),
+    ("telemetry", "domain"),
+    // Rooms that do not exist yet are added with their first tenant.
+    ("learn", "domain"),
+    ("policy", "domain resilience"),
+    ("hooks", "domain"),
+    ("privacy", "domain store"),
+];
+
+/// Where foreign crates and words have their home, as path beginnings below the repository.
+const HOMES: [(&str, &str); 8] = [
+    ("aws_sdk_", "lib/src/store functions tests"),
+    ("aws_config", "lib/src/store functions tests"),
+    ("reqwest", "lib/src/dial/client.rs tests"),
+    ("axum", "lib/src/http functions tests"),
+    ("lambda_http", "functions"),
+    ("serde_saphyr", "lib/src/route lib/src/settings"),
+    ("std::env::", "lib/src/settings.rs tests"),
+    ("StatusCode", "lib/src/http tests"),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+/// Every source file of ours: path below the repository, and text.
+fn sources() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for folder in ["lib/src", "functions", "tests"] {
+        collect(&root().join(folder), &mut found);
+    }
+    assert!(found.len() > 50, "the sources were not found");
+    found
+}
+
+fn collect(folder: &Path, found: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path
+                .strip_prefix(root())
+                .unwrap()
+                .to_string_lossy()
+                .into_owned();
+            found.push((name, std::fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+fn is_test(path: &str) -> bool {
+    path.starts_with("tests/") || path.ends_with("tests.rs")
+}
+
+/// The text before the tests that stand below the code.
+fn production(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap()
+}
+
+fn room(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix("lib/src/")?;
+    rest.split('/')
+        .next()?
+        .strip_suffix(".rs")
+        .or_else(|| rest.split('/').next())
+}
+
+/// Rooms named in `crate::room` paths, also inside braces.
+fn imported(text: &str) -> BTreeSet<String> {
+    let mut rooms = BTreeSet::new();
+    for (at, _) in text.match_indices("crate::") {
+        let rest = &text[at + "crate::".len()..];
+        let word = |text: &str| {
+            text.chars()
+                .take_while(|letter| letter.is_alphanumeric() || *letter == '_')
+                .collect()
+        };
+        match rest.strip_prefix('{') {
+            Some(group) => rooms.extend(
+                group
+                    .split('}')
+                    .next()
+                    .unwrap()
+                    .split(',')
+                    .map(|part| word(part.trim())),
+            ),
+            None => {
+                rooms.insert(word(rest));
+            }
+        }
+    }
+    rooms
+}
+
+#[test]
+fn rooms_import_only_whom_they_may() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let Some(from) = room(&path).filter(|room| *room != "lib") else {
+            continue;
+        };
+        let Some((_, allowed)) = IMPORTS.iter().find(|(room, _)| *room == from) else {
+            wrong.push(format!("{path}: the room {from} is not in the table"));
+            continue;
+        };
+        if is_test(&path) {
+            continue;
+        }
+        for to in imported(production(&text)) {
+            if to != from && !allowed.split(' ').any(|room| room == to) {
+                wrong.push(format!("{path}: {from} may not import {to}"));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn foreign_crates_stay_in_their_homes() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        if path == "tests/architecture.rs" {
+            continue;
+        }
+        for (name, homes) in HOMES {
+            let used = production(&text).lines().any(|line| {
+                let code = line.split("//").next().unwrap();
+                code.contains(name) && (name.ends_with(':') || code.contains(&format!("{name}")))
+            });
+            if used && !homes.split(' ').any(|home| path.starts_with(home)) {
+                wrong.push(format!("{path} uses {name}"));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn files_open_with_their_job_and_stay_small() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        if !text.starts_with("//!") && !is_test(&path) {
+            wrong.push(format!("{path} does not open with its job"));
+        }
+        let lines = production(&text)
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .count();
+        if !is_test(&path) && lines > 400 {
+            wrong.push(format!("{path} has {lines} lines"));
+        }
+        if path.starts_with("lib/src/") && !is_test(&path) && path.matches('/').count() > 3 {
+            wrong.push(format!("{path} is deeper than room/file.rs"));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn pure_rooms_never_wait() {
+    for (path, text) in sources() {
+        let pure = ["lib/src/domain/", "lib/src/resilience/", "lib/src/context"];
+        if pure.iter().any(|room| path.starts_with(room)) {
+            assert!(!production(&text).contains(".await"), "{path}");
+        }
+    }
+}
+
+#[test]
+fn the_law_finds_what_it_is_for() {
+    let text = "use crate::{store::Table, http};\nuse crate::llm;\n";
+    assert_eq!(
+        imported(text),
+        ["http", "llm", "store"].map(String::from).into()
+    );
+    assert_eq!(room("lib/src/dial/sse.rs"), Some("dial"));
+    assert_eq!(room("lib/src/context.rs"), Some("context"));
+}

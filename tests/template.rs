@@ -1,0 +1,78 @@
+//! The template, the README and the code say the same.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use coordinator::settings::VARIABLES;
+
+/// Variables that make sense on a developer's machine alone.
+const LOCAL: [&str; 2] = ["MAS_PORT", "AWS_ENDPOINT_URL_DYNAMODB"];
+
+fn file(name: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    std::fs::read_to_string(root.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The names in the template's environment block.
+fn environment(template: &str) -> BTreeSet<String> {
+    let block = template
+        .split("      Variables:\n")
+        .nth(1)
+        .expect("an environment in Globals");
+    block
+        .lines()
+        .take_while(|line| {
+            line.starts_with("        ") || line.trim().is_empty() || line.trim().starts_with('#')
+        })
+        .filter_map(|line| line.trim().split_once(':'))
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| {
+            name.chars()
+                .all(|letter| letter.is_ascii_uppercase() || letter == '_')
+        })
+        .collect()
+}
+
+#[test]
+fn the_template_sets_every_variable_and_no_other() {
+    let wanted: BTreeSet<String> = VARIABLES
+        .iter()
+        .filter(|name| !LOCAL.contains(name))
+        .map(|name| (*name).to_owned())
+        .collect();
+    assert_eq!(environment(&file("infra/template.yaml")), wanted);
+}
+
+#[test]
+fn the_readme_explains_every_variable() {
+    let readme = file("README.md");
+    let missing: Vec<_> = VARIABLES
+        .iter()
+        .filter(|name| !readme.contains(&format!("`{name}`")))
+        .collect();
+    assert_eq!(missing, Vec::<&&str>::new());
+}
+
+#[test]
+fn every_function_has_a_binary_and_a_resource() {
+    let manifest = file("functions/Cargo.toml");
+    let template = file("infra/template.yaml");
+    let names = |text: &str, before: &str| -> BTreeSet<String> {
+        let parts = text.split(before).skip(1);
+        parts
+            .map(|part| part.split(['"', '\n']).next().unwrap().trim().to_owned())
+            .collect()
+    };
+    let mut binaries = names(&manifest, "[[bin]]\nname = \"");
+    assert!(binaries.remove("mas"), "mas is the local one");
+    assert_eq!(names(&template, "Binary: "), binaries);
+}
+
+#[test]
+fn settings_are_read_nowhere_else() {
+    let source = file("lib/src/settings.rs") + &file("lib/src/settings/agents.rs");
+    for name in VARIABLES {
+        let known = source.matches(name).count() >= 2 || file("infra/agents.yaml").contains(name);
+        assert!(known, "{name} is listed but never read");
+    }
+}
