@@ -8,6 +8,7 @@ use coordinator::gateway::{Gateways, Reach};
 use coordinator::http::App;
 use coordinator::http::auth::{Auth, Introspection};
 use coordinator::llm::{Models, Provider};
+use coordinator::orchestrate::Agents;
 use coordinator::route::{Chain, ModelRouter};
 use coordinator::settings::{AuthMode, Settings};
 use coordinator::store;
@@ -67,15 +68,17 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
     };
     let coordinator = Coordinator {
         chain: Chain::new(vec![Box::new(router)], &registry),
-        gateways: Gateways::connect(&registry, &reach)?,
+        agents: Agents {
+            gateways: Gateways::connect(&registry, &reach)?,
+            nesting: if settings.nested_stages {
+                Nesting::Nested
+            } else {
+                Nesting::Flat
+            },
+        },
         synthesizer: Synthesizer::new(models, &settings.synthesis_model),
         table: store::connect(&settings.table, settings.dynamodb_endpoint.as_deref()).await,
         seal,
-        nesting: if settings.nested_stages {
-            Nesting::Nested
-        } else {
-            Nesting::Flat
-        },
         retention: settings.state_ttl,
         trust_legacy_sessions: settings.legacy_sessions,
         registry,

@@ -19,7 +19,7 @@ use coordinator::store;
 use dynoxide::Database;
 use dynoxide::actions::scan::ScanRequest;
 use sandbox::runtime_api::{Answer, FunctionUrlEvent, Invocation, RuntimeApi};
-use sandbox::stub::{Reply, Stub};
+use sandbox::stub::{Reply, Seen, Stub};
 use sandbox::{Options, Sandbox};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -30,7 +30,7 @@ const CHAT: &str = "/openai/deployments/mas-coordinator/chat/completions";
 /// Nothing here takes longer, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// As the template allows.
-const TIMEOUT: Duration = Duration::from_secs(900);
+const TIMEOUT: Duration = Duration::from_mins(15);
 const STATE_KEYS: &str = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const LEAKED: &str = "Lambda-Runtime-Function-Error";
 
@@ -105,6 +105,30 @@ async fn a_turn_is_saved_before_its_end_mark_and_so_before_the_freeze() {
         .await;
     assert!(Answered::read(&answer).text.contains("Alice"));
     assert_eq!(function.saved_turns(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_mark_waits_for_a_slow_table() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let is_save = |seen: &Seen| {
+        let target = seen.header("x-amz-target").unwrap_or_default();
+        target.ends_with("TransactWriteItems")
+    };
+    let table = Stub::start(move |seen| {
+        let pause = if is_save(seen) { 300 } else { 0 };
+        let media = "application/x-amz-json-1.0";
+        Reply::raw(200, media, "{}").delay(Duration::from_millis(pause))
+    });
+    let table = table.await.unwrap();
+    let upstreams = [&sandbox.model_url(), &sandbox.gpa_url(), &sandbox.ums_url()];
+    let unused = Database::memory().unwrap();
+    let chat = env!("CARGO_BIN_EXE_chat");
+    let function = Function::with_table(chat, upstreams.map(String::as_str), unused, &table.url());
+    let function = function.await;
+    let mut invocation = function.invoke(turn("Calculate sin(5000)"), TIMEOUT);
+    within(invocation.until("[DONE]")).await.unwrap();
+    assert_eq!(table.in_flight(), 0);
+    assert_eq!(table.seen().iter().filter(|seen| is_save(seen)).count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -536,9 +560,18 @@ impl Function {
         Self::start(env!("CARGO_BIN_EXE_chat"), [model, gpa, ums]).await
     }
 
-    async fn start(binary: &str, [model, gpa, ums]: [&str; 3]) -> Self {
-        let api = RuntimeApi::start().await.unwrap();
+    async fn start(binary: &str, upstreams: [&str; 3]) -> Self {
         let (table, endpoint) = table().await;
+        Self::with_table(binary, upstreams, table, &endpoint).await
+    }
+
+    async fn with_table(
+        binary: &str,
+        [model, gpa, ums]: [&str; 3],
+        table: Database,
+        endpoint: &str,
+    ) -> Self {
+        let api = RuntimeApi::start().await.unwrap();
         let mut command = function(binary, &api);
         command
             .env("OPENAI_BASE_URL", model)

@@ -18,12 +18,11 @@ use crate::domain::ids::{AgentId, Owner};
 use crate::domain::plan::{Assignment, Plan, RoutingDecision};
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::Tally;
-use crate::gateway::Gateways;
-use crate::orchestrate::{self, Report};
+use crate::orchestrate::{Agents, Report};
 use crate::route::{Chain, RouteQuery, Verdict};
 use crate::store::Table;
 use crate::store::envelope::Seal;
-use crate::stream::{AnswerSink, FinishReason, Nesting, Stage, labels};
+use crate::stream::{AnswerSink, FinishReason, Stage, labels};
 use crate::synthesize::{self, Synthesizer};
 use memory::{Recollection, memory_trouble};
 
@@ -35,11 +34,10 @@ pub type Verification = BoxFuture<'static, Result<Owner, Failure>>;
 pub struct Coordinator {
     pub registry: Registry,
     pub chain: Chain,
-    pub gateways: Gateways,
+    pub agents: Agents,
     pub synthesizer: Synthesizer,
     pub table: Table,
     pub seal: Seal,
-    pub nesting: Nesting,
     /// How long conversations are remembered.
     pub retention: Duration,
     /// Takes a bare UMS conversation id of the reference coordinator as it comes.
@@ -146,14 +144,12 @@ impl Coordinator {
         report: &mut Report,
     ) -> Result<(), Failure> {
         let agent = &assignment.agent;
-        let (Some(card), Some(gateway)) =
-            (self.registry.get(agent.as_str()), self.gateways.get(agent))
-        else {
+        // The schema and the chain name none but the registry's agents.
+        let Some(card) = self.registry.get(agent.as_str()) else {
             return Err(Failure::internal(&turn.id.reference()));
         };
         let task = context::view(turn, memory, card, assignment);
-        let called =
-            orchestrate::call(gateway.as_ref(), agent, task, sink, self.nesting, report).await;
+        let called = self.agents.call(agent, task, sink, report).await;
         called.map_err(|error| {
             tracing::warn!(
                 turn.id = %turn.id, agent.id = %agent, error = &error as &dyn std::error::Error,

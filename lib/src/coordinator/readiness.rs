@@ -11,17 +11,9 @@ use crate::resilience::health::{Checked, Part};
 impl Coordinator {
     /// Asks everything a turn depends on, at once.
     pub async fn check(&self, within: Duration) -> Vec<Checked> {
-        let agents = self.registry.iter().filter_map(|card| {
-            let gateway = self.gateways.get(&card.id)?;
-            Some(
-                checked(
-                    card.id.to_string(),
-                    Part::Agent,
-                    within,
-                    gateway.check(within),
-                )
-                .boxed(),
-            )
+        let agents = self.registry.iter().map(|card| {
+            let check = self.agents.check(&card.id, within);
+            checked(card.id.to_string(), Part::Agent, within, check).boxed()
         });
         let table = checked("table".into(), Part::Helper, within, self.table.check());
         let models = checked(

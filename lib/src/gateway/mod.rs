@@ -43,6 +43,8 @@ pub enum Error {
     Filtered,
     #[error("the agent's answer ended without its end mark")]
     Unfinished,
+    #[error("there is no such agent")]
+    Unknown,
     #[error("the agent's answer is empty")]
     Empty,
     #[error("the agent named its conversation {0:?}, which cannot be an id")]

@@ -2,4 +2,4 @@
 
 mod single;
 
-pub use single::{Report, call};
+pub use single::{Agents, Report};

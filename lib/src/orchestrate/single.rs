@@ -1,5 +1,7 @@
 //! One agent, called once, its events mirrored below its own stage.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 
 use crate::domain::event::{AgentEvent, StageStatus};
@@ -7,7 +9,7 @@ use crate::domain::ids::AgentId;
 use crate::domain::message::{Attachment, OpaqueState};
 use crate::domain::turn::AgentTask;
 use crate::domain::usage::Tally;
-use crate::gateway::{Error, Gateway};
+use crate::gateway::{Error, EventStream, Gateways};
 use crate::stream::{AnswerSink, Mirror, Nesting, labels};
 
 /// What an agent gave, complete or not.
@@ -21,19 +23,44 @@ pub struct Report {
     pub tally: Tally,
 }
 
-/// Calls an agent and shows what it does while it does it. The report grows as events come, so that it holds what
-/// there is when the call fails or is given up.
-pub async fn call(
-    gateway: &dyn Gateway,
+/// The agents at work: their gateways, and how their stages are shown.
+#[derive(Debug)]
+pub struct Agents {
+    pub gateways: Gateways,
+    pub nesting: Nesting,
+}
+
+impl Agents {
+    /// Calls an agent and shows what it does while it does it. The report grows as events come, so that it holds what
+    /// there is when the call fails or is given up.
+    pub async fn call(
+        &self,
+        agent: &AgentId,
+        task: AgentTask,
+        sink: &AnswerSink,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let gateway = self.gateways.get(agent).ok_or(Error::Unknown)?;
+        work(gateway.call(task), agent, sink, self.nesting, report).await
+    }
+
+    /// Whether an agent can be reached.
+    pub async fn check(&self, agent: &AgentId, within: Duration) -> Result<(), Error> {
+        let gateway = self.gateways.get(agent).ok_or(Error::Unknown)?;
+        gateway.check(within).await
+    }
+}
+
+/// Mirrors an agent's events to their end.
+async fn work(
+    mut events: EventStream,
     agent: &AgentId,
-    task: AgentTask,
     sink: &AnswerSink,
     nesting: Nesting,
     report: &mut Report,
 ) -> Result<(), Error> {
     let stage = sink.open_stage(Some(&labels::agent_stage(agent)), None);
     let mut mirror = Mirror::new(sink, agent, &stage, nesting);
-    let mut events = gateway.call(task);
     loop {
         // The last place to wait for a slow reader: what is not read is not asked for.
         sink.ready().await;

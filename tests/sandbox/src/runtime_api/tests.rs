@@ -61,7 +61,7 @@ async fn begin(function: &mut TcpStream, id: &str) {
 async fn an_answer_is_acknowledged_when_its_body_has_ended() {
     let api = RuntimeApi::start().await.unwrap();
     let event = FunctionUrlEvent::post("/a", r#"{"n":1}"#).header("Api-Key", "k");
-    let mut invocation = api.invoke(event, Duration::from_secs(60));
+    let mut invocation = api.invoke(event, Duration::from_mins(1));
     let (mut function, id, given) = take(&api).await;
     let (_, body) = given.split_once("\r\n\r\n").unwrap();
     let event: Value = serde_json::from_str(body).unwrap();
@@ -94,7 +94,7 @@ async fn an_answer_is_acknowledged_when_its_body_has_ended() {
     assert!(answer.ended_at <= answer.frozen_at);
     assert_eq!(
         answer.deadline_at,
-        Some(answer.taken_at + Duration::from_secs(60))
+        Some(answer.taken_at + Duration::from_mins(1))
     );
 }
 
