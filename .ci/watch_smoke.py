@@ -191,7 +191,8 @@ def main():
         pace = str(round(PACE * 1000))
         sandbox = Process("sandbox", [str(BINARIES / "mas"), "sandbox", "--memory", "--pace", pace], dict(os.environ))
         processes.append(sandbox)
-        sandbox.until("stderr", "runs until Ctrl-C", 15)
+        for last in ("AWS_ENDPOINT_URL_DYNAMODB=", "MAS_STATE_KEYS=", "MAS_AUTH="):
+            sandbox.until("stdout", last, 15)
         lines = sandbox.lines["stdout"]
         bare(lines, processes)
         if "--skip-watch" not in sys.argv[1:]:

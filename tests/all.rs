@@ -25,6 +25,7 @@ mod health;
 mod input;
 mod memory;
 mod samples;
+mod snapshots;
 
 mod architecture;
 mod template;

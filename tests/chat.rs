@@ -326,3 +326,60 @@ async fn a_conversation_id_is_made_up_when_none_came() {
             .is_some_and(|id| id.len() == 32)
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ums_streams_word_by_word_and_is_created_with_a_title() {
+    let piece = |text: &str| json!({"choices": [{"delta": {"content": text}, "index": 0, "finish_reason": null}]});
+    let ums = move |seen: &sandbox::stub::Seen| match seen.path.as_str() {
+        "/conversations" => crate::world::ums(seen),
+        _ => Reply::sse()
+            .data(json!({"conversation_id": "x"}))
+            .data(piece("first"))
+            .hang(),
+    };
+    let world = plan("UMS").ums(ums).start().await;
+    let mut response = world
+        .post(&json!({"messages": [user("hi")], "stream": true}))
+        .send()
+        .await
+        .unwrap();
+    let mut seen = String::new();
+    // The agent never goes on, so what arrives was not held back for its end.
+    while !seen.contains("\"content\":\"first\"") {
+        seen.push_str(&String::from_utf8_lossy(
+            &response.chunk().await.unwrap().unwrap(),
+        ));
+    }
+    let create = &World::asked(&world.ums)[0];
+    assert!(
+        create["title"]
+            .as_str()
+            .is_some_and(|title| !title.is_empty()),
+        "{create}"
+    );
+    assert_eq!(
+        World::asked(&world.ums)[1],
+        json!({"message": {"role": "user", "content": "hi"}, "stream": true})
+    );
+    drop(response);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agents_null_state_is_no_state() {
+    let gpa = |_: &_| {
+        Reply::sse()
+            .data(delta(json!({"content": "ok"})))
+            .data(delta(json!({"custom_content": {"state": null}})))
+            .data(finish())
+            .done()
+    };
+    let world = plan("GPA").gpa(gpa).start().await;
+    let first = world.well(&[user("one")]).await;
+    world
+        .well(&[user("one"), echoed(&first), user("two")])
+        .await;
+    assert_eq!(
+        World::asked(&world.gpa)[1]["messages"][1]["custom_content"],
+        json!({})
+    );
+}

@@ -74,7 +74,7 @@ async fn a_turn_streams_chunk_by_chunk_and_the_freeze_comes_after_its_end() {
 async fn the_first_chunk_does_not_wait_for_the_model() {
     let thought = Duration::from_millis(600);
     let sandbox = Sandbox::start().await.unwrap();
-    let model = Stub::start(move |seen| said_by_model(seen.json()).delay(thought));
+    let model = Stub::start(move |seen| said_by_model(&seen.json()).delay(thought));
     let model = model.await.unwrap();
     let function = Function::chat(&model.url(), &sandbox.gpa_url(), &sandbox.ums_url()).await;
     let answer = function.answer(turn("Calculate sin(5000)")).await;
@@ -120,11 +120,10 @@ async fn the_end_mark_waits_for_a_slow_table() {
         Reply::raw(200, media, "{}").delay(Duration::from_millis(pause))
     });
     let table = table.await.unwrap();
-    let upstreams = [&sandbox.model_url(), &sandbox.gpa_url(), &sandbox.ums_url()];
-    let unused = Database::memory().unwrap();
+    let [model, gpa, ums] = [sandbox.model_url(), sandbox.gpa_url(), sandbox.ums_url()];
+    let (endpoint, unused) = (table.url(), Database::memory().unwrap());
     let chat = env!("CARGO_BIN_EXE_chat");
-    let function = Function::with_table(chat, upstreams.map(String::as_str), unused, &table.url());
-    let function = function.await;
+    let function = Function::with_table(chat, [&model, &gpa, &ums], unused, &endpoint).await;
     let mut invocation = function.invoke(turn("Calculate sin(5000)"), TIMEOUT);
     within(invocation.until("[DONE]")).await.unwrap();
     assert_eq!(table.in_flight(), 0);
@@ -379,7 +378,8 @@ async fn mas_prints_the_entry_for_dial_core() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sandbox_prints_an_environment_that_emulators_can_read() {
     let sandbox = Process::start(command_of_mas(&["sandbox", "--memory"]));
-    let told = |output: &Output| output.stderr.contains("until Ctrl-C");
+    let last = ["MAS_STATE_KEYS=", "MAS_AUTH="];
+    let told = |output: &Output| last.iter().all(|name| output.stdout.contains(name));
     sandbox.until(told).await;
     let lines = sandbox.stdout();
     let pairs = lines.lines().map(|line| line.split_once('=').unwrap());
@@ -450,7 +450,7 @@ fn chunk(delta: &Value) -> Value {
 }
 
 /// A model that always routes to the general purpose agent, and always writes the same.
-fn said_by_model(request: Value) -> Reply {
+fn said_by_model(request: &Value) -> Reply {
     if request["stream"] == true {
         let end = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
         let text = chunk(&json!({"role": "assistant", "content": "As computed."}));

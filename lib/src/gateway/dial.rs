@@ -126,7 +126,6 @@ fn outgoing<'a>(model: &'a str, task: &'a AgentTask) -> Outgoing<'a> {
         stream: true,
         stream_options: None,
         response_format: None,
-        temperature: None,
     }
 }
 

@@ -73,8 +73,6 @@ impl Models {
                 include_usage: true,
             }),
             response_format: prompt.response_format.as_deref(),
-            // A decision should not vary; an answer may.
-            temperature: prompt.response_format.is_some().then_some(0.0),
         };
         // Serialising plain strings cannot fail.
         let body = serde_json::to_vec(&body).unwrap_or_default();
