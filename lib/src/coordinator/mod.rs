@@ -155,6 +155,10 @@ impl Coordinator {
                 turn.id = %turn.id, agent.id = %agent, error = &error as &dyn std::error::Error,
                 error.reference = turn.id.reference(), "the agent failed"
             );
+            // A call ends with the turn: then it is the turn that had no time, not the agent that was silent.
+            if error.is_timeout() && Instant::now() >= turn.deadline {
+                return out_of_time(turn);
+            }
             agent_failed(turn, agent, error.display_message(), error.is_timeout())
         })
     }
