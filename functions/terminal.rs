@@ -122,7 +122,7 @@ impl Conversation {
                 continue;
             }
             let mut happened = Vec::new();
-            chunk.into_events("", |event| happened.push(event));
+            chunk.into_events(|event| happened.push(event));
             for event in happened {
                 screen.show(event)?;
             }

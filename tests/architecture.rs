@@ -35,7 +35,10 @@ const IMPORTS: [(&str, &str); 15] = [
 const HOMES: [(&str, &str); 8] = [
     ("aws_sdk_", "lib/src/store functions tests"),
     ("aws_config", "lib/src/store functions tests"),
-    ("reqwest", "lib/src/dial/client.rs tests"),
+    (
+        "reqwest",
+        "lib/src/dial/call.rs lib/src/dial/client.rs tests",
+    ),
     ("axum", "lib/src/http functions tests"),
     ("lambda_http", "functions"),
     ("serde_saphyr", "lib/src/route lib/src/settings"),

@@ -20,7 +20,7 @@ fn golden(file: &str) -> Value {
     let (_, body) = capture.split_once("\r\n\r\n").unwrap();
     match fold(body.as_bytes()) {
         Folded::Answer(answer) => answer["choices"][0]["message"].clone(),
-        Folded::Error(error) => panic!("{error}"),
+        other => panic!("{other:?}"),
     }
 }
 

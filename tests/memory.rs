@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use coordinator::domain::conversation::{Outcome, Sessions, TurnRecord};
+use coordinator::domain::conversation::{Outcome, Stored, TurnRecord};
 use coordinator::domain::ids::{AgentId, ConversationId, Owner, Timestamp, TurnId};
-use coordinator::store::{self, Conversations, Saved};
+use coordinator::store::{self, Conversations, Saved, Write};
 use sandbox::stub::{Reply, Seen};
 use serde_json::{Value, json};
 
@@ -211,59 +211,59 @@ async fn conversations(owner: &str) -> (Conversations, tokio::task::JoinHandle<(
     )
 }
 
+async fn save(
+    conversations: &Conversations,
+    record: &TurnRecord,
+    session: Option<(&str, bool)>,
+    begins: bool,
+) -> Saved {
+    let agent = AgentId::new("UMS");
+    let write = Write {
+        conversation: &ConversationId::new("c"),
+        record,
+        session: session.map(|(id, created)| (&agent, id, created)),
+        begins,
+    };
+    conversations.save(write).await.unwrap()
+}
+
+async fn load(conversations: &Conversations, now: u64) -> Stored {
+    conversations
+        .load(&ConversationId::new("c"), Timestamp(now))
+        .await
+        .unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_turns_are_gone_before_the_table_deletes_them() {
     let (conversations, _server) = conversations("alice").await;
-    let id = ConversationId::new("c");
-    conversations
-        .save(&id, &record(1000, 1), &Sessions::new(), &[])
-        .await
-        .unwrap();
-    assert_eq!(
-        conversations
-            .load(&id, Timestamp(1099))
-            .await
-            .unwrap()
-            .turns
-            .len(),
-        1
-    );
-    assert_eq!(
-        conversations
-            .load(&id, Timestamp(1100))
-            .await
-            .unwrap()
-            .turns
-            .len(),
-        0
-    );
+    save(&conversations, &record(1000, 1), None, true).await;
+    assert_eq!(load(&conversations, 1099).await.turns.len(), 1);
+    assert_eq!(load(&conversations, 1100).await.turns.len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn turns_come_back_oldest_first_and_sessions_with_them() {
     let (conversations, _server) = conversations("alice").await;
-    let id = ConversationId::new("c");
-    let sessions = Sessions::from([(AgentId::new("UMS"), "s1".to_owned())]);
     let records: Vec<TurnRecord> = (0..5).map(|n| record(n + 1000, 10)).collect();
-    for record in &records {
-        let created = [(AgentId::new("UMS"), "s1".to_owned())];
-        let saved = conversations
-            .save(&id, record, &sessions, &created)
-            .await
-            .unwrap();
+    for (n, record) in records.iter().enumerate() {
+        let saved = save(&conversations, record, Some(("s1", n == 0)), n == 0).await;
         assert_eq!(saved, Saved::Whole);
     }
-    let stored = conversations.load(&id, Timestamp(1000)).await.unwrap();
-    assert_eq!((stored.turns, stored.sessions), (records, sessions));
+    let stored = load(&conversations, 1000).await;
+    assert_eq!(stored.turns, records);
+    let session = &stored.sessions[&AgentId::new("UMS")];
+    assert_eq!((session.id.as_str(), session.turn), ("s1", records[4].id));
+    let ums = AgentId::new("UMS");
     assert!(
         conversations
-            .owns_session(&AgentId::new("UMS"), "s1", Timestamp(1000))
+            .owns_session(&ums, "s1", Timestamp(1000))
             .await
             .unwrap()
     );
     assert!(
         !conversations
-            .owns_session(&AgentId::new("UMS"), "s2", Timestamp(1000))
+            .owns_session(&ums, "s2", Timestamp(1000))
             .await
             .unwrap()
     );
@@ -271,24 +271,69 @@ async fn turns_come_back_oldest_first_and_sessions_with_them() {
         .load(&ConversationId::new("cc"), Timestamp(1000))
         .await
         .unwrap();
-    assert_eq!(other.turns.len(), 0);
+    assert_eq!(other, Stored::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_that_is_too_large_is_saved_without_the_agents_state() {
+async fn a_conversation_that_begins_anew_inherits_nothing() {
     let (conversations, _server) = conversations("alice").await;
-    let id = ConversationId::new("c");
-    let saved = conversations
-        .save(&id, &record(1000, 500_000), &Sessions::new(), &[])
-        .await
-        .unwrap();
-    assert_eq!(saved, Saved::WithoutState);
-    let turn = conversations
-        .load(&id, Timestamp(1000))
-        .await
-        .unwrap()
-        .turns
-        .remove(0);
+    save(&conversations, &record(1000, 1), Some(("old", true)), true).await;
+    let again = record(1001, 1);
+    save(&conversations, &again, None, true).await;
+    assert_eq!(
+        load(&conversations, 1001).await,
+        Stored {
+            turns: vec![again],
+            ..Stored::default()
+        }
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_chat_of_an_old_chats_name_starts_afresh() {
+    let world = plan("UMS").start().await;
+    let made = |answer: &crate::world::Answer| {
+        answer.stage("Call UMS")["content"]
+            .as_str()
+            .unwrap()
+            .contains("Created new")
+    };
+    assert!(made(&world.well(&[user("first")]).await));
+    assert!(made(&world.well(&[user("first of another chat")]).await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_head_is_found_however_large_the_turns_are() {
+    let (conversations, _server) = conversations("alice").await;
+    for n in 0..8 {
+        save(
+            &conversations,
+            &record(1000 + n, 900_000),
+            Some(("s1", false)),
+            n == 0,
+        )
+        .await;
+    }
+    let stored = load(&conversations, 1000).await;
+    assert_eq!(stored.sessions[&AgentId::new("UMS")].id, "s1");
+    assert!(
+        (3..8).contains(&stored.turns.len()),
+        "{} whole turns",
+        stored.turns.len()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_record_is_kept_in_parts_and_a_huge_one_without_the_agents_state() {
+    let (conversations, _server) = conversations("alice").await;
+    let large = record(1000, 1_000_000);
+    assert_eq!(save(&conversations, &large, None, true).await, Saved::Whole);
+    assert_eq!(load(&conversations, 1000).await.turns, [large]);
+    assert_eq!(
+        save(&conversations, &record(1001, 4_000_000), None, true).await,
+        Saved::Cut
+    );
+    let turn = load(&conversations, 1000).await.turns.remove(0);
     assert_eq!(
         (turn.outcome, turn.exchange.unwrap().state),
         (Outcome::Answered, None)

@@ -168,6 +168,7 @@ impl Answer {
         let whole = match fold(&raw) {
             Folded::Answer(answer) => answer,
             Folded::Error(_) => Value::Null,
+            Folded::Broken => panic!("the stream cannot be folded"),
         };
         Self {
             checked,

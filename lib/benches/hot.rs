@@ -192,7 +192,7 @@ fn events(stream: &str, piece: usize) -> Vec<AgentEvent> {
     for data in data(stream, piece) {
         if *data != *b"[DONE]" {
             let chunk = Chunk::read(std::str::from_utf8(&data).unwrap()).unwrap();
-            chunk.into_events("GPA", |event| events.push(event));
+            chunk.into_events(|event| events.push(event));
         }
     }
     events

@@ -52,8 +52,8 @@ fn hex(bytes: &[u8], length: usize) -> String {
 /// Puts both halves of the memory together: for each assistant message the turn it stands for.
 ///
 /// A turn is found by the id in the message's state, else by the digest of the text shown. Where no message has a
-/// state and no digest fits, the stored turns are taken in order. Turns that no message stands for belong to another
-/// branch of the conversation and stay out. `recalled` has one entry per assistant message.
+/// state, no digest fits and there are as many stored turns as answers, they are taken in order. Turns that no message
+/// stands for belong to another branch of the conversation and stay out. `recalled` has one entry per assistant message.
 pub fn recollect(
     conversation: ConversationId,
     messages: &[Message],
@@ -110,9 +110,9 @@ fn places<'a>(
         })
         .collect();
     let unknown = |place: &Place| place.record.is_none() && *place.recalled == Recalled::Nothing;
-    if places.iter().all(unknown) {
-        let answered = stored.turns.iter().filter(|turn| turn.exchange.is_some());
-        for (place, turn) in places.iter_mut().zip(answered) {
+    let answered = || stored.turns.iter().filter(|turn| turn.exchange.is_some());
+    if places.iter().all(unknown) && places.len() == answered().count() {
+        for (place, turn) in places.iter_mut().zip(answered()) {
             place.record = Some(turn);
         }
     }
@@ -148,7 +148,7 @@ impl Place<'_> {
     }
 }
 
-/// The newest session of each agent: what the store has is at least as new as what the client has.
+/// The newest session of each agent, from whichever half has seen it last.
 fn sessions(recalled: &[Recalled], stored: &Stored) -> Sessions {
     let newest = recalled
         .iter()
@@ -160,7 +160,12 @@ fn sessions(recalled: &[Recalled], stored: &Stored) -> Sessions {
     let mut sessions = newest
         .map(|envelope| envelope.sessions.clone())
         .unwrap_or_default();
-    sessions.extend(stored.sessions.clone());
+    for (agent, session) in &stored.sessions {
+        let newer = newest.is_none_or(|envelope| envelope.turn < session.turn);
+        if newer || !sessions.contains_key(agent) {
+            sessions.insert(agent.clone(), session.id.clone());
+        }
+    }
     sessions
 }
 

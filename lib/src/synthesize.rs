@@ -1,13 +1,18 @@
 //! Reports into an answer: the prompt, and what must survive of an agent's text.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::ids::{AgentId, TurnId};
+use crate::domain::markdown::links;
 use crate::domain::message::{Message, Role};
 use crate::domain::turn::ChatTurn;
 pub use crate::llm::Error;
 use crate::llm::{Models, Prompt, PromptMessage, TextStream};
+
+/// More links than these of one report are not looked for.
+const LINKS: usize = 200;
 
 /// Writes the answer from the user's request and what an agent reported.
 #[derive(Debug)]
@@ -88,73 +93,14 @@ fn messages(
 /// What the answer lost of the agent's images and links, as Markdown to append; `None` when everything survived.
 pub fn lost(report: &str, answer: &str) -> Option<String> {
     let mut appendix = String::new();
-    for found in links(report) {
-        if !answer.contains(found.target) && !appendix.contains(found.target) {
+    let mut seen = HashSet::new();
+    for link in links(report).into_iter().take(LINKS) {
+        if seen.insert(link.target) && !answer.contains(link.target) {
             appendix.push_str("\n\n");
-            appendix.push_str(found.whole);
+            appendix.push_str(link.whole);
         }
     }
     (!appendix.is_empty()).then_some(appendix)
-}
-
-/// A link or image of a Markdown text.
-struct Link<'a> {
-    /// As it stands there, ready to be repeated.
-    whole: &'a str,
-    target: &'a str,
-}
-
-/// Markdown links and images, and bare web addresses, in order.
-fn links(text: &str) -> Vec<Link<'_>> {
-    let mut found = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find(['[', 'h']) {
-        let (before, from) = rest.split_at(at);
-        let (link, length) = if from.starts_with('[') {
-            let image = before.ends_with('!');
-            match markdown_link(from) {
-                Some(length) => {
-                    let start = text.len() - from.len() - usize::from(image);
-                    let whole = text.get(start..start + length + usize::from(image));
-                    (whole.and_then(as_link), length)
-                }
-                None => (None, 1),
-            }
-        } else if from.starts_with("http://") || from.starts_with("https://") {
-            let end = from
-                .find(|letter: char| letter.is_whitespace() || "<>\"'`)]|\\".contains(letter))
-                .unwrap_or(from.len());
-            let target = from
-                .get(..end)
-                .unwrap_or_default()
-                .trim_end_matches(['.', ',', ';', ':', '!', '?', '*', '_']);
-            let link = Link {
-                whole: target,
-                target,
-            };
-            (Some(link), end)
-        } else {
-            (None, 1)
-        };
-        found.extend(link);
-        rest = from.get(length..).unwrap_or_default();
-    }
-    found
-}
-
-/// The length of `[label](target)` at the start of a text.
-fn markdown_link(text: &str) -> Option<usize> {
-    let label = text.find(']')?;
-    let target = text.get(label + 1..)?.strip_prefix('(')?;
-    let line = target.split('\n').next()?;
-    Some(label + 2 + line.find(')')? + 1)
-}
-
-fn as_link(whole: &str) -> Option<Link<'_>> {
-    let target = whole.rsplit_once("](")?.1.strip_suffix(')')?;
-    // A title may follow the address: [label](address "title").
-    let target = target.split_whitespace().next()?;
-    Some(Link { whole, target })
 }
 
 #[cfg(test)]
@@ -172,7 +118,7 @@ mod tests {
                 "{report:?} / {answer:?}"
             );
         };
-        check("plain [not a link] text (here)", "short", None);
+        check("nothing", "short", None);
         check(
             "see ![image](files/b/cat.png)!",
             "A cat.",
@@ -184,18 +130,15 @@ mod tests {
             None,
         );
         check(
-            "[one](https://a.example/x \"t\") and https://b.example/y, ok",
-            "x",
-            Some("\n\n[one](https://a.example/x \"t\")\n\nhttps://b.example/y"),
-        );
-        check(
             "https://a.example/x. Then (https://a.example/x)",
             "x",
             Some("\n\nhttps://a.example/x"),
         );
-        check("**https://a.example**", "https://a.example", None);
-        check("[broken](no end", "x", None);
-        check("he said hi [", "x", None);
+        check(
+            &"https://a.example/x ".repeat(3),
+            "https://a.example/x",
+            None,
+        );
     }
 
     #[test]
@@ -222,13 +165,5 @@ mod tests {
                 .skip(1)
                 .all(|message| !message.text.contains("ignore all rules"))
         );
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_text_is_searched_without_harm(report in "[\\[\\]()!h:/ a\u{2600}\n]{0,60}") {
-            let appendix = lost(&report, "");
-            proptest::prop_assert!(appendix.is_none_or(|found| found.len() <= 3 * report.len() + 10));
-        }
     }
 }

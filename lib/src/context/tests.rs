@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::agent::{Effect, Endpoint, Protocol};
-use crate::domain::conversation::{Envelope, Outcome};
+use crate::domain::conversation::{Envelope, Outcome, StoredSession};
 use crate::domain::ids::Timestamp;
 use crate::domain::turn::Caller;
 
@@ -94,7 +94,7 @@ fn mixed() -> Vec<Message> {
 
 fn remembered() -> Stored {
     Stored {
-        sessions: Sessions::from([(AgentId::new("UMS"), "ums-123".into())]),
+        sessions: [(AgentId::new("UMS"), session("ums-123", 1))].into(),
         turns: vec![
             record(
                 1,
@@ -108,6 +108,21 @@ fn remembered() -> Stored {
             ),
         ],
     }
+}
+
+fn session(id: &str, turn: u128) -> StoredSession {
+    StoredSession {
+        id: id.into(),
+        turn: self::id(turn),
+    }
+}
+
+fn known(memory: &Memory) -> Vec<(&str, &str)> {
+    memory
+        .sessions
+        .iter()
+        .map(|(agent, id)| (agent.as_str(), id.as_str()))
+        .collect()
 }
 
 fn answers(memory: &Memory) -> Vec<&str> {
@@ -128,7 +143,7 @@ const LOST: [Recalled; 2] = [Recalled::Nothing, Recalled::Nothing];
 fn the_store_alone_is_enough_to_go_on() {
     let memory = recollected(&mixed(), &LOST, &remembered());
     assert_eq!(answers(&memory), ["John Doe found", "Which location?"]);
-    assert_eq!(memory.sessions, remembered().sessions);
+    assert_eq!(known(&memory), [("UMS", "ums-123")]);
 }
 
 #[test]
@@ -147,7 +162,7 @@ fn the_clients_state_alone_is_enough_to_go_on() {
     ];
     let memory = recollected(&mixed(), &recalled, &Stored::default());
     assert_eq!(answers(&memory), ["John Doe found", "Which location?"]);
-    assert_eq!(memory.sessions, remembered().sessions);
+    assert_eq!(known(&memory), [("UMS", "ums-123")]);
 }
 
 #[test]
@@ -206,6 +221,33 @@ fn without_any_sign_the_stored_turns_are_taken_in_order() {
     assert_eq!(
         answers(&recollected(&messages, &LOST, &remembered())),
         ["John Doe found", "Which location?"]
+    );
+}
+
+#[test]
+fn of_two_sessions_the_one_seen_last_counts() {
+    let of_client = |turn| [sealed(turn, &[("UMS", "of-client")], None)];
+    let stored = Stored {
+        sessions: [(AgentId::new("UMS"), session("of-store", 5))].into(),
+        ..Stored::default()
+    };
+    let messages = [Message::assistant("x"), Message::user("y")];
+    let newest = |turn| recollected(&messages, &of_client(turn), &stored);
+    assert_eq!(known(&newest(4)), [("UMS", "of-store")]);
+    // The store missed a turn: its session is the older one.
+    assert_eq!(known(&newest(6)), [("UMS", "of-client")]);
+}
+
+#[test]
+fn another_conversation_of_the_same_name_is_not_taken_in_order() {
+    let messages = [
+        Message::user("new"),
+        Message::assistant("new answer"),
+        Message::user("next"),
+    ];
+    assert_eq!(
+        answers(&recollected(&messages, &[Recalled::Nothing], &remembered())),
+        [""; 0]
     );
 }
 
@@ -288,8 +330,8 @@ fn addresses_that_are_not_in_the_request_are_not_sent_again() {
     earlier.request_attachments = vec![at("files/known"), at("files/unknown")];
     earlier.attachments = vec![at("files/unknown")];
     let stored = Stored {
-        sessions: Sessions::new(),
         turns: vec![record(1, "Done!", earlier)],
+        ..Stored::default()
     };
     let mut first = Message::user("Draw");
     first.attachments = vec![at("files/known")];
@@ -331,7 +373,7 @@ proptest! {
             });
             if *in_store {
                 stored.turns.push(record(n as u128, &format!("shown {n}"), own));
-                stored.sessions.insert(AgentId::new(agent), secret);
+                stored.sessions.insert(AgentId::new(agent), session(&secret, n as u128));
             }
         }
         messages.push(Message::user("now"));

@@ -15,7 +15,7 @@ use crate::domain::ids::Owner;
 use crate::domain::message::Role;
 use crate::domain::plan::Plan;
 use crate::domain::turn::ChatTurn;
-use crate::store::{self, Conversations};
+use crate::store::{self, Conversations, Saved, Write};
 use crate::stream::{AnswerSink, labels};
 
 /// Saving may hold the end of an answer back for no longer than this.
@@ -26,6 +26,8 @@ pub(super) struct Recollection {
     owner: Owner,
     conversations: Conversations,
     pub(super) memory: Memory,
+    /// True on the first turn, which no earlier answer belongs to.
+    begins: bool,
     /// False when the store could not be read.
     pub(super) read: bool,
 }
@@ -44,7 +46,13 @@ impl Coordinator {
             .collect();
         let conversation = context::conversation_id(&recalled, turn);
         let conversations = Conversations::of(&self.table, owner.clone(), self.retention);
-        let loaded = conversations.load(&conversation, turn.received_at).await;
+        // A conversation that begins remembers nothing, whatever was stored under its client's id before.
+        let begins = recalled.is_empty();
+        let loaded = if begins {
+            Ok(Stored::default())
+        } else {
+            conversations.load(&conversation, turn.received_at).await
+        };
         let read = loaded.is_ok();
         let stored = loaded.unwrap_or_else(|error| {
             tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "the memory cannot be read");
@@ -65,6 +73,7 @@ impl Coordinator {
             owner,
             conversations,
             memory,
+            begins,
             read,
         })
     }
@@ -110,22 +119,29 @@ impl Coordinator {
             usage: progress.tally.per_model().to_vec(),
             duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
-        let created: Vec<_> = match (&progress.agent, &progress.report.session) {
-            (Some(agent), Some((id, true))) => vec![(agent.clone(), id.clone())],
-            _ => Vec::new(),
-        };
         let sessions = sessions(recalled, progress);
-        let conversation = &recalled.memory.conversation;
-        let save = recalled
-            .conversations
-            .save(conversation, &record, &sessions, &created);
-        let saved = timeout(SAVE_WITHIN, save)
+        let created = matches!(progress.report.session, Some((_, true)));
+        let session = progress.agent.as_ref().and_then(|agent| {
+            let id = sessions.get(agent)?;
+            Some((agent, id.as_str(), created))
+        });
+        let save = recalled.conversations.save(Write {
+            conversation: &recalled.memory.conversation,
+            record: &record,
+            session,
+            begins: recalled.begins,
+        });
+        match timeout(SAVE_WITHIN, save)
             .await
-            .unwrap_or(Err(store::Error::Slow));
-        if let Err(error) = saved {
-            tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "the turn cannot be saved");
-            if recalled.read {
-                memory_trouble(sink, labels::MEMORY_UNSAVED);
+            .unwrap_or(Err(store::Error::Slow))
+        {
+            Ok(Saved::Whole) => {}
+            Ok(Saved::Cut) => memory_trouble(sink, labels::MEMORY_CUT),
+            Err(error) => {
+                tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "the turn cannot be saved");
+                if recalled.read {
+                    memory_trouble(sink, labels::MEMORY_UNSAVED);
+                }
             }
         }
     }

@@ -10,7 +10,7 @@ use futures_util::try_join;
 use tokio::time::{Instant, timeout_at};
 
 use crate::context;
-use crate::domain::agent::Registry;
+use crate::domain::agent::{AgentCard, Effect, Registry};
 use crate::domain::conversation::{Memory, Outcome};
 use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
@@ -69,7 +69,7 @@ impl Coordinator {
         let work = self.work(&turn, verification, &sink, &mut progress);
         let mut end = match timeout_at(turn.deadline, work).await {
             Ok(end) => end,
-            Err(_) => Err(out_of_time(&turn)),
+            Err(_) => Err(out_of_time(&turn, self.effect(&progress))),
         };
         if end.is_err() && progress.reported {
             // What is missing is only the synthesis: the agent's own text is the answer.
@@ -126,7 +126,10 @@ impl Coordinator {
             )
             .await;
         progress.tally.merge(&progress.report.tally);
-        called?;
+        if let Some(reason) = called? {
+            progress.outcome = Some(Outcome::Answered);
+            return Ok(reason);
+        }
         progress.reported = true;
         self.send_state(turn, sink, progress);
 
@@ -134,7 +137,7 @@ impl Coordinator {
             .await
     }
 
-    /// The agent at work.
+    /// The agent at work. `Some` ends the turn here: the agent withheld its answer.
     async fn call(
         &self,
         turn: &ChatTurn,
@@ -142,25 +145,40 @@ impl Coordinator {
         assignment: &Assignment,
         sink: &AnswerSink,
         report: &mut Report,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<FinishReason>, Failure> {
         let agent = &assignment.agent;
         // The schema and the chain name none but the registry's agents.
         let Some(card) = self.registry.get(agent.as_str()) else {
             return Err(Failure::internal(&turn.id.reference()));
         };
         let task = context::view(turn, memory, card, assignment);
-        let called = self.agents.call(agent, task, sink, report).await;
-        called.map_err(|error| {
-            tracing::warn!(
-                turn.id = %turn.id, agent.id = %agent, error = &error as &dyn std::error::Error,
-                error.reference = turn.id.reference(), "the agent failed"
-            );
-            // A call ends with the turn: then it is the turn that had no time, not the agent that was silent.
-            if error.is_timeout() && Instant::now() >= turn.deadline {
-                return out_of_time(turn);
-            }
-            agent_failed(turn, agent, error.display_message(), error.is_timeout())
-        })
+        let Err(error) = self.agents.call(agent, task, sink, report).await else {
+            return Ok(None);
+        };
+        tracing::warn!(
+            turn.id = %turn.id, agent.id = %agent, error = &error as &dyn std::error::Error,
+            error.reference = turn.id.reference(), "the agent failed"
+        );
+        if error.is_filtered() {
+            return Ok(Some(FinishReason::ContentFilter));
+        }
+        // A call ends with the turn: then it is the turn that had no time, not the agent that was silent.
+        if error.is_timeout() && Instant::now() >= turn.deadline {
+            return Err(out_of_time(turn, card.effect));
+        }
+        Err(agent_failed(
+            turn,
+            card,
+            error.display_message(),
+            error.is_timeout(),
+        ))
+    }
+
+    /// What the agent of this turn may have changed.
+    fn effect(&self, progress: &Progress) -> Effect {
+        (progress.agent.as_ref())
+            .and_then(|agent| self.registry.get(agent.as_str()))
+            .map_or(Effect::None, |card| card.effect)
     }
 
     /// The answer, as the model writes it; what it loses of the agent's links and images is appended.
@@ -172,7 +190,7 @@ impl Coordinator {
         progress: &mut Progress,
     ) -> Result<FinishReason, Failure> {
         let written = self.write(turn, agent, sink, progress).await;
-        match written {
+        let reason = match written {
             Err(synthesize::Error::Filtered) => {
                 progress.outcome = Some(Outcome::Answered);
                 return Ok(FinishReason::ContentFilter);
@@ -183,14 +201,14 @@ impl Coordinator {
                 );
                 return Ok(fall_back(sink, progress));
             }
-            Ok(()) if progress.shown.trim().is_empty() => return Ok(fall_back(sink, progress)),
-            Ok(()) => {}
-        }
+            Ok(_) if progress.shown.trim().is_empty() => return Ok(fall_back(sink, progress)),
+            Ok(reason) => reason,
+        };
         if let Some(lost) = synthesize::lost(&progress.report.text, &progress.shown) {
             say(sink, &mut progress.shown, &lost);
         }
         progress.outcome = Some(Outcome::Answered);
-        Ok(FinishReason::Stop)
+        Ok(reason)
     }
 
     async fn write(
@@ -199,7 +217,7 @@ impl Coordinator {
         agent: &AgentId,
         sink: &AnswerSink,
         progress: &mut Progress,
-    ) -> Result<(), synthesize::Error> {
+    ) -> Result<FinishReason, synthesize::Error> {
         let mut text = self
             .synthesizer
             .answer(turn, agent, &progress.report.text)
@@ -208,7 +226,8 @@ impl Coordinator {
             sink.ready().await;
             match text.next().await {
                 Ok(Some(piece)) => say(sink, &mut progress.shown, &piece),
-                Ok(None) => break Ok(()),
+                Ok(None) if text.is_cut() => break Ok(FinishReason::Length),
+                Ok(None) => break Ok(FinishReason::Stop),
                 Err(error) => break Err(error),
             }
         };
@@ -257,31 +276,32 @@ fn fall_back(sink: &AnswerSink, progress: &mut Progress) -> FinishReason {
     FinishReason::Stop
 }
 
-fn agent_failed(turn: &ChatTurn, agent: &AgentId, said: Option<String>, silent: bool) -> Failure {
-    let reference = turn.id.reference();
+fn agent_failed(turn: &ChatTurn, card: &AgentCard, said: Option<String>, silent: bool) -> Failure {
+    let (agent, reference) = (&card.id, turn.id.reference());
+    let advice = labels::advice(card.effect);
     if silent {
         return Failure::new(
             Code::AgentTimeout,
             format!("agent {agent} did not answer in time, reference {reference}"),
-            labels::agent_timeout(agent, &reference),
+            labels::agent_timeout(agent, advice, &reference),
         );
     }
     Failure::new(
         Code::AgentUnavailable,
         format!("agent {agent} failed, reference {reference}"),
         said.map_or_else(
-            || labels::agent_unavailable(agent, &reference),
-            |said| labels::agent_said(agent, &said, &reference),
+            || labels::agent_unavailable(agent, advice, &reference),
+            |said| labels::agent_said(agent, &said, advice, &reference),
         ),
     )
 }
 
-fn out_of_time(turn: &ChatTurn) -> Failure {
+fn out_of_time(turn: &ChatTurn, effect: Effect) -> Failure {
     let reference = turn.id.reference();
     Failure::new(
         Code::DeadlineExceeded,
         format!("the turn's time was used up, reference {reference}"),
-        labels::deadline(&reference),
+        labels::deadline(labels::advice(effect), &reference),
     )
 }
 

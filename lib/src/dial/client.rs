@@ -1,67 +1,27 @@
 //! Calls to models, agents and DIAL Core: one request, its limits, its body or its events.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-    RETRY_AFTER,
-};
-use reqwest::{Method, Response};
+use reqwest::Response;
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use tokio::time::{Instant, timeout_at};
 
+pub use super::call::{Call, Limits, api_version, segment};
 use super::delta::WireError;
 use super::sse::{self, Decoder};
-use crate::domain::ids::Secret;
-use crate::domain::turn::Caller;
-
-/// Sent to DIAL Core when the caller named none: GPA and some adapters pass it on and need it.
-const DEFAULT_API_VERSION: &str = "2025-01-01-preview";
-
-/// What is escaped in one path segment or query value; dots, dashes and underscores of ids stay readable.
-const SEGMENT: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'%')
-    .add(b'&')
-    .add(b'+')
-    .add(b'/')
-    .add(b'<')
-    .add(b'>')
-    .add(b'?')
-    .add(b'\\')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
-
-/// One value as one segment of a path.
-pub fn segment(value: &str) -> impl std::fmt::Display + '_ {
-    utf8_percent_encode(value, SEGMENT)
-}
+use super::surrogate;
 
 /// The most that is read of one answer, and of one error answer, in bytes.
 const ANSWER_CAP: usize = 16 * 1024 * 1024;
 const ERROR_CAP: usize = 64 * 1024;
 
-/// How long a call may take, apart from the connection's own limit.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Until the first byte of the body.
-    pub first_byte: Duration,
-    /// Between two reads of the body.
-    pub idle: Duration,
-    /// The end of the turn.
-    pub until: Instant,
-}
-
 /// Why a call gave no answer, or not all of it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Causes carry no address: they go to the log.
     #[error("the connection failed")]
     Connect(#[source] reqwest::Error),
     #[error("the request could not be made")]
@@ -70,7 +30,7 @@ pub enum Error {
     Silent(Duration),
     #[error("the turn's time was used up")]
     Deadline,
-    #[error("the answer was status {status}")]
+    #[error("the answer was status {status} (code {})", error.code.as_deref().unwrap_or("none"))]
     Status { status: u16, error: WireError },
     #[error("the answer broke off")]
     BrokeOff(#[source] reqwest::Error),
@@ -93,96 +53,18 @@ impl Error {
         matches!(self, Self::Silent(_) | Self::Deadline)
     }
 
+    /// True when the peer withheld its answer, which some say by a status and some by an error event.
+    pub fn is_filtered(&self) -> bool {
+        matches!(self, Self::Status { error, .. } | Self::Announced(error)
+            if error.code.as_deref() == Some("content_filter"))
+    }
+
     /// What the peer itself said to people, if it did; cut, since it comes from outside.
     pub fn display_message(&self) -> Option<String> {
         let (Self::Status { error, .. } | Self::Announced(error)) = self else {
             return None;
         };
         Some(error.display_message.as_ref()?.chars().take(500).collect())
-    }
-}
-
-/// One call to make.
-#[derive(Debug)]
-pub struct Call {
-    pub method: Method,
-    pub url: String,
-    pub headers: HeaderMap,
-    /// JSON, for a method that has a body.
-    pub body: Option<Bytes>,
-    pub limits: Limits,
-}
-
-impl Call {
-    pub fn post(url: String, body: Vec<u8>, limits: Limits) -> Self {
-        Self {
-            method: Method::POST,
-            url,
-            headers: HeaderMap::new(),
-            body: Some(body.into()),
-            limits,
-        }
-    }
-
-    pub fn get(url: String, limits: Limits) -> Self {
-        Self {
-            method: Method::GET,
-            url,
-            headers: HeaderMap::new(),
-            body: None,
-            limits,
-        }
-    }
-
-    /// A chat completion of a deployment through DIAL Core, with the caller's per-request key: the only place it goes.
-    pub fn deployment(
-        core: &str,
-        name: &str,
-        caller: &Caller,
-        body: Vec<u8>,
-        limits: Limits,
-    ) -> Self {
-        let name = segment(name);
-        let version = caller.api_version.as_deref().unwrap_or(DEFAULT_API_VERSION);
-        let version = segment(version);
-        let call = Self::post(
-            format!("{core}/openai/deployments/{name}/chat/completions?api-version={version}"),
-            body,
-            limits,
-        )
-        .traced(caller);
-        match &caller.key {
-            Some(key) => call.secret("api-key", "", key),
-            None => call,
-        }
-    }
-
-    /// Passes the caller's trace context on.
-    #[must_use]
-    pub fn traced(self, caller: &Caller) -> Self {
-        caller
-            .trace
-            .iter()
-            .fold(self, |call, (name, value)| call.header(name, value))
-    }
-
-    /// Adds a header; a value that cannot be one is left out rather than sent altered.
-    #[must_use]
-    pub fn header(mut self, name: &'static str, value: &str) -> Self {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.insert(HeaderName::from_static(name), value);
-        }
-        self
-    }
-
-    /// Adds a credential, marked so that it is never printed.
-    #[must_use]
-    pub fn secret(mut self, name: &'static str, prefix: &str, value: &Secret) -> Self {
-        if let Ok(mut value) = HeaderValue::from_str(&format!("{prefix}{}", value.expose())) {
-            value.set_sensitive(true);
-            self.headers.insert(HeaderName::from_static(name), value);
-        }
-        self
     }
 }
 
@@ -267,6 +149,7 @@ impl Client {
         let response = within(first_byte, limits.first_byte, limits.until, request.send())
             .await?
             .map_err(|error| {
+                let error = error.without_url();
                 if error.is_connect() {
                     Error::Connect(error)
                 } else if error.is_builder() {
@@ -325,7 +208,7 @@ impl Answer {
         };
         let piece = within(by, limit, self.limits.until, self.response.chunk())
             .await?
-            .map_err(Error::BrokeOff)?;
+            .map_err(|error| Error::BrokeOff(error.without_url()))?;
         self.first_byte = None;
         self.read += piece.as_ref().map_or(0, Bytes::len);
         if self.read > ANSWER_CAP {
@@ -371,7 +254,7 @@ impl Events {
         }
         loop {
             if let Some(data) = self.decoder.next_event().map_err(unreadable)? {
-                if &*data == b"[DONE]" {
+                if is_end(&data) {
                     self.ended = true;
                     return Ok(None);
                 }
@@ -384,7 +267,16 @@ impl Events {
                     self.ended = true;
                     return Ok(Some(text(block.split().freeze())));
                 }
-                (None, None) => return Err(Error::Truncated),
+                (None, None) => {
+                    // A sender may close right after its end mark; anything else that is left is cut off.
+                    self.decoder.push(b"\n\n");
+                    let rest = self.decoder.next_event().map_err(unreadable)?;
+                    if !rest.is_some_and(|data| is_end(&data)) {
+                        return Err(Error::Truncated);
+                    }
+                    self.ended = true;
+                    return Ok(None);
+                }
             }
         }
     }
@@ -402,10 +294,18 @@ fn unreadable(error: sse::Error) -> Error {
     Error::Unreadable(Box::new(error))
 }
 
-/// Bytes as text: invalid UTF-8 is replaced, never an obstacle.
+fn is_end(data: &[u8]) -> bool {
+    data.trim_ascii() == b"[DONE]"
+}
+
+/// Bytes as text: invalid UTF-8 and halves of characters are replaced, never an obstacle.
 fn text(data: Bytes) -> String {
-    String::from_utf8(data.into())
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    let text = String::from_utf8(data.into())
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    match surrogate::mended(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(mended) => mended,
+    }
 }
 
 /// Asks whether anything answers at an address: any status but a server error will do.

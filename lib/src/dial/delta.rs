@@ -18,21 +18,18 @@ pub struct Chunk<'a> {
     usage: Option<Usage>,
     #[serde(default, deserialize_with = "lenient")]
     statistics: Option<Statistics>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "any_error")]
     error: Option<WireError>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Choice<'a> {
-    #[serde(default)]
-    index: u32,
-    #[serde(
-        borrow,
-        default,
-        alias = "message",
-        deserialize_with = "lenient_borrowed"
-    )]
+    #[serde(default, deserialize_with = "lenient")]
+    index: Option<u32>,
+    #[serde(borrow, default, deserialize_with = "lenient_borrowed")]
     delta: Option<Delta<'a>>,
+    #[serde(borrow, default, deserialize_with = "lenient_borrowed")]
+    message: Option<Delta<'a>>,
     #[serde(default, deserialize_with = "lenient")]
     finish_reason: Option<String>,
 }
@@ -60,7 +57,8 @@ struct CustomContent<'a> {
 
 #[derive(Debug, Deserialize)]
 struct Stage {
-    #[serde(default, deserialize_with = "lenient")]
+    /// Absent in block answers; an index that cannot be one makes the item unreadable.
+    #[serde(default)]
     index: Option<u32>,
     #[serde(default, deserialize_with = "lenient")]
     name: Option<String>,
@@ -154,7 +152,7 @@ impl<'a> Chunk<'a> {
 
     /// Text of the first choice.
     pub fn text(&self) -> Option<&str> {
-        let text = &self.first()?.delta.as_ref()?.content.as_ref()?.0;
+        let text = &self.first()?.delta()?.content.as_ref()?.0;
         (!text.is_empty()).then_some(text)
     }
 
@@ -162,31 +160,35 @@ impl<'a> Chunk<'a> {
         self.usage
     }
 
-    /// Everything the chunk says, as events, in the order text, stages, attachments, state, usage.
-    /// `model` names the usage of a sender that does not split it by model.
-    pub fn into_events(mut self, model: &str, mut emit: impl FnMut(AgentEvent)) {
-        let per_model = self
-            .statistics
+    /// The usage split by model; empty where the sender does not split it.
+    pub fn take_usage_per_model(&mut self) -> Vec<ModelUsage> {
+        self.statistics
             .take()
             .map(|statistics| statistics.usage_per_model)
-            .unwrap_or_default();
-        let usage = self.usage.take();
-        let first = self.choices.into_iter().find(|choice| choice.index == 0);
-        if let Some(delta) = first.and_then(|choice| choice.delta) {
+            .unwrap_or_default()
+    }
+
+    /// What the chunk says of the answer, as events, in the order text, stages, attachments, state.
+    pub fn into_events(self, mut emit: impl FnMut(AgentEvent)) {
+        let first = self.choices.into_iter().find(Choice::is_first);
+        if let Some(delta) = first.and_then(|choice| choice.delta.or(choice.message)) {
             delta.into_events(&mut emit);
-        }
-        if !per_model.is_empty() {
-            emit(AgentEvent::Usage(per_model));
-        } else if let Some(usage) = usage {
-            emit(AgentEvent::Usage(vec![ModelUsage {
-                model: model.to_owned(),
-                usage,
-            }]));
         }
     }
 
     fn first(&self) -> Option<&Choice<'a>> {
-        self.choices.iter().find(|choice| choice.index == 0)
+        self.choices.iter().find(|choice| choice.is_first())
+    }
+}
+
+impl<'a> Choice<'a> {
+    /// Everything but another choice: senders leave the index out, or write it oddly.
+    fn is_first(&self) -> bool {
+        self.index.unwrap_or(0) == 0
+    }
+
+    fn delta(&self) -> Option<&Delta<'a>> {
+        self.delta.as_ref().or(self.message.as_ref())
     }
 }
 
@@ -228,6 +230,21 @@ fn tidied(attachments: Vec<Attachment>) -> impl Iterator<Item = Attachment> {
     attachments.into_iter().filter_map(Attachment::tidied)
 }
 
+/// An error of any shape is one; only null is none.
+fn any_error<'de, D: Deserializer<'de>>(from: D) -> Result<Option<WireError>, D::Error> {
+    let raw = <&RawValue>::deserialize(from)?;
+    Ok(match raw.get() {
+        "null" => None,
+        object if object.starts_with('{') => serde_json::from_str(object)
+            .ok()
+            .or_else(|| Some(WireError::default())),
+        other => Some(WireError {
+            message: serde_json::from_str(other).ok(),
+            ..WireError::default()
+        }),
+    })
+}
+
 /// A field of the wrong type counts as absent.
 fn lenient<'de, D: Deserializer<'de>, T: serde::de::DeserializeOwned>(
     from: D,
@@ -250,6 +267,8 @@ fn items<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<
     let list: Vec<&'de RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
     Ok(list
         .into_iter()
+        // A derived reader would take a list for an object's fields in order.
+        .filter(|item| item.get().starts_with('{'))
         .filter_map(|item| serde_json::from_str(item.get()).ok())
         .collect())
 }
@@ -271,7 +290,7 @@ mod tests {
         let mut events = Vec::new();
         Chunk::read(text)
             .unwrap()
-            .into_events("m", |event| events.push(event));
+            .into_events(|event| events.push(event));
         events
     }
 
@@ -312,14 +331,6 @@ mod tests {
                     OpaqueState::new(&serde_json::from_str::<Box<RawValue>>("{\"k\": 1}").unwrap())
                         .unwrap()
                 ),
-                AgentEvent::Usage(vec![ModelUsage {
-                    model: "m".into(),
-                    usage: Usage {
-                        prompt_tokens: 1,
-                        completion_tokens: 2,
-                        total_tokens: 3
-                    }
-                }]),
             ]
         );
     }
@@ -338,6 +349,32 @@ mod tests {
         ] {
             assert_eq!(events(odd), vec![], "{odd}");
         }
+    }
+
+    #[test]
+    fn slightly_odd_deltas_lose_nothing() {
+        for odd in [
+            r#"{"choices":[{"index":null,"delta":{"content":"A"}}]}"#,
+            r#"{"choices":[{"index":0.0,"delta":{"content":"A"},"message":null}]}"#,
+            r#"{"choices":[{"delta":null,"message":{"content":"A"}}]}"#,
+        ] {
+            assert_eq!(events(odd), vec![AgentEvent::Text("A".into())], "{odd}");
+        }
+        let stages = r#"{"choices":[{"delta":{"custom_content":{"stages":[{"index":-1,"name":"x"},{"index":"a","name":"y"}]}}}]}"#;
+        assert_eq!(
+            events(stages),
+            vec![],
+            "stages without a readable index are not thrown together"
+        );
+    }
+
+    #[test]
+    fn an_error_of_any_shape_is_an_error() {
+        for shape in [r#""boom""#, "5", "true", "[]", "{}", r#"{"message":5}"#] {
+            let text = format!(r#"{{"error":{shape}}}"#);
+            assert!(Chunk::read(&text).unwrap().error().is_some(), "{shape}");
+        }
+        assert!(Chunk::read(r#"{"error":null}"#).unwrap().error().is_none());
     }
 
     #[test]

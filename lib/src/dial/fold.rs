@@ -2,8 +2,6 @@
 
 use serde_json::{Map, Value};
 
-use super::sse::Decoder;
-
 /// What the chunks add up to.
 #[derive(Debug, PartialEq)]
 pub enum Folded {
@@ -11,16 +9,26 @@ pub enum Folded {
     Answer(Value),
     /// The stream ended in an error event; its `error` object.
     Error(Value),
+    /// This is no whole stream of ours.
+    Broken,
 }
 
 /// Folds a whole stream of ours. Strings concatenate, lists of indexed items merge by index, the state is left as it is.
 pub fn fold(stream: &[u8]) -> Folded {
-    let mut decoder = Decoder::default();
-    decoder.push(stream);
+    // Our own events are one line each; the reader of foreign streams would have its caps here.
+    let Some(body) = std::str::from_utf8(stream)
+        .ok()
+        .and_then(|text| text.strip_suffix("\n\ndata: [DONE]\n\n"))
+    else {
+        return Folded::Broken;
+    };
     let mut answer = Value::Null;
-    while let Ok(Some(event)) = decoder.next_event() {
-        let Ok(mut chunk) = serde_json::from_slice::<Value>(&event) else {
-            continue; // [DONE]
+    for event in body.split("\n\n") {
+        let Some(data) = event.strip_prefix("data: ") else {
+            continue; // a comment
+        };
+        let Ok(mut chunk) = serde_json::from_str::<Value>(data) else {
+            return Folded::Broken;
         };
         if let Some(error) = chunk.get_mut("error") {
             return Folded::Error(error.take());
@@ -114,7 +122,22 @@ fn merge_item(list: &mut Vec<Value>, item: Value) {
         list.push(item);
         return;
     };
-    match list.iter_mut().find(|old| index_of(old) == Some(index)) {
+    // Items come in order, so the place is where the index says; only foreign lists need a search.
+    let place = usize::try_from(index)
+        .ok()
+        .filter(|at| list.get(*at).and_then(index_of) == Some(index))
+        .or_else(|| {
+            let behind = list
+                .last()
+                .and_then(index_of)
+                .is_some_and(|last| last < index);
+            if behind {
+                None
+            } else {
+                list.iter().position(|old| index_of(old) == Some(index))
+            }
+        });
+    match place.and_then(|at| list.get_mut(at)) {
         Some(old) => merge(old, item),
         None => {
             let mut fresh = Value::Object(Map::new());
@@ -179,6 +202,22 @@ mod tests {
                 "object":"chat.completion","model":"m"})
             )
         );
+    }
+
+    #[test]
+    fn a_stream_that_is_not_whole_is_no_answer() {
+        let whole = stream(&[delta(&json!({"role":"assistant"}))]);
+        assert_eq!(fold(&whole[..whole.len() - 1]), Folded::Broken);
+        assert_eq!(fold(b"data: {\n\ndata: [DONE]\n\n"), Folded::Broken);
+    }
+
+    #[test]
+    fn an_event_of_any_size_is_folded() {
+        let text = "\u{421}".repeat(1_000_000);
+        let Folded::Answer(answer) = fold(&stream(&[delta(&json!({"content": text}))])) else {
+            panic!("no answer")
+        };
+        assert_eq!(answer["choices"][0]["message"]["content"], text);
     }
 
     #[test]

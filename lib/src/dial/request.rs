@@ -1,9 +1,14 @@
 //! The chat request: read from our callers, and written to models and agents.
 
 use std::borrow::Cow;
+use std::marker::PhantomData;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+
+use super::surrogate;
 
 use crate::domain::failure::{Code, Failure};
 use crate::domain::message::{Attachment, Message, OpaqueState, Role};
@@ -23,7 +28,7 @@ pub struct ChatRequest {
 #[derive(Deserialize)]
 struct Body<'a> {
     #[serde(borrow)]
-    messages: Vec<WireMessage<'a>>,
+    messages: Vec<Object<WireMessage<'a>>>,
     #[serde(default)]
     stream: Option<bool>,
     #[serde(default)]
@@ -38,7 +43,7 @@ struct WireMessage<'a> {
     #[serde(borrow, default)]
     content: Option<Content<'a>>,
     #[serde(borrow, default)]
-    custom_content: Option<WireCustom<'a>>,
+    custom_content: Option<Object<WireCustom<'a>>>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -58,7 +63,7 @@ enum Content<'a> {
     #[serde(borrow)]
     Text(Cow<'a, str>),
     #[serde(borrow)]
-    Parts(Vec<Part<'a>>),
+    Parts(Vec<Object<Part<'a>>>),
 }
 
 #[derive(Deserialize)]
@@ -106,19 +111,37 @@ struct WireCustom<'a> {
     form_value: Option<&'a RawValue>,
 }
 
+/// A JSON object: a derived reader alone would also take a list, for the fields in order.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = T;
+            fn expecting(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                to.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(fields))
+            }
+        }
+        from.deserialize_map(Fields(PhantomData)).map(Self)
+    }
+}
+
 impl ChatRequest {
     /// Reads and checks a body. Unknown fields are accepted; what is wrong is named with its path.
     pub fn read(body: &[u8]) -> Result<Self, Failure> {
-        let parsed: Body = match serde_json::from_slice(body) {
-            // A derived reader would take a list for the object's fields in order.
-            Ok(_) if body.trim_ascii_start().first() != Some(&b'{') => {
-                return Err(invalid(
-                    "the request body must be a JSON object",
-                    "messages",
-                ));
-            }
-            Ok(parsed) => parsed,
-            Err(_) => return Err(explain(body)),
+        let text = std::str::from_utf8(body).map_err(|error| {
+            malformed(&format!(
+                "it is not UTF-8 from byte {} on",
+                error.valid_up_to()
+            ))
+        })?;
+        let text = surrogate::mended(text);
+        let Ok(Object(parsed)) = serde_json::from_str::<Object<Body>>(&text) else {
+            return Err(explain(&text));
         };
         if parsed.messages.len() > MAX_MESSAGES {
             return Err(Failure::new(
@@ -143,7 +166,7 @@ impl ChatRequest {
             .messages
             .into_iter()
             .enumerate()
-            .map(|(at, message)| message.into_domain(at))
+            .map(|(at, Object(message))| message.into_domain(at))
             .collect::<Result<Vec<_>, _>>()?;
         check_last(&messages)?;
         Ok(Self {
@@ -163,40 +186,49 @@ fn invalid(message: impl Into<String>, param: impl Into<String>) -> Failure {
     .at(param)
 }
 
+fn malformed(why: &str) -> Failure {
+    Failure::new(
+        Code::InvalidRequest,
+        format!("the request body isn't valid JSON: {why}"),
+        "The request could not be understood.",
+    )
+}
+
 /// Why a body could not be read: not JSON, or where its shape is wrong. The slow path, taken once.
-fn explain(body: &[u8]) -> Failure {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let syntax = |error: &serde_json::Error| {
-        Failure::new(
-            Code::InvalidRequest,
-            format!("the request body isn't valid JSON: {error}"),
-            "The request could not be understood.",
-        )
+fn explain(body: &str) -> Failure {
+    if let Err(error) = serde_json::from_str::<IgnoredAny>(body) {
+        return malformed(&error.to_string());
+    }
+    let mut json = serde_json::Deserializer::from_str(body);
+    let Err(error) = serde_path_to_error::deserialize::<_, Object<Body>>(&mut json) else {
+        return malformed("it cannot be read");
     };
-    match serde_path_to_error::deserialize::<_, Body>(&mut json) {
-        // The shape is right, so what follows the first value is the trouble.
-        Ok(_) => match json.end() {
-            Err(error) => syntax(&error),
-            Ok(()) => invalid("the request body isn't valid", "messages"),
-        },
-        Err(error) if error.inner().is_data() => {
-            let path = error.path().to_string().replace('[', ".").replace(']', "");
-            let path = path.trim_start_matches('.');
-            let path = if path == "?" || path.starts_with(|first: char| first.is_ascii_digit()) {
-                ""
-            } else {
-                path
-            };
-            invalid(
-                format!(
-                    "the request has an invalid structure{}{path}: {}",
-                    if path.is_empty() { "" } else { " at " },
-                    error.inner()
-                ),
-                if path.is_empty() { "messages" } else { path },
-            )
+    let path = error.path().to_string().replace('[', ".").replace(']', "");
+    let path = path.trim_matches('.');
+    let path = if path.is_empty() || path == "?" {
+        "messages"
+    } else {
+        path
+    };
+    invalid(
+        format!(
+            "the request has an invalid structure at {path}: {}",
+            expected(error.inner())
+        ),
+        path,
+    )
+}
+
+/// What was expected, without what came instead: that may be the user's words.
+fn expected(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    match text.rsplit_once("expected ") {
+        Some((_, expected)) => format!("expected {expected}"),
+        None if text.starts_with("missing field") || text.starts_with("duplicate field") => {
+            text.to_owned()
         }
-        Err(error) => syntax(error.inner()),
+        None => "this cannot be read".into(),
     }
 }
 
@@ -225,7 +257,7 @@ impl WireMessage<'_> {
             None => {}
             Some(Content::Text(whole)) => text = whole.into_owned(),
             Some(Content::Parts(parts)) => {
-                for (part_at, part) in parts.into_iter().enumerate() {
+                for (part_at, Object(part)) in parts.into_iter().enumerate() {
                     part.take(&mut text, &mut attachments).map_err(|message| {
                         Failure::new(
                             Code::UnsupportedParameter,
@@ -239,7 +271,7 @@ impl WireMessage<'_> {
         }
         let custom = self.custom_content;
         let mut state = None;
-        if let Some(custom) = custom {
+        if let Some(Object(custom)) = custom {
             attachments.extend(
                 custom
                     .attachments
@@ -320,11 +352,27 @@ fn file(url: &str, media_type: &str, title: Option<String>) -> Attachment {
             ..Attachment::default()
         },
         None => Attachment {
-            media_type: (!media_type.contains('*')).then(|| media_type.to_owned()),
+            media_type: Some(media_type.replace('*', picture(url))),
             title,
             url: Some(url.to_owned()),
             ..Attachment::default()
         },
+    }
+}
+
+/// The kind of picture at an address, by its ending; most are PNG.
+fn picture(url: &str) -> &'static str {
+    let path = url
+        .split(['?', '#'])
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    match path.rsplit('.').next() {
+        Some("jpg" | "jpeg") => "jpeg",
+        Some("gif") => "gif",
+        Some("webp") => "webp",
+        Some("svg") => "svg+xml",
+        _ => "png",
     }
 }
 

@@ -39,7 +39,8 @@ impl Decoder {
     pub fn next_event(&mut self) -> Result<Option<Bytes>, Error> {
         while let Some(line) = self.next_line()? {
             if line.is_empty() {
-                if let Some(data) = self.data.take() {
+                // An event without data is none, as the standard has it.
+                if let Some(data) = self.data.take().filter(|data| !data.is_empty()) {
                     return Ok(Some(data));
                 }
             } else if let Some(value) = data_field(&line) {
@@ -137,7 +138,7 @@ mod tests {
         check("data: a\r\n\r\ndata: b\r\rdata: c\n\n", &["a", "b", "c"]);
         check("\u{feff}data: a\n\n", &["a"]);
         check("data: a\ndata: b\n\n", &["a\nb"]);
-        check("data\n\n", &[""]);
+        check("data\n\ndata:\n\n", &[]);
         check(
             ": heartbeat\n\nevent: x\nid: 1\nretry: 5\ndata: a\n\n",
             &["a"],

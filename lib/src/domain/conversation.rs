@@ -62,10 +62,17 @@ pub struct TurnRecord {
     pub duration_ms: u64,
 }
 
+/// A session, and the turn in which it was last seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredSession {
+    pub id: String,
+    pub turn: TurnId,
+}
+
 /// The server's half of the memory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stored {
-    pub sessions: Sessions,
+    pub sessions: BTreeMap<AgentId, StoredSession>,
     /// Oldest first.
     pub turns: Vec<TurnRecord>,
 }

@@ -64,7 +64,11 @@ impl Attachment {
             .unwrap_or("untitled");
         let media_type = self.media_type.as_deref().unwrap_or("text/markdown");
         match &self.data {
-            Some(data) => format!("{title} ({media_type}, {} bytes)", data.len()),
+            // Text stands as it is, everything else in base64.
+            Some(data) if media_type.starts_with("text/") => {
+                format!("{title} ({media_type}, {} bytes)", data.len())
+            }
+            Some(data) => format!("{title} ({media_type}, {} bytes)", data.len() / 4 * 3),
             None => format!("{title} ({media_type}, size unknown)"),
         }
     }

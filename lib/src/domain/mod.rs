@@ -5,6 +5,7 @@ pub mod conversation;
 pub mod event;
 pub mod failure;
 pub mod ids;
+pub mod markdown;
 pub mod message;
 pub mod plan;
 pub mod turn;

@@ -13,6 +13,19 @@ pub struct Usage {
     pub total_tokens: u64,
 }
 
+impl Usage {
+    /// The numbers come from outside: they stop at the largest one instead of overflowing.
+    fn plus(self, more: Self) -> Self {
+        Self {
+            prompt_tokens: self.prompt_tokens.saturating_add(more.prompt_tokens),
+            completion_tokens: self
+                .completion_tokens
+                .saturating_add(more.completion_tokens),
+            total_tokens: self.total_tokens.saturating_add(more.total_tokens),
+        }
+    }
+}
+
 /// Tokens of one model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelUsage {
@@ -42,9 +55,7 @@ impl Tally {
                 line
             }
         };
-        line.usage.prompt_tokens += usage.prompt_tokens;
-        line.usage.completion_tokens += usage.completion_tokens;
-        line.usage.total_tokens += usage.total_tokens;
+        line.usage = line.usage.plus(usage);
     }
 
     /// Adds every line of another account.
@@ -61,11 +72,9 @@ impl Tally {
     /// `None` when nobody reported anything: unknown is not zero.
     pub fn sum(&self) -> Option<Usage> {
         (!self.lines.is_empty()).then(|| {
-            self.lines.iter().fold(Usage::default(), |sum, line| Usage {
-                prompt_tokens: sum.prompt_tokens + line.usage.prompt_tokens,
-                completion_tokens: sum.completion_tokens + line.usage.completion_tokens,
-                total_tokens: sum.total_tokens + line.usage.total_tokens,
-            })
+            self.lines
+                .iter()
+                .fold(Usage::default(), |sum, line| sum.plus(line.usage))
         })
     }
 }

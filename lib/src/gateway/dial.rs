@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
+use url::Url;
 
 use super::reading::Reading;
 use super::{Error, EventStream, Gateway, Reach};
@@ -13,7 +14,7 @@ use crate::dial::client::{self, Call};
 use crate::dial::request::{OutCustom, OutMessage, Outgoing};
 use crate::domain::agent::{AgentCard, Endpoint};
 use crate::domain::ids::Secret;
-use crate::domain::turn::{AgentTask, with_note};
+use crate::domain::turn::{AgentTask, Caller, with_note};
 
 /// An agent that speaks DIAL chat completions.
 #[derive(Debug)]
@@ -46,16 +47,8 @@ impl DialGateway {
                 limits,
             ),
             Endpoint::Url(url) => {
-                let url = if matches!(url.path(), "" | "/") {
-                    let origin = url.as_str().trim_end_matches('/');
-                    format!(
-                        "{origin}/openai/deployments/{}/chat/completions",
-                        client::segment(&self.name)
-                    )
-                } else {
-                    url.to_string()
-                };
-                let call = Call::post(url, body(&self.name), limits).traced(&task.caller);
+                let address = direct(url, &self.name, &task.caller);
+                let call = Call::post(address, body(&self.name), limits).traced(&task.caller);
                 match &self.key {
                     Some(key) => call.secret("api-key", "", key),
                     None => call,
@@ -94,6 +87,24 @@ impl Gateway for DialGateway {
         .await?;
         Ok(())
     }
+}
+
+/// The address of an application that is called directly: a bare origin gets the usual path, and the API version
+/// comes with it unless the address has a query of its own, since the GPA passes it on.
+fn direct(url: &Url, name: &str, caller: &Caller) -> String {
+    let mut address = url.to_string();
+    if matches!(url.path(), "" | "/") {
+        let origin = url.origin().ascii_serialization();
+        address = format!(
+            "{origin}/openai/deployments/{}/chat/completions",
+            client::segment(name)
+        );
+    }
+    if url.query().is_none() {
+        address.push_str("?api-version=");
+        address.push_str(&client::api_version(caller));
+    }
+    address
 }
 
 /// The request as SDK 0.27 takes it, which is the strictest: content as plain strings, `custom_content` on every

@@ -36,7 +36,7 @@ pub trait Gateway: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the call failed")]
-    Call(#[from] client::Error),
+    Call(#[source] client::Error),
     #[error("the agent's answer cannot be read")]
     Malformed(#[from] Malformed),
     #[error("the agent's answer was withheld by a content filter")]
@@ -51,7 +51,22 @@ pub enum Error {
     BadSession(String),
 }
 
+impl From<client::Error> for Error {
+    fn from(error: client::Error) -> Self {
+        if error.is_filtered() {
+            Self::Filtered
+        } else {
+            Self::Call(error)
+        }
+    }
+}
+
 impl Error {
+    /// True when the agent withheld its answer.
+    pub fn is_filtered(&self) -> bool {
+        matches!(self, Self::Filtered)
+    }
+
     /// True when the agent was silent rather than wrong.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Call(error) if error.is_timeout())

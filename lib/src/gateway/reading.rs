@@ -6,6 +6,7 @@ use super::Error;
 use crate::dial::client::{self, Events};
 use crate::dial::delta::Chunk;
 use crate::domain::event::AgentEvent;
+use crate::domain::usage::{ModelUsage, Usage};
 
 /// A stream being read.
 #[derive(Debug)]
@@ -14,8 +15,13 @@ pub struct Reading {
     /// Names the usage of an agent that does not split it by model.
     model: String,
     queue: VecDeque<AgentEvent>,
+    /// The last of what was said of usage, told once at the end: senders repeat it, and newer versions of DIAL Core
+    /// say it a second time by model.
+    usage: Option<Usage>,
+    per_model: Vec<ModelUsage>,
     filtered: bool,
-    ended: bool,
+    end: Option<Result<(), Error>>,
+    over: bool,
 }
 
 impl Reading {
@@ -24,8 +30,11 @@ impl Reading {
             events,
             model: model.to_owned(),
             queue: VecDeque::new(),
+            usage: None,
+            per_model: Vec::new(),
             filtered: false,
-            ended: false,
+            end: None,
+            over: false,
         }
     }
 
@@ -35,23 +44,54 @@ impl Reading {
             if let Some(event) = self.queue.pop_front() {
                 return Ok(Some(event));
             }
-            if self.ended {
+            if let Some(end) = self.end.take() {
+                self.over = true;
+                return end.map(|()| Some(AgentEvent::Finished));
+            }
+            if self.over {
                 return Ok(None);
             }
-            let Some(event) = self.events.next().await? else {
-                if self.filtered {
-                    return Err(Error::Filtered);
-                }
-                self.ended = true;
-                return Ok(Some(AgentEvent::Finished));
-            };
-            let chunk = Chunk::read(&event)?;
-            if let Some(error) = chunk.error() {
-                return Err(client::Error::Announced(error.clone()).into());
+            let read = self.read().await;
+            if let Some(end) = read.transpose() {
+                let usage = self.take_usage();
+                self.queue.extend(usage);
+                self.end = Some(end);
             }
-            self.filtered |= chunk.finish_reason() == Some("content_filter");
-            let queue = &mut self.queue;
-            chunk.into_events(&self.model, |event| queue.push_back(event));
         }
+    }
+
+    /// Takes one event of the stream; `Some` at its complete end.
+    async fn read(&mut self) -> Result<Option<()>, Error> {
+        let Some(event) = self.events.next().await? else {
+            return if self.filtered {
+                Err(Error::Filtered)
+            } else {
+                Ok(Some(()))
+            };
+        };
+        let mut chunk = Chunk::read(&event)?;
+        if let Some(error) = chunk.error() {
+            return Err(client::Error::Announced(error.clone()).into());
+        }
+        self.filtered |= chunk.finish_reason() == Some("content_filter");
+        self.usage = chunk.usage().or(self.usage);
+        let per_model = chunk.take_usage_per_model();
+        if !per_model.is_empty() {
+            self.per_model = per_model;
+        }
+        let queue = &mut self.queue;
+        chunk.into_events(|event| queue.push_back(event));
+        Ok(None)
+    }
+
+    fn take_usage(&mut self) -> Option<AgentEvent> {
+        if !self.per_model.is_empty() {
+            return Some(AgentEvent::Usage(std::mem::take(&mut self.per_model)));
+        }
+        let usage = self.usage.take()?;
+        Some(AgentEvent::Usage(vec![ModelUsage {
+            model: self.model.clone(),
+            usage,
+        }]))
     }
 }

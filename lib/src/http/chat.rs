@@ -239,6 +239,7 @@ async fn block(body: TurnBody, reference: &str) -> Response {
         return ApiError::from(Failure::internal(reference)).into_response();
     };
     match fold(&stream) {
+        Folded::Broken => ApiError::from(Failure::internal(reference)).into_response(),
         Folded::Answer(answer) => Json(answer).into_response(),
         Folded::Error(error) => {
             error::answer(error::code_of(&error), Json(json!({"error": error})))

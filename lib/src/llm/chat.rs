@@ -47,7 +47,7 @@ impl Models {
         Ok(TextStream {
             events: self.client.events(self.call(prompt, true)).await?,
             usage: None,
-            finished: false,
+            finish_reason: None,
         })
     }
 
@@ -112,7 +112,7 @@ fn check(chunk: &Chunk<'_>) -> Result<(), Error> {
 pub struct TextStream {
     events: Events,
     usage: Option<Usage>,
-    finished: bool,
+    finish_reason: Option<String>,
 }
 
 impl TextStream {
@@ -123,17 +123,24 @@ impl TextStream {
                 Ok(Some(event)) => event,
                 Ok(None) => return Ok(None),
                 // Some servers close after the finish reason without the end mark.
-                Err(client::Error::Truncated) if self.finished => return Ok(None),
+                Err(client::Error::Truncated) if self.finish_reason.is_some() => return Ok(None),
                 Err(error) => return Err(error.into()),
             };
             let chunk = Chunk::read(&event)?;
             check(&chunk)?;
-            self.finished |= chunk.finish_reason().is_some();
+            if let Some(reason) = chunk.finish_reason() {
+                self.finish_reason = Some(reason.to_owned());
+            }
             self.usage = chunk.usage().or(self.usage);
             if let Some(text) = chunk.text() {
                 return Ok(Some(text.to_owned()));
             }
         }
+    }
+
+    /// True when the model stopped because it may not say more.
+    pub fn is_cut(&self) -> bool {
+        self.finish_reason.as_deref() == Some("length")
     }
 
     /// What the model said it used, so far.

@@ -81,9 +81,19 @@ pub struct Completion {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the model call failed")]
-    Call(#[from] client::Error),
+    Call(#[source] client::Error),
     #[error("the model's answer cannot be read")]
     Malformed(#[from] crate::dial::delta::Malformed),
     #[error("the model's answer was withheld by a content filter")]
     Filtered,
+}
+
+impl From<client::Error> for Error {
+    fn from(error: client::Error) -> Self {
+        if error.is_filtered() {
+            Self::Filtered
+        } else {
+            Self::Call(error)
+        }
+    }
 }

@@ -1,19 +1,24 @@
 //! Conversations of one owner: their turns and the sessions agents keep for them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
 
 use super::keys::{self, Key};
 use super::{Error, Table};
-use crate::domain::conversation::{Sessions, Stored, TurnRecord};
-use crate::domain::ids::{AgentId, ConversationId, Owner, Timestamp};
+use crate::domain::conversation::{Stored, StoredSession, TurnRecord};
+use crate::domain::ids::{AgentId, ConversationId, Owner, Timestamp, TurnId};
 
 /// An item may have 400 KB; this leaves room for its keys.
-const RECORD_CAP: usize = 350 * 1024;
+const PART_CAP: usize = 350 * 1024;
+/// A transaction may have 4 MB.
+const RECORD_CAP: usize = 8 * PART_CAP;
 /// Of a very long conversation the newest pages of 1 MB are read.
 const PAGES: usize = 4;
+/// Before an agent's name, in the head's attributes.
+const SESSION: &str = "session:";
 
 /// The conversations of one owner: there is no way to another's.
 #[derive(Clone, Debug)]
@@ -28,8 +33,19 @@ pub struct Conversations {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Saved {
     Whole,
-    /// The record was too large: the agent's state was left out.
-    WithoutState,
+    /// The record was too large: the agent's state was left out, and texts were cut.
+    Cut,
+}
+
+/// A turn to write.
+#[derive(Clone, Copy, Debug)]
+pub struct Write<'a> {
+    pub conversation: &'a ConversationId,
+    pub record: &'a TurnRecord,
+    /// The session that this turn used, and whether it was made in it.
+    pub session: Option<(&'a AgentId, &'a str, bool)>,
+    /// The conversation begins here: what was stored under its id before belongs to another one.
+    pub begins: bool,
 }
 
 impl Conversations {
@@ -47,7 +63,7 @@ impl Conversations {
         conversation: &ConversationId,
         now: Timestamp,
     ) -> Result<Stored, Error> {
-        let mut stored = Stored::default();
+        let mut reading = Reading::default();
         let mut start = None;
         for _ in 0..PAGES {
             let page = self
@@ -58,7 +74,7 @@ impl Conversations {
                 .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
                 .expression_attribute_values(":pk", text(keys::partition(&self.owner)))
                 .expression_attribute_values(":prefix", text(keys::prefix(conversation)))
-                // Newest first: what does not fit is the oldest.
+                // The head, then the newest turn first: what does not fit is the oldest.
                 .scan_index_forward(false)
                 .consistent_read(true)
                 .set_exclusive_start_key(start)
@@ -67,7 +83,7 @@ impl Conversations {
             for item in page.items() {
                 // The table deletes expired items days late; to us they are gone.
                 if expires_at(item) > now {
-                    take(item, &mut stored)?;
+                    reading.take(item);
                 }
             }
             start = page.last_evaluated_key;
@@ -75,8 +91,7 @@ impl Conversations {
                 break;
             }
         }
-        stored.turns.reverse();
-        Ok(stored)
+        Ok(reading.stored())
     }
 
     /// Whether an agent's session was made for this owner.
@@ -100,26 +115,25 @@ impl Conversations {
         Ok(found.item().is_some_and(|item| expires_at(item) > now))
     }
 
-    /// Writes a turn and the sessions, all or nothing, in one call. `created` are the sessions new in this turn.
-    pub async fn save(
-        &self,
-        conversation: &ConversationId,
-        record: &TurnRecord,
-        sessions: &Sessions,
-        created: &[(AgentId, String)],
-    ) -> Result<Saved, Error> {
-        let expires_at = record.at.plus(self.ttl);
-        let (json, saved) = fitted(record)?;
-        let mut items = vec![
-            self.put(
-                keys::turn(&self.owner, conversation, record.id),
-                Some(json),
-                expires_at,
-            )?,
-            self.head(conversation, sessions, record.at, expires_at)?,
-        ];
-        for (agent, session) in created {
-            items.push(self.put(keys::session(&self.owner, agent, session), None, expires_at)?);
+    /// Writes a turn and its session, all or nothing, in one call.
+    pub async fn save(&self, write: Write<'_>) -> Result<Saved, Error> {
+        let expires_at = write.record.at.plus(self.ttl);
+        let (json, saved) = fitted(write.record)?;
+        let mut items = vec![self.head(write, expires_at)?];
+        let parts: Vec<&str> = parts(&json).collect();
+        for (part, text) in parts.iter().enumerate() {
+            let key = keys::turn(&self.owner, write.conversation, write.record.id, part);
+            let put = self
+                .put(key, expires_at)
+                .item("record", self::text((*text).to_owned()))
+                .item("turn", self::text(write.record.id.to_string()))
+                .item("parts", AttributeValue::N(parts.len().to_string()));
+            items.push(built(put)?);
+        }
+        if let Some((agent, session, true)) = write.session {
+            items.push(built(
+                self.put(keys::session(&self.owner, agent, session), expires_at),
+            )?);
         }
         self.table
             .client
@@ -130,56 +144,71 @@ impl Conversations {
         Ok(saved)
     }
 
-    fn put(
-        &self,
-        key: Key,
-        record: Option<String>,
-        expires_at: Timestamp,
-    ) -> Result<TransactWriteItem, Error> {
-        let put = Put::builder()
+    fn put(&self, key: Key, expires_at: Timestamp) -> PutBuilder {
+        Put::builder()
             .table_name(&self.table.name)
             .item("pk", text(key.pk))
             .item("sk", text(key.sk))
-            .item("expires_at", number(expires_at));
-        let put = match record {
-            Some(record) => put.item("record", text(record)),
-            None => put,
-        };
-        let put = put.build().map_err(|error| Error::Call(Box::new(error)))?;
-        Ok(TransactWriteItem::builder().put(put).build())
+            .item("expires_at", number(expires_at))
     }
 
-    fn head(
-        &self,
-        conversation: &ConversationId,
-        sessions: &Sessions,
-        at: Timestamp,
-        expires_at: Timestamp,
-    ) -> Result<TransactWriteItem, Error> {
-        let key = keys::conversation(&self.owner, conversation);
-        let sessions = sessions
-            .iter()
-            .map(|(agent, session)| (agent.to_string(), text(session.clone())))
-            .collect();
-        let update = Update::builder()
+    /// The head changes only where this turn changed something, so that two turns at once lose nothing of each other.
+    fn head(&self, write: Write<'_>, expires_at: Timestamp) -> Result<TransactWriteItem, Error> {
+        let key = keys::conversation(&self.owner, write.conversation);
+        let turn = text(write.record.id.to_string());
+        let mut set = vec![
+            "#updated = :at",
+            "#expires = :expires",
+            "#created = if_not_exists(#created, :at)",
+        ];
+        let mut update = Update::builder()
             .table_name(&self.table.name)
             .key("pk", text(key.pk))
             .key("sk", text(key.sk))
-            .update_expression(
-                "SET sessions = :sessions, updated_at = :at, expires_at = :expires, \
-                 created_at = if_not_exists(created_at, :at) ADD turns :one",
-            )
-            .expression_attribute_values(":sessions", AttributeValue::M(sessions))
-            .expression_attribute_values(":at", number(at))
-            .expression_attribute_values(":expires", number(expires_at))
-            .expression_attribute_values(":one", AttributeValue::N("1".into()))
+            .expression_attribute_names("#updated", "updated_at")
+            .expression_attribute_names("#expires", "expires_at")
+            .expression_attribute_names("#created", "created_at")
+            .expression_attribute_values(":at", number(write.record.at))
+            .expression_attribute_values(":expires", number(expires_at));
+        if write.begins {
+            set.push("#began = :turn");
+            update = update
+                .expression_attribute_names("#began", "began")
+                .expression_attribute_values(":turn", turn.clone());
+        }
+        if let Some((agent, session, _)) = write.session {
+            let value = HashMap::from([
+                ("id".to_owned(), text(session.to_owned())),
+                ("turn".to_owned(), turn),
+            ]);
+            set.push("#session = :session");
+            update = update
+                .expression_attribute_names("#session", format!("{SESSION}{agent}"))
+                .expression_attribute_values(":session", AttributeValue::M(value));
+        }
+        let update = update
+            .update_expression(format!("SET {}", set.join(", ")))
             .build()
             .map_err(|error| Error::Call(Box::new(error)))?;
         Ok(TransactWriteItem::builder().update(update).build())
     }
 }
 
-/// The record as JSON; over the cap without the agent's state, then without its texts.
+fn built(put: PutBuilder) -> Result<TransactWriteItem, Error> {
+    let put = put.build().map_err(|error| Error::Call(Box::new(error)))?;
+    Ok(TransactWriteItem::builder().put(put).build())
+}
+
+/// A text in pieces that each fit into an item, cut between characters.
+fn parts(mut text: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let (part, rest) = text.split_at(text.floor_char_boundary(PART_CAP));
+        text = rest;
+        (!part.is_empty()).then_some(part)
+    })
+}
+
+/// The record as JSON; over the cap without the agent's state, then without the exchange.
 fn fitted(record: &TurnRecord) -> Result<(String, Saved), Error> {
     let json = |record: &TurnRecord| {
         serde_json::to_string(record).map_err(|error| Error::Unreadable(Some(error)))
@@ -191,28 +220,84 @@ fn fitted(record: &TurnRecord) -> Result<(String, Saved), Error> {
     let mut smaller = record.clone();
     if let Some(exchange) = &mut smaller.exchange {
         exchange.state = None;
-        // A text that alone is over the cap is no history for any model's window.
-        for text in [&mut exchange.request, &mut exchange.answer] {
-            text.truncate(text.floor_char_boundary(RECORD_CAP / 4));
-        }
-        exchange.attachments.truncate(100);
-        exchange.request_attachments.truncate(100);
     }
-    Ok((json(&smaller)?, Saved::WithoutState))
+    let mut fitting = json(&smaller)?;
+    if fitting.len() > RECORD_CAP {
+        smaller.exchange = None;
+        fitting = json(&smaller)?;
+    }
+    Ok((fitting, Saved::Cut))
 }
 
-fn take(item: &HashMap<String, AttributeValue>, stored: &mut Stored) -> Result<(), Error> {
-    if let Some(record) = item.get("record").and_then(|value| value.as_s().ok()) {
-        let turn = serde_json::from_str(record).map_err(|error| Error::Unreadable(Some(error)))?;
-        stored.turns.push(turn);
-    } else if let Some(sessions) = item.get("sessions").and_then(|value| value.as_m().ok()) {
-        for (agent, session) in sessions {
-            if let Ok(session) = session.as_s() {
-                stored.sessions.insert(AgentId::new(agent), session.clone());
+/// A conversation being read, newest items first.
+#[derive(Default)]
+struct Reading {
+    began: Option<TurnId>,
+    sessions: BTreeMap<AgentId, StoredSession>,
+    /// By turn: how many parts there must be, and those there are.
+    turns: BTreeMap<TurnId, (usize, BTreeMap<String, String>)>,
+}
+
+impl Reading {
+    fn take(&mut self, item: &HashMap<String, AttributeValue>) {
+        let Some(record) = string(item, "record") else {
+            self.take_head(item);
+            return;
+        };
+        let parts = item
+            .get("parts")
+            .and_then(|value| value.as_n().ok()?.parse().ok());
+        if let (Some(turn), Some(sk)) = (id(item, "turn"), string(item, "sk")) {
+            let (count, found) = self.turns.entry(turn).or_default();
+            *count = parts.unwrap_or(1);
+            found.insert(sk.to_owned(), record.to_owned());
+        }
+    }
+
+    fn take_head(&mut self, item: &HashMap<String, AttributeValue>) {
+        self.began = id(item, "began");
+        for (name, value) in item {
+            if let Some(agent) = name.strip_prefix(SESSION)
+                && let Ok(value) = value.as_m()
+                && let (Some(session), Some(turn)) = (string(value, "id"), id(value, "turn"))
+            {
+                let session = StoredSession {
+                    id: session.to_owned(),
+                    turn,
+                };
+                self.sessions.insert(AgentId::new(agent), session);
             }
         }
     }
-    Ok(())
+
+    /// What belongs to the conversation as it began last. A record that cannot be read is missing, not fatal.
+    fn stored(self) -> Stored {
+        let current = |turn: &TurnId| self.began.is_none_or(|began| began <= *turn);
+        let turns = self
+            .turns
+            .into_iter()
+            .filter(|(turn, (count, parts))| current(turn) && parts.len() == *count)
+            .filter_map(|(turn, (_, parts))| {
+                let json: String = parts.into_values().collect();
+                serde_json::from_str(&json)
+                    .inspect_err(
+                        |error| tracing::warn!(%turn, %error, "a stored turn cannot be read"),
+                    )
+                    .ok()
+            })
+            .collect();
+        let mut sessions = self.sessions;
+        sessions.retain(|_, session| current(&session.turn));
+        Stored { sessions, turns }
+    }
+}
+
+fn string<'a>(item: &'a HashMap<String, AttributeValue>, name: &str) -> Option<&'a str> {
+    item.get(name)?.as_s().ok().map(String::as_str)
+}
+
+fn id(item: &HashMap<String, AttributeValue>, name: &str) -> Option<TurnId> {
+    string(item, name)?.parse().ok().map(TurnId::from_uuid)
 }
 
 fn expires_at(item: &HashMap<String, AttributeValue>) -> Timestamp {

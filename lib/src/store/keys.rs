@@ -2,13 +2,13 @@
 //!
 //! | item | `pk` | `sk` |
 //! |---|---|---|
-//! | conversation: sessions, last change | `T#tenant#O#owner` | `CONV#conversation#HEAD` |
-//! | turn: one record | `T#tenant#O#owner` | `CONV#conversation#TURN#turn` |
+//! | conversation: sessions, last change | `T#tenant#O#owner` | `CONV#conversation#~HEAD` |
+//! | turn: one record, in parts where it is large | `T#tenant#O#owner` | `CONV#conversation#TURN#turn#part` |
 //! | session: an agent's id belongs to this owner | `T#tenant#O#owner` | `SESSION#agent#session` |
 //! | readiness probe: never written | `HEALTH` | `HEALTH` |
 //!
 //! Every part is percent-encoded, so that no part can reach into its neighbour. Turn ids are time-ordered, so a
-//! query of a conversation gives its turns oldest first. One query of a partition is everything about a person.
+//! query of a conversation gives its turns in order, and read backwards the head first. One query of a partition is everything about a person.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -24,14 +24,14 @@ pub struct Key {
 pub fn conversation(owner: &Owner, conversation: &ConversationId) -> Key {
     Key {
         pk: partition(owner),
-        sk: format!("{}HEAD", prefix(conversation)),
+        sk: format!("{}~HEAD", prefix(conversation)),
     }
 }
 
-pub fn turn(owner: &Owner, conversation: &ConversationId, turn: TurnId) -> Key {
+pub fn turn(owner: &Owner, conversation: &ConversationId, turn: TurnId, part: usize) -> Key {
     Key {
         pk: partition(owner),
-        sk: format!("{}TURN#{turn}", prefix(conversation)),
+        sk: format!("{}TURN#{turn}#{part:02}", prefix(conversation)),
     }
 }
 
@@ -77,10 +77,10 @@ mod tests {
         let turn_id = TurnId::from_uuid(Uuid::nil());
         let sk = |key: Key| key.sk;
         assert_eq!(partition(&owner), "T#acme#O#user%231");
-        assert_eq!(sk(conversation(&owner, &id)), "CONV#c1#HEAD");
+        assert_eq!(sk(conversation(&owner, &id)), "CONV#c1#~HEAD");
         assert_eq!(
-            sk(turn(&owner, &id, turn_id)),
-            "CONV#c1#TURN#00000000-0000-0000-0000-000000000000"
+            sk(turn(&owner, &id, turn_id, 3)),
+            "CONV#c1#TURN#00000000-0000-0000-0000-000000000000#03"
         );
         assert_eq!(
             sk(session(&owner, &AgentId::new("UMS"), "a-b")),

@@ -6,7 +6,7 @@ pub mod envelope;
 mod keys;
 
 pub use client::{Table, connect, create};
-pub use conversations::{Conversations, Saved};
+pub use conversations::{Conversations, Saved, Write};
 
 use aws_sdk_dynamodb::error::SdkError;
 

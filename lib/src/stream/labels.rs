@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::domain::agent::Effect;
 use crate::domain::ids::AgentId;
 use crate::domain::plan::{Plan, RoutingDecision};
 
@@ -16,6 +17,9 @@ pub const MEMORY_UNREAD: &str = "The conversation store cannot be reached. This 
 
 pub const MEMORY_UNSAVED: &str =
     "The conversation store cannot be reached. This turn is remembered by your chat client alone.";
+
+pub const MEMORY_CUT: &str =
+    "What the agent wanted remembered is too large to keep. It will not know all of this turn.";
 
 /// Appended to what an agent said before it broke off.
 pub const PARTIAL: &str = "\n\n_(broken off here: this is not the whole answer)_";
@@ -61,22 +65,29 @@ pub fn session_created(agent: &AgentId, id: &str) -> String {
     format!("_Created new {agent} conversation: {id}_\n\n")
 }
 
-pub fn agent_unavailable(agent: &AgentId, reference: &str) -> String {
-    format!(
-        "{agent} could not answer: it failed or broke off. Nothing else was done; please try again. \
-         (reference {reference})"
-    )
+/// What a person can do after a failure: an agent that may change things may have done so.
+pub fn advice(effect: Effect) -> &'static str {
+    match effect {
+        Effect::None => "Please try again.",
+        Effect::Reversible | Effect::Irreversible => {
+            "It may have done a part of what you asked: please check before you ask again."
+        }
+    }
+}
+
+pub fn agent_unavailable(agent: &AgentId, advice: &str, reference: &str) -> String {
+    format!("{agent} could not answer: it failed or broke off. {advice} (reference {reference})")
 }
 
 /// What a failed agent itself said to people.
-pub fn agent_said(agent: &AgentId, said: &str, reference: &str) -> String {
-    format!("{agent} could not answer. It says: {said} (reference {reference})")
+pub fn agent_said(agent: &AgentId, said: &str, advice: &str, reference: &str) -> String {
+    format!("{agent} could not answer. It says: {said} {advice} (reference {reference})")
 }
 
-pub fn agent_timeout(agent: &AgentId, reference: &str) -> String {
-    format!("{agent} did not answer in time. Please try again. (reference {reference})")
+pub fn agent_timeout(agent: &AgentId, advice: &str, reference: &str) -> String {
+    format!("{agent} did not answer in time. {advice} (reference {reference})")
 }
 
-pub fn deadline(reference: &str) -> String {
-    format!("The time for this answer was used up. Please try again. (reference {reference})")
+pub fn deadline(advice: &str, reference: &str) -> String {
+    format!("The time for this answer was used up. {advice} (reference {reference})")
 }

@@ -14,6 +14,8 @@ use crate::domain::failure::Failure;
 use crate::domain::message::Attachment;
 use crate::domain::usage::Tally;
 
+/// Longer texts are written in pieces, so that no event grows beyond what readers of events take.
+const PIECE: usize = 32 * 1024;
 /// Unread bytes beyond which [`AnswerSink::ready`] waits for the reader.
 const HIGH_WATER: usize = 64 * 1024;
 
@@ -35,7 +37,6 @@ struct Shared {
     /// One entry per stage opened: its open attachments' count while it is open.
     stages: Vec<StageEntry>,
     attachments: u32,
-    text: bool,
     state: bool,
     ended: bool,
 }
@@ -56,7 +57,6 @@ impl AnswerSink {
                 waiting: None,
                 stages: Vec::new(),
                 attachments: 0,
-                text: false,
                 state: false,
                 ended: false,
             })),
@@ -70,16 +70,9 @@ impl AnswerSink {
 
     /// Appends to the answer's text.
     pub fn text(&self, text: &str) {
-        if !text.is_empty() {
-            let mut shared = self.lock();
-            shared.text = true;
-            shared.write::<()>(&Delta::Content(text));
+        for piece in pieces(text) {
+            self.lock().write::<()>(&Delta::Content(piece));
         }
-    }
-
-    /// True once any text of the answer was written.
-    pub fn has_text(&self) -> bool {
-        self.lock().text
     }
 
     /// Opens a stage, below another one if `parent` is given. It closes once: by [`Stage::close`], or as failed when dropped.
@@ -207,6 +200,15 @@ impl Shared {
     }
 }
 
+/// A text in pieces cut between characters; nothing for an empty one.
+fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let (piece, rest) = text.split_at(text.floor_char_boundary(PIECE));
+        text = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
 /// An open stage of the answer.
 #[derive(Debug)]
 pub struct Stage {
@@ -229,9 +231,9 @@ impl Stage {
 
     /// Appends to the stage's Markdown.
     pub fn text(&self, more: &str) {
-        if !more.is_empty() {
+        for piece in pieces(more) {
             self.change(StageDelta {
-                content: Some(more),
+                content: Some(piece),
                 ..StageDelta::default()
             });
         }

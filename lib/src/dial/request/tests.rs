@@ -65,7 +65,7 @@ fn parts_become_text_and_attachments() {
         seen,
         vec![
             (Some("image/png"), Some("AAAA"), None),
-            (None, None, Some("https://example.com/a.png")),
+            (Some("image/png"), None, Some("https://example.com/a.png")),
             (Some("audio/wav"), Some("BBBB"), None),
             (Some("application/pdf"), Some("CCCC"), None),
         ]
@@ -115,14 +115,30 @@ fn wrong_bodies_are_refused_with_the_place_of_the_mistake() {
     check("", None, "isn't valid JSON");
     check("{\"messages\":", None, "isn't valid JSON");
     check("{\"messages\":[]} x", None, "isn't valid JSON");
-    check("[1]", Some("messages"), "structure");
+    check("[1]", Some("messages"), "an object");
+    check("null", Some("messages"), "an object");
+    check(
+        r#"{"messages":[["user","hi"]]}"#,
+        Some("messages.0"),
+        "an object",
+    );
+    check(
+        r#"{"messages":[{"role":null,"content":"x"}]}"#,
+        Some("messages.0.role"),
+        "",
+    );
+    check(
+        r#"{"messages":[{"role":"user","content":"x","custom_content":[]}]}"#,
+        Some("messages.0.custom_content"),
+        "an object",
+    );
     check("{}", Some("messages"), "missing field `messages`");
     check(r#"{"messages":{}}"#, Some("messages"), "messages");
     check(r#"{"messages":[]}"#, Some("messages"), "empty");
     check(
         r#"{"messages":[{"role":"robot","content":"x"}]}"#,
         Some("messages.0.role"),
-        "robot",
+        "expected one of `system`",
     );
     check(
         r#"{"messages":[{"role":"user","content":5}]}"#,
@@ -154,6 +170,26 @@ fn wrong_bodies_are_refused_with_the_place_of_the_mistake() {
         Some("messages.0.custom_content.attachments"),
         "",
     );
+}
+
+#[test]
+fn a_refusal_never_repeats_the_users_words() {
+    for body in [
+        r#"{"messages":"my secret words"}"#,
+        r#"{"messages":[{"role":"my secret words"}]}"#,
+        r#"{"messages":[{"role":"user","content":"x"}],"stream":"my secret words"}"#,
+    ] {
+        let (_, _, message) = refused(body);
+        assert!(!message.contains("secret"), "{message}");
+    }
+}
+
+#[test]
+fn half_a_character_in_an_old_message_is_no_obstacle() {
+    let request = read(
+        r#"{"messages":[{"role":"assistant","content":"cut \ud83d"},{"role":"user","content":"hi"}]}"#,
+    );
+    assert_eq!(request.unwrap().messages[0].text, "cut \u{fffd}");
 }
 
 #[test]
