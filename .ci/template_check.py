@@ -29,7 +29,7 @@ URL_ACTIONS = {
 }
 WILDCARDS = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 TABLE_ACTIONS = {
-    "ChatRole": {f"dynamodb:{a}" for a in ("GetItem", "Query", "PutItem", "UpdateItem", "ConditionCheckItem")},
+    "ChatRole": {f"dynamodb:{a}" for a in ("GetItem", "Query", "PutItem", "UpdateItem")},
     "HealthRole": {"dynamodb:GetItem"},
 }
 ALARMS = {

@@ -6,15 +6,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use coordinator::settings::Env;
+use coordinator::settings::{Env, Settings};
 use coordinator::store;
-use coordinator::store::envelope::fresh_key;
+use coordinator::store::envelope::{Seal, fresh_key};
 use dynoxide::Database;
 use sandbox::Sandbox;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::compose::Failed;
+use crate::console::say;
 
 #[derive(Args)]
 #[group(skip)]
@@ -82,14 +83,24 @@ pub async fn start(env: &mut Env, options: &Options) -> Result<Local, Failed> {
             || "in memory".into(),
             |folder| format!("in {}", folder.display()),
         ));
-        let name = env.get("MAS_TABLE").unwrap_or("mas").to_owned();
-        store::create(&store::connect(&name, Some(&endpoint)).await).await?;
     }
     if env.get("MAS_STATE_KEYS").is_none() {
         env.or("MAS_STATE_KEYS", &state_key(folder)?);
         local.made_key = true;
     }
     Ok(local)
+}
+
+/// Creates the table where it lives on this machine: an emulator starts empty.
+pub async fn create_table(settings: &Settings) -> Result<(), Failed> {
+    if let Some(endpoint) = settings
+        .dynamodb_endpoint
+        .as_deref()
+        .filter(|endpoint| store::is_local(endpoint))
+    {
+        store::create(&store::connect(&settings.table, Some(endpoint)).await).await?;
+    }
+    Ok(())
 }
 
 /// The embedded `DynamoDB`, on a free loopback port.
@@ -121,8 +132,20 @@ fn state_key(folder: Option<&Path>) -> Result<String, Failed> {
         return Ok(fresh_key("local")?);
     };
     let file = folder.join("state.key");
-    if let Ok(key) = std::fs::read_to_string(&file) {
-        return Ok(key.trim().to_owned());
+    match std::fs::read_to_string(&file) {
+        Ok(key) => {
+            let key = key.trim();
+            return match Seal::parse(key) {
+                Ok(_) => Ok(key.to_owned()),
+                Err(problem) => Err(format!(
+                    "{}: {problem}; without the file a new key is made",
+                    file.display()
+                )
+                .into()),
+            };
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(format!("{}: {error}", file.display()).into()),
     }
     let key = fresh_key("local")?;
     let mut options = std::fs::OpenOptions::new();
@@ -140,6 +163,7 @@ fn state_key(folder: Option<&Path>) -> Result<String, Failed> {
 pub async fn run(options: Options) -> Result<ExitCode, Failed> {
     let mut env = Env::default();
     let local = start(&mut env, &options).await?;
+    create_table(&Settings::read(&env)?).await?;
     let mut out = std::io::stdout().lock();
     for name in coordinator::settings::VARIABLES {
         match env.get(name) {
@@ -151,9 +175,7 @@ pub async fn run(options: Options) -> Result<ExitCode, Failed> {
     }
     out.flush()?;
     drop(out);
-    eprintln!(
-        "The sandbox runs until Ctrl-C. The lines above are the environment that points to it."
-    );
+    say("The sandbox runs until Ctrl-C. The lines above are the environment that points to it.");
     tokio::signal::ctrl_c().await?;
     drop(local);
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,7 @@
 //! All functions in one local process, and the commands of the people who run it.
 
 mod compose;
+mod console;
 mod dial_config;
 mod local;
 mod serve;
@@ -9,6 +10,8 @@ mod terminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use console::say;
 
 /// One DIAL application in front of many agents.
 #[derive(Parser)]
@@ -44,14 +47,21 @@ async fn main() -> ExitCode {
     };
     match ended {
         Ok(code) => code,
+        // Whoever read the output has seen enough.
+        Err(error) if is_broken_pipe(error.as_ref()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mas: {error}");
+            say(&format!("mas: {error}"));
             let mut cause = error.source();
             while let Some(error) = cause {
-                eprintln!("  because {error}");
+                say(&format!("  because {error}"));
                 cause = error.source();
             }
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -2,16 +2,18 @@
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use axum::serve::ListenerExt as _;
 use clap::Args;
 use coordinator::domain::agent::Endpoint;
 use coordinator::http;
-use coordinator::settings::{Env, Settings};
+use coordinator::settings::{AuthMode, Env, Settings};
 use coordinator::telemetry;
 use tokio::net::TcpListener;
 
 use crate::compose::{self, Failed};
+use crate::console::say;
 use crate::local::{self, Local};
 
 #[derive(Args)]
@@ -32,6 +34,7 @@ pub async fn run(options: Options) -> Result<ExitCode, Failed> {
     let mut env = Env::process();
     let local = local::start(&mut env, &options.local).await?;
     let settings = Settings::read(&env)?;
+    local::create_table(&settings).await?;
     telemetry::start(
         &settings.log,
         settings.log_json,
@@ -45,14 +48,29 @@ pub async fn run(options: Options) -> Result<ExitCode, Failed> {
     let address = listener.local_addr()?;
     say_hello(&settings, &local, address.port());
     // Without this each first chunk of a kept-alive connection waits 40 ms for the peer's delayed acknowledgement.
-    let listener = listener.tap_io(|socket| {
+    let patience = settings.turn_timeout;
+    let listener = listener.tap_io(move |socket| {
         let _ = socket.set_nodelay(true);
+        // A peer that takes nothing for a whole turn is given up: its turn waits for it to read.
+        #[cfg(target_os = "linux")]
+        let _ = socket2::SockRef::from(&*socket).set_tcp_user_timeout(Some(patience));
     });
-    axum::serve(listener, http::routes(app))
-        .with_graceful_shutdown(stopped())
-        .await?;
+    let serving = axum::serve(listener, http::routes(app)).with_graceful_shutdown(stopped());
+    tokio::select! {
+        served = serving => served?,
+        () = stopped_again(patience) => {}
+    }
     drop(local);
     Ok(ExitCode::SUCCESS)
+}
+
+/// The end of patience with turns that still run: a second signal, or a whole turn's time after the first.
+async fn stopped_again(patience: Duration) {
+    stopped().await;
+    tokio::select! {
+        () = stopped() => {}
+        () = tokio::time::sleep(patience) => {}
+    }
 }
 
 async fn stopped() {
@@ -71,54 +89,59 @@ async fn stopped() {
 
 /// What runs where, and a line to try.
 fn say_hello(settings: &Settings, local: &Local, port: u16) {
-    eprintln!(
+    say(&format!(
         "MAS Coordinator {}: http://localhost:{port}",
         env!("CARGO_PKG_VERSION")
-    );
+    ));
     let models = settings
         .openai_base_url
         .as_deref()
         .or(settings.dial_url.as_deref());
-    eprintln!(
+    say(&format!(
         "  models  {} ({}, {})",
         models.unwrap_or_default(),
         settings.routing_model,
         settings.synthesis_model
-    );
+    ));
     for card in settings.registry.iter() {
         match &card.endpoint {
             Endpoint::Deployment(name) => {
-                eprintln!(
+                say(&format!(
                     "  {:<7} deployment {name} of {}",
                     card.id.as_str(),
                     settings.dial_url.as_deref().unwrap_or_default()
-                );
+                ));
             }
-            Endpoint::Url(url) => eprintln!("  {:<7} {url}", card.id.as_str()),
+            Endpoint::Url(url) => say(&format!("  {:<7} {url}", card.id.as_str())),
         }
     }
     match &local.table {
-        Some(place) => eprintln!("  table   {} (embedded, {place})", settings.table),
-        None => eprintln!(
+        Some(place) => say(&format!("  table   {} (embedded, {place})", settings.table)),
+        None => say(&format!(
             "  table   {} at {}",
             settings.table,
             settings.dynamodb_endpoint.as_deref().unwrap_or("AWS")
-        ),
+        )),
     }
     if local.sandbox.is_some() {
-        eprintln!(
-            "  sandbox: models and agents are stand-ins; DIAL_URL or OPENAI_BASE_URL connects real ones"
+        say(
+            "  sandbox: models and agents are stand-ins; DIAL_URL or OPENAI_BASE_URL connects real ones",
+        );
+    }
+    if settings.auth == AuthMode::None {
+        say(
+            "  callers are not verified (MAS_AUTH=none): everybody is trusted and shares one memory",
         );
     }
     if local.made_key {
-        eprintln!(
-            "  MAS_STATE_KEYS was not set: a key was made here; set it where several processes share conversations"
+        say(
+            "  MAS_STATE_KEYS was not set: a key was made here; set it where several processes share conversations",
         );
     }
-    eprintln!("\nTry it:\n  cargo run -- chat \"Create user Alice, then show all users\"");
-    eprintln!(
+    say("\nTry it:\n  cargo run -- chat \"Create user Alice, then show all users\"");
+    say(&format!(
         "  curl -N http://localhost:{port}/openai/deployments/mas-coordinator/chat/completions \\\n    \
          -H 'Content-Type: application/json' -H 'Api-Key: try-it' \\\n    \
          -d '{{\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"Calculate sin(5000)\"}}]}}'\n"
-    );
+    ));
 }

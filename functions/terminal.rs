@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::compose::Failed;
+use crate::console::{harmless, say};
 
 #[derive(Args)]
 #[group(skip)]
@@ -43,6 +44,17 @@ struct Conversation {
 
 /// Talks until the texts are used up or standard input ends.
 pub async fn run(mut options: Options) -> Result<ExitCode, Failed> {
+    let web = options.url.starts_with("http://") || options.url.starts_with("https://");
+    if !web {
+        return Err(format!(
+            "--url is {:?}, expected an address such as http://localhost:8055",
+            options.url
+        )
+        .into());
+    }
+    if options.key.is_empty() || !options.key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("--key cannot be sent, expected plain ASCII without blanks".into());
+    }
     let texts = std::mem::take(&mut options.text);
     let mut conversation = Conversation {
         client: Client::new(Duration::from_secs(5))?,
@@ -55,14 +67,22 @@ pub async fn run(mut options: Options) -> Result<ExitCode, Failed> {
         let prompt = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         loop {
             if prompt {
-                eprint!("\nyou> ");
+                let _ = write!(std::io::stderr(), "\nyou> ");
             }
-            let mut line = String::new();
-            if std::io::stdin().lock().read_line(&mut line)? == 0 {
+            let mut line = Vec::new();
+            if std::io::stdin().lock().read_until(b'\n', &mut line)? == 0 {
                 break;
             }
+            let line = String::from_utf8_lossy(&line);
             if !line.trim().is_empty() {
-                well &= conversation.turn(line.trim()).await?;
+                // A refused line is no reason to forget what was said before it.
+                well &= conversation
+                    .turn(line.trim())
+                    .await
+                    .unwrap_or_else(|error| {
+                        say(&error.to_string());
+                        false
+                    });
             }
         }
     }
@@ -79,8 +99,9 @@ pub async fn run(mut options: Options) -> Result<ExitCode, Failed> {
 impl Conversation {
     /// One turn; false when it ended in an error event.
     async fn turn(&mut self, text: &str) -> Result<bool, Failed> {
-        self.messages.push(json!({"role": "user", "content": text}));
-        let body = json!({"messages": self.messages, "stream": true});
+        let mut messages = self.messages.clone();
+        messages.push(json!({"role": "user", "content": text}));
+        let body = json!({"messages": messages, "stream": true});
         let patience = Duration::from_mins(15);
         let limits = Limits {
             first_byte: patience,
@@ -128,9 +149,8 @@ impl Conversation {
             }
         }
         let (answer, state) = screen.end()?;
-        if failed {
-            self.messages.pop();
-        } else {
+        if !failed {
+            self.messages = messages;
             let state: Option<Value> =
                 state.and_then(|state| serde_json::from_str(state.get()).ok());
             self.messages
@@ -176,9 +196,9 @@ impl Screen {
                 if !self.quiet {
                     let mut out = std::io::stdout().lock();
                     if self.answer.is_empty() {
-                        eprintln!();
+                        say("");
                     }
-                    out.write_all(text.as_bytes())?;
+                    out.write_all(harmless(&text).as_bytes())?;
                     out.flush()?;
                 }
                 self.answer.push_str(&text);
@@ -248,7 +268,7 @@ impl Screen {
 
     fn error(&self, text: &str) {
         if !self.quiet {
-            eprintln!();
+            say("");
         }
         self.line(0, "1;31", &format!("x {text}"));
     }
@@ -257,11 +277,11 @@ impl Screen {
         if self.quiet {
             return;
         }
-        let indent = "  ".repeat(depth);
+        let (indent, text) = ("  ".repeat(depth), harmless(text));
         if self.colour {
-            eprintln!("{indent}\u{1b}[{style}m{text}\u{1b}[0m");
+            say(&format!("{indent}\u{1b}[{style}m{text}\u{1b}[0m"));
         } else {
-            eprintln!("{indent}{text}");
+            say(&format!("{indent}{text}"));
         }
     }
 

@@ -383,3 +383,84 @@ async fn an_agents_null_state_is_no_state() {
         json!({})
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_said_twice_is_counted_once() {
+    let usage = |tokens: u64| json!({"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens});
+    let line = json!({"index": 0, "model": "gpt-4o-mini", "prompt_tokens": 10, "completion_tokens": 0, "total_tokens": 10});
+    // As a newer DIAL Core has it: the agent's own usage, then a chunk with the same by model.
+    let gpa = move |_: &_| {
+        Reply::sse()
+            .data(json!({"choices": [{"index": 0, "delta": {"content": "ok"}}], "usage": usage(4)}))
+            .data(json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage(10)}))
+            .data(json!({"choices": [], "statistics": {"usage_per_model": [line]}}))
+            .done()
+    };
+    let answer = plan("GPA").gpa(gpa).start().await.well(&[user("hi")]).await;
+    assert_eq!(
+        answer.whole["usage"]["prompt_tokens"],
+        10 + 17,
+        "the agent's, and the two model calls'"
+    );
+    assert_eq!(
+        answer.whole["statistics"]["usage_per_model"][1]["model"],
+        "gpt-4o-mini"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_beyond_reason_do_not_break_the_stream() {
+    let gpa = |_: &_| {
+        let usage =
+            json!({"prompt_tokens": u64::MAX, "completion_tokens": 1, "total_tokens": u64::MAX});
+        Reply::sse()
+            .data(json!({"choices": [{"index": 0, "delta": {"content": "ok"}}], "usage": usage}))
+            .done()
+    };
+    let answer = plan("GPA").gpa(gpa).start().await.well(&[user("hi")]).await;
+    assert_eq!(answer.whole["usage"]["prompt_tokens"], u64::MAX);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_answer_of_any_size_is_whole() {
+    let long = "\u{421}".repeat(400_000);
+    let said = long.clone();
+    let world = plan("GPA")
+        .gpa(move |_| crate::world::says(&said))
+        .start()
+        .await;
+    let (status, block) = world.block(&[user("hi")]).await;
+    assert_eq!(status, 200);
+    let stage = &block["choices"][0]["message"]["custom_content"]["stages"][1];
+    assert_eq!(
+        (&stage["content"], &stage["status"]),
+        (&json!(long), &json!("completed"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_model_name_is_not_repeated_in_full() {
+    let world = plan("GPA").start().await;
+    let body = json!({"messages": [user("hi")], "stream": true, "model": "m".repeat(100_000)});
+    let answer = World::answer(world.post(&body)).await;
+    assert_eq!(answer.whole["model"].as_str().unwrap().len(), 256);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_cut_by_the_models_limit_says_so() {
+    let model = |seen: &sandbox::stub::Seen| {
+        match seen.json()["response_format"].is_object() {
+        true => model(seen, "GPA"),
+        false => Reply::sse()
+            .data(json!({"choices": [{"index": 0, "delta": {"content": "Half"}, "finish_reason": "length"}]}))
+            .done(),
+    }
+    };
+    let answer = plan("GPA")
+        .model(model)
+        .start()
+        .await
+        .well(&[user("hi")])
+        .await;
+    assert_eq!(answer.whole["choices"][0]["finish_reason"], "length");
+}

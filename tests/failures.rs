@@ -436,3 +436,103 @@ async fn a_session_that_cannot_be_an_id_is_refused() {
         "nothing was sent to a path made of it"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn advice_after_a_failure_depends_on_what_the_agent_may_have_done() {
+    let partial = || {
+        Reply::sse()
+            .data(delta(json!({"content": "Created user."})))
+            .cut()
+    };
+    for (agent, advice) in [
+        ("GPA", "Please try again."),
+        ("UMS", "please check before you ask again"),
+    ] {
+        let ums = move |seen: &Seen| match seen.path.as_str() {
+            "/conversations" => crate::world::ums(seen),
+            _ => partial(),
+        };
+        let answer = asked(plan(agent).gpa(move |_| partial()).ums(ums)).await;
+        let display = answer.checked.error.unwrap()["display_message"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        assert!(display.contains(advice), "{agent}: {display}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_is_a_filter_however_it_is_told() {
+    let error = json!({"error": {"message": "no", "code": "content_filter"}});
+    for filtered in [
+        Reply::json(400, error.clone()),
+        Reply::sse().data(&error).done(),
+    ] {
+        let model = {
+            let filtered = filtered.clone();
+            move |seen: &Seen| match routing(seen) {
+                true => model(seen, "GPA"),
+                false => filtered.clone(),
+            }
+        };
+        for plan in [
+            plan("GPA").model(model),
+            plan("GPA").gpa(move |_| filtered.clone()),
+        ] {
+            let answer = asked(plan).await;
+            assert_eq!((answer.text(), &answer.checked.error), ("", &None));
+            assert_eq!(
+                answer.whole["choices"][0]["finish_reason"],
+                "content_filter"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_event_of_any_shape_fails_the_agent() {
+    for error in [json!("boom"), json!(5), json!({})] {
+        let event = json!({"error": error});
+        agent_fails(
+            Reply::sse()
+                .data(delta(json!({"content": "half"})))
+                .data(event)
+                .done(),
+            "agent_unavailable",
+        )
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_untidy_end_mark_is_an_end_mark() {
+    for end in [
+        "data: [DONE] \n\n",
+        "data: [DONE]",
+        "data: [DONE]\n",
+        "data:\n\ndata: [DONE]\n\n",
+    ] {
+        let answer = asked(plan("GPA").gpa(move |_| {
+            Reply::sse()
+                .data(delta(json!({"content": "ok"})))
+                .bytes(end)
+        }))
+        .await;
+        assert_eq!(answer.checked.error, None, "{end:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emoji_cut_between_two_chunks_loses_nothing_else() {
+    let piece =
+        |text: &str| format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"{text}"}}}}]}}"#);
+    let reply = Reply::sse()
+        .data(piece(r"before \ud83d"))
+        .data(piece(r"\ude00 after"))
+        .done();
+    let answer = asked(plan("GPA").gpa(move |_| reply.clone())).await;
+    assert_eq!(
+        answer.stage("Call GPA")["content"],
+        "before \u{fffd}\u{fffd} after"
+    );
+}

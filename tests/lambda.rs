@@ -427,7 +427,7 @@ async fn a_second_mas_goes_on_where_the_first_one_stopped() {
     // Nothing but the signed state said that the two turns belong together.
     let table = folder.path.join("table.db");
     let table = Database::new(table.to_str().unwrap()).unwrap();
-    let heads = count(&table, "#HEAD");
+    let heads = count(&table, "#~HEAD");
     assert_eq!((heads, count(&table, "#TURN#")), (1, 2));
 }
 

@@ -3,6 +3,7 @@
 mod agents;
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::time::Duration;
 
 use url::Url;
@@ -18,7 +19,11 @@ impl Env {
     /// This process's environment.
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn process() -> Self {
-        Self(std::env::vars().collect())
+        // Names and values that are no text cannot be ours.
+        let text = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self(std::env::vars_os().filter_map(text).collect())
     }
 
     /// Sets a variable unless it is there.
@@ -63,7 +68,7 @@ pub enum Error {
     },
     #[error("{name}: {problem}")]
     Refused { name: &'static str, problem: String },
-    #[error("the agents file {file} cannot be used: {problem}")]
+    #[error("MAS_AGENTS: the agents file {file} cannot be used: {problem}")]
     Agents { file: String, problem: String },
 }
 
@@ -91,7 +96,7 @@ pub struct Settings {
     pub routing_model: String,
     /// `MAS_SYNTHESIS_MODEL`: writes the answer.
     pub synthesis_model: String,
-    /// `MAS_AGENTS`: path of the agents file; by default the one built in. `MAS_DEFAULT_AGENT` overrides its default.
+    /// `MAS_AGENTS`: path of the agents file, or its text; by default the one built in. `MAS_DEFAULT_AGENT` overrides its default.
     pub registry: Registry,
     /// `MAS_TABLE`: name of the `DynamoDB` table.
     pub table: String,
@@ -105,7 +110,7 @@ pub struct Settings {
     pub state_ttl: Duration,
     /// `MAS_AUTH`: how callers are verified.
     pub auth: AuthMode,
-    /// `MAS_DEPLOYMENT`: our deployment ids in DIAL Core; empty takes the one in the path.
+    /// `MAS_DEPLOYMENT`: our deployment ids in DIAL Core; keys issued for others are refused.
     pub deployments: Vec<String>,
     /// `MAS_TURN_TIMEOUT`: the whole turn.
     pub turn_timeout: Duration,
@@ -171,7 +176,13 @@ impl Settings {
             routing_model: text("MAS_ROUTING_MODEL", "gpt-4o"),
             synthesis_model: text("MAS_SYNTHESIS_MODEL", "gpt-4o"),
             registry: agents::read(env)?,
-            table: text("MAS_TABLE", "mas"),
+            table: parsed(
+                env,
+                "MAS_TABLE",
+                "mas".into(),
+                "a table name: 3 to 255 letters, digits, dots, dashes or underscores",
+                table_name,
+            )?,
             dynamodb_endpoint: origin(env, "AWS_ENDPOINT_URL_DYNAMODB")?,
             state_keys: env.get("MAS_STATE_KEYS").map(Secret::new),
             legacy_sessions: switch(env, "MAS_LEGACY_SESSIONS", false)?,
@@ -187,7 +198,7 @@ impl Settings {
                     _ => None,
                 },
             )?,
-            deployments: (env.get("MAS_DEPLOYMENT").unwrap_or_default().split(','))
+            deployments: (text("MAS_DEPLOYMENT", "mas-coordinator").split(','))
                 .map(|id| id.trim().to_owned())
                 .filter(|id| !id.is_empty())
                 .collect(),
@@ -246,9 +257,22 @@ fn parsed<T>(
     };
     parse(value).ok_or_else(|| Error::Variable {
         name,
-        value: value.to_owned(),
+        value: shown(value),
         expected,
     })
+}
+
+/// A wrong value as it may be shown: never the credentials of an address.
+fn shown(value: &str) -> String {
+    match value.rsplit_once('@') {
+        Some((_, rest)) => format!("[hidden]@{rest}"),
+        None => value.to_owned(),
+    }
+}
+
+fn table_name(name: &str) -> Option<String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    ((3..=255).contains(&name.len()) && name.bytes().all(plain)).then(|| name.to_owned())
 }
 
 fn switch(env: &Env, name: &'static str, default: bool) -> Result<bool, Error> {

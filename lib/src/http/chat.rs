@@ -35,6 +35,10 @@ const BODY_CAP: usize = 4 * 1024 * 1024;
 /// How much of a refused body is still taken, and for how long.
 const DRAIN_CAP: usize = 32 * 1024 * 1024;
 const DRAIN_WITHIN: Duration = Duration::from_secs(1);
+/// How long a body may take to arrive.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
+/// A longer model name is cut off.
+const MODEL_CAP: usize = 256;
 /// A longer conversation id is cut off: it is only a hint.
 const CONVERSATION_CAP: usize = 1024;
 
@@ -61,9 +65,11 @@ pub async fn v1(State(app): State<Arc<App>>, request: Request) -> Response {
 
 async fn answer(app: Arc<App>, deployment: Option<String>, request: Request) -> Response {
     let (parts, mut body) = request.into_parts();
-    match accept(&app, deployment.as_deref(), &parts, &mut body).await {
+    let id = TurnId::now();
+    match accept(&app, id, &parts, &mut body).await {
         Ok(accepted) => accepted.respond(app, deployment).await,
         Err(refusal) => {
+            let refusal = refusal.referring(&id.reference());
             // A client that is still sending would see a broken connection instead of the refusal.
             let _ = timeout(DRAIN_WITHIN, drain(&mut body)).await;
             refusal.into_response()
@@ -82,7 +88,7 @@ struct Accepted {
 /// Size, then credentials, then content: what costs least to refuse is refused first.
 async fn accept(
     app: &App,
-    deployment: Option<&str>,
+    id: TurnId,
     parts: &Parts,
     body: &mut Body,
 ) -> Result<Accepted, ApiError> {
@@ -96,12 +102,14 @@ async fn accept(
         return Err(too_large().into());
     }
     let key = auth::key(&parts.headers);
-    let verification = app.auth.verify(key.as_ref(), deployment)?;
-    let body = read(body).await?;
+    let verification = app.auth.verify(key.as_ref())?;
+    let body = timeout(BODY_WITHIN, read(body))
+        .await
+        .map_err(|_| too_slow())??;
     let request = ChatRequest::read(&body)?;
     let function_left = parts.extensions.get::<FunctionTime>().map(|left| left.0);
     let turn = ChatTurn {
-        id: TurnId::now(),
+        id,
         received_at: now(),
         deadline: deadline::of_turn(Instant::now(), app.turn_timeout, function_left),
         messages: request.messages.into(),
@@ -178,6 +186,14 @@ fn check_media(headers: &HeaderMap) -> Result<(), Failure> {
     Ok(())
 }
 
+fn too_slow() -> Failure {
+    Failure::new(
+        Code::InvalidRequest,
+        format!("the body did not arrive within {BODY_WITHIN:?}"),
+        "The request did not arrive in time. Please try again.",
+    )
+}
+
 fn too_large() -> Failure {
     Failure::new(
         Code::RequestTooLarge,
@@ -202,10 +218,12 @@ fn api_version(query: &str) -> Option<String> {
 
 impl Accepted {
     async fn respond(self, app: Arc<App>, deployment: Option<String>) -> Response {
-        let model = self
+        let mut model = self
             .model
             .or(deployment)
             .unwrap_or_else(|| "mas-coordinator".into());
+        // It is repeated in every chunk.
+        model.truncate(model.floor_char_boundary(MODEL_CAP));
         let sink = AnswerSink::new(&self.turn.id.to_string(), self.turn.received_at.0, &model);
         let reference = self.turn.id.reference();
         let heartbeat = app.heartbeat.filter(|_| self.stream);

@@ -23,6 +23,21 @@ impl ApiError {
     }
 }
 
+impl ApiError {
+    /// Logs the refusal under a reference and gives the reference to the caller.
+    #[must_use]
+    pub fn referring(mut self, reference: &str) -> Self {
+        tracing::info!(
+            error.code = self.failure.code.as_str(),
+            error.reference = reference,
+            "refused"
+        );
+        self.failure.message.push_str(", reference ");
+        self.failure.message.push_str(reference);
+        self
+    }
+}
+
 impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
         Self {

@@ -55,66 +55,94 @@ fn everything() -> Vec<String> {
     vec!["*/*".into()]
 }
 
-/// Reads the file that `MAS_AGENTS` names, or the one built in.
+/// Reads the file that `MAS_AGENTS` names, or the text that it is, or the file built in.
 pub fn read(env: &Env) -> Result<Registry, Error> {
-    let file = env.get("MAS_AGENTS");
-    let name = file.unwrap_or("infra/agents.yaml (built in)");
-    let registry = match file {
-        Some(path) => std::fs::read_to_string(path).map_err(|error| error.to_string()),
-        None => Ok(BUILT_IN.to_owned()),
+    let setting = env.get("MAS_AGENTS");
+    let (name, text) = match setting {
+        None => ("infra/agents.yaml (built in)", Ok(BUILT_IN.to_owned())),
+        Some(text) if text.contains('\n') || text.contains("agents:") => {
+            ("in the variable", Ok(text.to_owned()))
+        }
+        Some(path) => (
+            path,
+            std::fs::read_to_string(path).map_err(|error| error.to_string()),
+        ),
+    };
+    let agents = text
+        .and_then(|text| parse(&text, env))
+        .map_err(|problem| Error::Agents {
+            file: name.to_owned(),
+            problem,
+        })?;
+    agents.registry(env.get("MAS_DEFAULT_AGENT"))
+}
+
+/// The file's content, checked.
+#[derive(Debug)]
+struct Agents {
+    cards: Vec<AgentCard>,
+    default: Option<String>,
+}
+
+impl Agents {
+    fn registry(self, default: Option<&str>) -> Result<Registry, Error> {
+        let names: Vec<&str> = self.cards.iter().map(|card| card.id.as_str()).collect();
+        if let Some(name) = default.filter(|name| !names.contains(name)) {
+            return Err(Error::Refused {
+                name: "MAS_DEFAULT_AGENT",
+                problem: format!(
+                    "there is no agent {name}, expected one of {}",
+                    names.join(", ")
+                ),
+            });
+        }
+        let default = default.map(str::to_owned).or(self.default);
+        Registry::new(self.cards, default.as_deref()).map_err(|problem| Error::Refused {
+            name: "MAS_AGENTS",
+            problem,
+        })
     }
-    .and_then(|text| parse(&text, env));
-    registry.map_err(|problem| Error::Agents {
-        file: name.to_owned(),
-        problem,
+}
+
+fn parse(text: &str, env: &Env) -> Result<Agents, String> {
+    let file: File =
+        serde_saphyr::from_str(text).map_err(|error| error.without_snippet().to_string())?;
+    let cards = file
+        .agents
+        .into_iter()
+        .map(|agent| card(agent, env))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Agents {
+        cards,
+        default: file.default,
     })
 }
 
-fn parse(text: &str, env: &Env) -> Result<Registry, String> {
-    let text = substitute(text, env)?;
-    let file: File = serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;
-    let agents = file
-        .agents
-        .into_iter()
-        .map(card)
-        .collect::<Result<Vec<_>, _>>()?;
-    Registry::new(
-        agents,
-        env.get("MAS_DEFAULT_AGENT").or(file.default.as_deref()),
-    )
-}
-
-/// Puts variables in. Comment lines are left alone.
-fn substitute(text: &str, env: &Env) -> Result<String, String> {
-    let mut out = String::with_capacity(text.len());
-    for (number, line) in (1..).zip(text.lines()) {
-        let mut rest = line;
-        while let Some((before, from)) = rest
-            .split_once("${")
-            .filter(|_| !line.trim_start().starts_with('#'))
-        {
-            let (inside, after) = from
-                .split_once('}')
-                .ok_or_else(|| format!("line {number}: ${{ without its }}"))?;
-            let (name, default) = match inside.split_once(":-") {
-                Some((name, default)) => (name, Some(default)),
-                None => (inside, None),
-            };
-            let value = env
-                .get(name)
-                .or(default)
-                .ok_or_else(|| format!("line {number}: the variable {name} is not set"))?;
-            out.push_str(before);
-            out.push_str(value);
-            rest = after;
-        }
-        out.push_str(rest);
-        out.push('\n');
+/// Puts variables into one value. What they hold is taken as it is: it never becomes YAML.
+fn substitute(value: &str, env: &Env) -> Result<String, String> {
+    let mut out = String::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((before, from)) = rest.split_once("${") {
+        let (inside, after) = from
+            .split_once('}')
+            .ok_or_else(|| format!("${{ without its }} in {value:?}"))?;
+        let (name, default) = match inside.split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (inside, None),
+        };
+        let set = env
+            .get(name)
+            .or(default)
+            .ok_or_else(|| format!("the variable {name} is not set"))?;
+        out.push_str(before);
+        out.push_str(set);
+        rest = after;
     }
+    out.push_str(rest);
     Ok(out)
 }
 
-fn card(agent: Agent) -> Result<AgentCard, String> {
+fn card(agent: Agent, env: &Env) -> Result<AgentCard, String> {
     let name = agent.name;
     let plain = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | '.' | ' ');
     if name.trim().is_empty() || name.len() > 64 || !name.chars().all(plain) {
@@ -122,36 +150,46 @@ fn card(agent: Agent) -> Result<AgentCard, String> {
             "agent {name:?}: a name has 1 to 64 letters, digits, spaces, dots, dashes or underscores"
         ));
     }
-    let endpoint = if agent.endpoint.contains("://") {
-        Url::parse(&agent.endpoint)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.username().is_empty())
-            .map(Endpoint::Url)
-            .ok_or_else(|| {
-                format!(
-                    "agent {name}: {:?} is no address; expected a deployment id or a URL such as https://agent.example.com",
-                    agent.endpoint
-                )
-            })?
-    } else if agent.endpoint.trim().is_empty() {
-        return Err(format!("agent {name}: the endpoint is empty"));
-    } else {
-        Endpoint::Deployment(agent.endpoint)
-    };
+    let key = agent.key.map(|key| substitute(&key, env)).transpose()?;
     Ok(AgentCard {
+        endpoint: endpoint(&name, agent.protocol, &agent.endpoint, env)?,
         id: AgentId::new(&name),
         protocol: agent.protocol,
-        endpoint,
-        key: agent
-            .key
+        key: key
             .filter(|key| !key.is_empty())
             .map(|key| Secret::new(&key)),
-        description: agent.description,
+        description: substitute(&agent.description, env)?,
         capabilities: agent.capabilities,
         priority: agent.priority,
         effect: agent.effect,
         accepts: agent.accepts,
     })
+}
+
+/// A deployment id or an address; what is wrong is told with the value as the file has it, variable and all.
+fn endpoint(agent: &str, protocol: Protocol, written: &str, env: &Env) -> Result<Endpoint, String> {
+    let value = substitute(written, env)?;
+    let wrong = |expected: &str| {
+        let value = super::shown(&value);
+        Err(format!(
+            "agent {agent}: its endpoint {written} is {value:?}, expected {expected}"
+        ))
+    };
+    if value.contains("://") {
+        return match Url::parse(&value) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.username().is_empty() => {
+                Ok(Endpoint::Url(url))
+            }
+            _ => wrong("a deployment id or a URL such as https://agent.example.com"),
+        };
+    }
+    if protocol == Protocol::Conversation {
+        return wrong("a full URL such as https://ums.example.com");
+    }
+    if value.trim().is_empty() {
+        return wrong("a deployment id or a URL such as https://agent.example.com");
+    }
+    Ok(Endpoint::Deployment(value))
 }
 
 #[cfg(test)]
@@ -182,7 +220,14 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         let check = |text: &str, part: &str| {
-            let problem = parse(text, &Env::default()).unwrap_err();
+            let problem = parse(text, &Env::default())
+                .map_err(|problem| Error::Agents {
+                    file: "x".into(),
+                    problem,
+                })
+                .and_then(|agents| agents.registry(None))
+                .unwrap_err()
+                .to_string();
             assert!(problem.contains(part), "{text:?}: {problem}");
         };
         check("agents: []", "no agents");
@@ -197,21 +242,39 @@ mod tests {
         );
         check(
             "agents:\n- {name: A, endpoint: '${NOWHERE}'}\n",
-            "line 2: the variable NOWHERE",
+            "the variable NOWHERE is not set",
         );
-        check("agents:\n- {name: A, endpoint: '${X'}\n", "line 2");
+        check("agents:\n- {name: A, endpoint: '${X'}\n", "without its }");
         check("agents: [", "");
     }
 
     #[test]
     fn another_default_can_be_set_and_an_undeclared_effect_is_the_worst() {
         let env = Env::from([("MAS_DEFAULT_AGENT", "B")]);
-        let registry = parse(
+        let agents = parse(
             "agents:\n- {name: A, endpoint: a}\n- {name: B, endpoint: b}\n",
             &env,
-        )
-        .unwrap();
+        );
+        let registry = agents.unwrap().registry(Some("B")).unwrap();
         assert_eq!(registry.default_agent().id.as_str(), "B");
         assert_eq!(registry.default_agent().effect, Effect::Irreversible);
+    }
+
+    #[test]
+    fn what_a_variable_holds_never_becomes_yaml() {
+        for key in [
+            "abc #def", "null", "*x", "@x", "{x", "a: b", "- x", "%x", "\"q",
+        ] {
+            let env = Env::from([("GPA_API_KEY", key)]);
+            let registry = read(&env).unwrap();
+            let secret = registry.get("GPA").unwrap().key.as_ref().unwrap();
+            assert_eq!(secret.expose(), key);
+        }
+    }
+
+    #[test]
+    fn the_variable_may_hold_the_agents_themselves() {
+        let env = Env::from([("MAS_AGENTS", "agents:\n- {name: HR, endpoint: hr}\n")]);
+        assert_eq!(read(&env).unwrap().default_agent().id.as_str(), "HR");
     }
 }

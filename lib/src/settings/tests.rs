@@ -64,6 +64,11 @@ fn a_wrong_value_is_named_with_what_was_expected() {
         ("DIAL_URL", "core:8080", "https://"),
         ("DIAL_URL", "http://u:p@core", "https://"),
         ("OPENAI_BASE_URL", "ftp://x", "https://"),
+        ("MAS_TABLE", "a b", "a table name"),
+        ("MAS_AGENTS", "/nowhere.yaml", "/nowhere.yaml"),
+        ("MAS_DEFAULT_AGENT", "HR", "GPA, UMS"),
+        ("UMS_AGENT_ENDPOINT", "ums:8000", "a full URL"),
+        ("GPA_AGENT_ENDPOINT", "ftp://x", "a deployment id or a URL"),
     ] {
         let problem = read([(name, value)]).unwrap_err().to_string();
         assert!(
@@ -71,6 +76,17 @@ fn a_wrong_value_is_named_with_what_was_expected() {
             "{problem}"
         );
     }
+}
+
+#[test]
+fn a_wrong_address_does_not_show_its_password() {
+    let problem = read([("DIAL_URL", "http://u:p4ssword@core")])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        problem.contains("DIAL_URL") && !problem.contains("p4ssword"),
+        "{problem}"
+    );
 }
 
 #[test]

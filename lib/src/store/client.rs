@@ -12,6 +12,8 @@ use aws_sdk_dynamodb::types::{
 };
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
+use url::{Host, Url};
+
 use super::{Error, keys};
 
 /// One table, reached through one client.
@@ -36,8 +38,8 @@ impl Table {
     }
 }
 
-/// Connects to a table. With `endpoint` it is a local emulator, which any credentials satisfy; without, AWS with the
-/// function's own role. Nothing is sent yet.
+/// Connects to a table: at `endpoint`, or at AWS, with the function's own role. An emulator on this machine is satisfied
+/// by any credentials. Nothing is sent yet.
 pub async fn connect(name: &str, endpoint: Option<&str>) -> Table {
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
@@ -54,14 +56,26 @@ pub async fn connect(name: &str, endpoint: Option<&str>) -> Table {
                 .build(),
         );
     if let Some(endpoint) = endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    if endpoint.is_some_and(is_local) {
         config = config
-            .endpoint_url(endpoint)
             .region(Region::new("local"))
             .credentials_provider(Credentials::new("local", "local", None, None, "local"));
     }
     Table {
         client: Client::new(&config.load().await),
         name: name.to_owned(),
+    }
+}
+
+/// True for an address on this machine.
+pub fn is_local(endpoint: &str) -> bool {
+    match Url::parse(endpoint).ok().as_ref().and_then(Url::host) {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
     }
 }
 
