@@ -8,7 +8,8 @@ use coordinator::settings::{Env, Settings};
 use coordinator::telemetry;
 use lambda_http::RequestExt;
 
-#[tokio::main]
+// One turn at a time runs here: a second thread would only be woken for nothing.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
     let settings = Settings::read(&Env::process())?;
     telemetry::start(&settings.log, settings.log_json, false)?;

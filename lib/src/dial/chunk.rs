@@ -188,19 +188,17 @@ impl Formatter for Ascii {
         out: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        if fragment.is_ascii() {
-            return out.write_all(fragment.as_bytes());
-        }
-        for letter in fragment.chars() {
-            if letter.is_ascii() {
-                out.write_all(&[letter as u8])?;
-            } else {
-                for unit in letter.encode_utf16(&mut [0; 2]) {
-                    write!(out, "\\u{unit:04x}")?;
-                }
+        let mut rest = fragment;
+        while let Some(at) = rest.bytes().position(|byte| !byte.is_ascii()) {
+            let (plain, from) = rest.split_at(at);
+            out.write_all(plain.as_bytes())?;
+            let mut letters = from.chars();
+            for unit in letters.next().into_iter().flat_map(units) {
+                out.write_all(&escaped(unit))?;
             }
+            rest = letters.as_str();
         }
-        Ok(())
+        out.write_all(rest.as_bytes())
     }
 
     fn write_char_escape<W: ?Sized + io::Write>(
@@ -210,6 +208,22 @@ impl Formatter for Ascii {
     ) -> io::Result<()> {
         CompactFormatter.write_char_escape(out, escape)
     }
+}
+
+/// The UTF-16 code units of a letter.
+fn units(letter: char) -> impl Iterator<Item = u16> {
+    let mut buffer = [0; 2];
+    let count = letter.encode_utf16(&mut buffer).len();
+    buffer.into_iter().take(count)
+}
+
+/// `\\uXXXX`.
+fn escaped(unit: u16) -> [u8; 6] {
+    let digit = |shift: u16| match (unit >> shift & 15) as u8 {
+        value @ 0..=9 => b'0' + value,
+        value => b'a' + value - 10,
+    };
+    [b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]
 }
 
 #[cfg(test)]

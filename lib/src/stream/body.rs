@@ -26,6 +26,7 @@ pub struct TurnBody {
     turn: Option<BoxFuture<'static, Result<(), Box<dyn Any + Send>>>>,
     sink: AnswerSink,
     heartbeat: Option<Heartbeat>,
+    gathered: Gathered,
     /// Told to people if the turn panics.
     reference: String,
 }
@@ -33,6 +34,34 @@ pub struct TurnBody {
 struct Heartbeat {
     every: Duration,
     next: Pin<Box<Sleep>>,
+}
+
+/// Chunks that come in one burst are handed out together: each hand-over costs a system call.
+///
+/// A burst is over when the buffer has not grown for two polls. One would not do: hyper polls a body twice in a row.
+#[derive(Default)]
+struct Gathered {
+    unread: usize,
+    quiet: u8,
+}
+
+impl Gathered {
+    /// A burst larger than this is handed out at once.
+    const ENOUGH: usize = 16 * 1024;
+
+    fn is_over(&mut self, unread: usize) -> bool {
+        self.quiet = if unread > self.unread {
+            0
+        } else {
+            self.quiet + 1
+        };
+        self.unread = unread;
+        let over = unread >= Self::ENOUGH || self.quiet >= 2;
+        if over {
+            *self = Self::default();
+        }
+        over
+    }
 }
 
 impl TurnBody {
@@ -50,6 +79,7 @@ impl TurnBody {
                 every,
                 next: Box::pin(sleep_until(Instant::now() + every)),
             }),
+            gathered: Gathered::default(),
             reference,
         }
     }
@@ -72,6 +102,13 @@ impl http_body::Body for TurnBody {
                 tracing::error!(error.reference = this.reference, "the turn panicked");
                 this.sink.fail(&Failure::internal(&this.reference));
             }
+        }
+        if this.turn.is_some()
+            && let Some(unread) = this.sink.can_wait()
+            && !this.gathered.is_over(unread)
+        {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
         let bytes = this.sink.take();
         if !bytes.is_empty() {

@@ -32,6 +32,8 @@ pub struct AnswerSink {
 struct Shared {
     writer: ChunkWriter,
     out: BytesMut,
+    /// What is written must leave without waiting for more.
+    urgent: bool,
     /// The turn, waiting for the reader to catch up.
     waiting: Option<Waker>,
     /// One entry per stage opened: its open attachments' count while it is open.
@@ -54,6 +56,7 @@ impl AnswerSink {
             shared: Arc::new(Mutex::new(Shared {
                 writer: ChunkWriter::new(id, created, model),
                 out: BytesMut::with_capacity(4096),
+                urgent: false,
                 waiting: None,
                 stages: Vec::new(),
                 attachments: 0,
@@ -121,9 +124,10 @@ impl AnswerSink {
         let Shared {
             writer, out, ended, ..
         } = &mut *shared;
-        if !std::mem::replace(ended, true) {
+        if !*ended {
             writer.finish(out, reason, tally.sum(), tally.per_model());
             ChunkWriter::done(out);
+            *ended = true;
         }
     }
 
@@ -133,9 +137,10 @@ impl AnswerSink {
         for index in 0..shared.stages.len() {
             shared.close(index, StageStatus::Failed);
         }
-        if !std::mem::replace(&mut shared.ended, true) {
+        if !shared.ended {
             ChunkWriter::error(&mut shared.out, failure);
             ChunkWriter::done(&mut shared.out);
+            shared.ended = true;
         }
     }
 
@@ -154,14 +159,22 @@ impl AnswerSink {
 
     /// Lets everything written so far leave before the turn goes on: one turn of the task to hand it out, one to send it.
     pub async fn flush(&self) {
+        self.lock().urgent = true;
         for _ in 0..2 {
             tokio::task::yield_now().await;
         }
     }
 
+    /// How much is unread, unless there is nothing or it must leave now.
+    pub(super) fn can_wait(&self) -> Option<usize> {
+        let shared = self.lock();
+        (!shared.urgent && !shared.out.is_empty()).then_some(shared.out.len())
+    }
+
     /// Everything written since the last call.
     pub fn take(&self) -> Bytes {
         let mut shared = self.lock();
+        shared.urgent = false;
         let bytes = shared.out.split().freeze();
         if let Some(waker) = shared.waiting.take() {
             waker.wake();
