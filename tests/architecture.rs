@@ -206,3 +206,21 @@ fn the_law_finds_what_it_is_for() {
     assert_eq!(room("lib/src/dial/sse.rs"), Some("dial"));
     assert_eq!(room("lib/src/context.rs"), Some("context"));
 }
+
+#[test]
+fn every_test_that_a_document_names_exists() {
+    let document = std::fs::read_to_string(root().join("docs/reference-defects.md")).unwrap();
+    let sources: String = sources().into_iter().map(|(_, text)| text).collect();
+    let rows = document
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| defect"));
+    let mut named = 0;
+    for test in rows
+        .filter_map(|row| row.rsplit('|').nth(1))
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+    {
+        assert!(sources.contains(&format!("fn {test}(")), "{test}");
+        named += 1;
+    }
+    assert!(named > 25, "only {named} tests were found in the table");
+}

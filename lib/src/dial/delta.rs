@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
+use serde::de::MapAccess;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::lenient::{self, Lenient};
 use crate::domain::event::{AgentEvent, StageChange, StageStatus};
 use crate::domain::message::{Attachment, OpaqueState};
 use crate::domain::usage::{ModelUsage, Usage};
@@ -12,11 +14,11 @@ use crate::domain::usage::{ModelUsage, Usage};
 /// One `chat.completion.chunk`, or a whole `chat.completion`: a block answer's `message` is read as one delta.
 #[derive(Debug, Default, Deserialize)]
 pub struct Chunk<'a> {
-    #[serde(borrow, default, deserialize_with = "items")]
+    #[serde(borrow, default, deserialize_with = "lenient::or_default")]
     choices: Vec<Choice<'a>>,
-    #[serde(default, deserialize_with = "lenient")]
-    usage: Option<Usage>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "lenient::read")]
+    usage: Option<WireUsage>,
+    #[serde(default, deserialize_with = "lenient::read")]
     statistics: Option<Statistics>,
     #[serde(default, deserialize_with = "any_error")]
     error: Option<WireError>,
@@ -24,78 +26,153 @@ pub struct Chunk<'a> {
 
 #[derive(Debug, Deserialize)]
 struct Choice<'a> {
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "lenient::read")]
     index: Option<u32>,
-    #[serde(borrow, default, deserialize_with = "lenient_borrowed")]
+    #[serde(borrow, default, deserialize_with = "lenient::read")]
     delta: Option<Delta<'a>>,
-    #[serde(borrow, default, deserialize_with = "lenient_borrowed")]
+    #[serde(borrow, default, deserialize_with = "lenient::read")]
     message: Option<Delta<'a>>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "lenient::read")]
     finish_reason: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 struct Delta<'a> {
-    #[serde(borrow, default, deserialize_with = "lenient_borrowed")]
-    content: Option<Text<'a>>,
-    #[serde(borrow, default, deserialize_with = "lenient_borrowed")]
+    #[serde(borrow, default, deserialize_with = "lenient::read")]
+    content: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "lenient::read")]
     custom_content: Option<CustomContent<'a>>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
 #[derive(Debug, Default, Deserialize)]
 struct CustomContent<'a> {
-    #[serde(default, deserialize_with = "items")]
+    #[serde(default, deserialize_with = "lenient::or_default")]
     stages: Vec<Stage>,
-    #[serde(default, deserialize_with = "items")]
-    attachments: Vec<Attachment>,
+    #[serde(default, deserialize_with = "lenient::or_default")]
+    attachments: Vec<WireAttachment>,
     #[serde(borrow, default)]
     state: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Stage {
-    /// Absent in block answers; an index that cannot be one makes the item unreadable.
-    #[serde(default)]
-    index: Option<u32>,
-    #[serde(default, deserialize_with = "lenient")]
+    /// Absent in block answers.
+    #[serde(default, deserialize_with = "stage_index")]
+    index: StageIndex,
+    #[serde(default, deserialize_with = "lenient::read")]
     name: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "lenient::read")]
     content: Option<String>,
-    #[serde(default, deserialize_with = "items")]
-    attachments: Vec<Attachment>,
-    #[serde(default, deserialize_with = "lenient")]
-    status: Option<Status>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "lenient::or_default")]
+    attachments: Vec<WireAttachment>,
+    #[serde(default, deserialize_with = "lenient::read")]
+    status: Option<StageStatus>,
+    #[serde(default, deserialize_with = "lenient::read")]
     parent_stage_index: Option<u32>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Status {
-    Completed,
-    Failed,
+#[derive(Clone, Copy, Debug, Default)]
+enum StageIndex {
+    #[default]
+    Absent,
+    At(u32),
+    /// Stages of which nobody knows which they are must not be thrown together.
+    Unreadable,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct WireAttachment {
+    #[serde(rename = "type", default, deserialize_with = "lenient::read")]
+    media_type: Option<String>,
+    #[serde(default, deserialize_with = "lenient::read")]
+    title: Option<String>,
+    #[serde(default, deserialize_with = "lenient::read")]
+    data: Option<String>,
+    #[serde(default, deserialize_with = "lenient::read")]
+    url: Option<String>,
+    #[serde(default, deserialize_with = "lenient::read")]
+    reference_url: Option<String>,
+    #[serde(default, deserialize_with = "lenient::read")]
+    reference_type: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 struct Statistics {
-    #[serde(default, deserialize_with = "items")]
-    usage_per_model: Vec<ModelUsage>,
+    #[serde(default, deserialize_with = "lenient::or_default")]
+    usage_per_model: Vec<WireUsage>,
+}
+
+/// Tokens, of one model where it is named.
+#[derive(Debug, Deserialize)]
+struct WireUsage {
+    #[serde(default, deserialize_with = "lenient::or_default")]
+    model: String,
+    #[serde(default, deserialize_with = "lenient::or_default")]
+    prompt_tokens: u64,
+    #[serde(default, deserialize_with = "lenient::or_default")]
+    completion_tokens: u64,
+    #[serde(default, deserialize_with = "lenient::or_default")]
+    total_tokens: u64,
 }
 
 /// The error object of an error event or of an error body.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct WireError {
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "lenient::read")]
     pub message: Option<String>,
     /// A string by the protocol; DIAL Core and adapters send numbers too.
     #[serde(default, deserialize_with = "text_or_number")]
     pub code: Option<String>,
     /// The only field meant for people.
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "lenient::read")]
     pub display_message: Option<String>,
+}
+
+/// Structs whose fields are lenient themselves.
+macro_rules! made_of_fields {
+    ($($name:ty),*) => { $(
+        impl<'de> Lenient<'de> for $name {
+            fn of_map<A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
+                lenient::of_fields(map)
+            }
+        }
+    )* };
+}
+
+made_of_fields!(Choice<'de>, Delta<'de>, CustomContent<'de>, Stage);
+made_of_fields!(WireAttachment, WireUsage, Statistics);
+
+impl<'de> Lenient<'de> for StageStatus {
+    fn of_text(text: Cow<'de, str>) -> Option<Self> {
+        match &*text {
+            "completed" => Some(Self::Completed),
+            "failed" => Some(Self::Failed),
+            _ => None,
+        }
+    }
+}
+
+impl From<&WireUsage> for Usage {
+    fn from(wire: &WireUsage) -> Self {
+        Self {
+            prompt_tokens: wire.prompt_tokens,
+            completion_tokens: wire.completion_tokens,
+            total_tokens: wire.total_tokens,
+        }
+    }
+}
+
+impl From<WireAttachment> for Attachment {
+    fn from(wire: WireAttachment) -> Self {
+        Self {
+            media_type: wire.media_type,
+            title: wire.title,
+            data: wire.data,
+            url: wire.url,
+            reference_url: wire.reference_url,
+            reference_type: wire.reference_type,
+        }
+    }
 }
 
 impl WireError {
@@ -103,9 +180,9 @@ impl WireError {
     pub fn of_body(body: &[u8]) -> Self {
         #[derive(Deserialize)]
         struct Body {
-            #[serde(default, deserialize_with = "lenient")]
+            #[serde(default, deserialize_with = "any_error")]
             error: Option<WireError>,
-            #[serde(default, deserialize_with = "lenient")]
+            #[serde(default, deserialize_with = "lenient::read")]
             detail: Option<String>,
         }
         let text = String::from_utf8_lossy(body);
@@ -152,12 +229,12 @@ impl<'a> Chunk<'a> {
 
     /// Text of the first choice.
     pub fn text(&self) -> Option<&str> {
-        let text = &self.first()?.delta()?.content.as_ref()?.0;
+        let text = self.first()?.delta()?.content.as_deref()?;
         (!text.is_empty()).then_some(text)
     }
 
     pub fn usage(&self) -> Option<Usage> {
-        self.usage
+        self.usage.as_ref().map(Usage::from)
     }
 
     /// The usage split by model; empty where the sender does not split it.
@@ -166,6 +243,13 @@ impl<'a> Chunk<'a> {
             .take()
             .map(|statistics| statistics.usage_per_model)
             .unwrap_or_default()
+            .into_iter()
+            .filter(|line| !line.model.is_empty())
+            .map(|line| ModelUsage {
+                usage: Usage::from(&line),
+                model: line.model,
+            })
+            .collect()
     }
 
     /// What the chunk says of the answer, as events, in the order text, stages, attachments, state.
@@ -194,28 +278,26 @@ impl<'a> Choice<'a> {
 
 impl Delta<'_> {
     fn into_events(self, emit: &mut impl FnMut(AgentEvent)) {
-        if let Some(Text(text)) = self.content
-            && !text.is_empty()
-        {
+        if let Some(text) = self.content.filter(|text| !text.is_empty()) {
             emit(AgentEvent::Text(text.into_owned()));
         }
         let Some(custom) = self.custom_content else {
             return;
         };
         for (position, stage) in (0..).zip(custom.stages) {
-            emit(AgentEvent::Stage {
-                index: stage.index.unwrap_or(position),
-                change: StageChange {
-                    name: stage.name,
-                    content: stage.content,
-                    attachments: tidied(stage.attachments).collect(),
-                    status: stage.status.map(|status| match status {
-                        Status::Completed => StageStatus::Completed,
-                        Status::Failed => StageStatus::Failed,
-                    }),
-                    parent: stage.parent_stage_index,
-                },
-            });
+            let index = match stage.index {
+                StageIndex::Absent => position,
+                StageIndex::At(index) => index,
+                StageIndex::Unreadable => continue,
+            };
+            let change = StageChange {
+                name: stage.name,
+                content: stage.content,
+                attachments: tidied(stage.attachments).collect(),
+                status: stage.status,
+                parent: stage.parent_stage_index,
+            };
+            emit(AgentEvent::Stage { index, change });
         }
         for attachment in tidied(custom.attachments) {
             emit(AgentEvent::Attachment(attachment));
@@ -226,8 +308,14 @@ impl Delta<'_> {
     }
 }
 
-fn tidied(attachments: Vec<Attachment>) -> impl Iterator<Item = Attachment> {
-    attachments.into_iter().filter_map(Attachment::tidied)
+fn tidied(attachments: Vec<WireAttachment>) -> impl Iterator<Item = Attachment> {
+    attachments
+        .into_iter()
+        .filter_map(|wire| Attachment::from(wire).tidied())
+}
+
+fn stage_index<'de, D: Deserializer<'de>>(from: D) -> Result<StageIndex, D::Error> {
+    Ok(lenient::read(from)?.map_or(StageIndex::Unreadable, StageIndex::At))
 }
 
 /// An error of any shape is one; only null is none.
@@ -235,42 +323,12 @@ fn any_error<'de, D: Deserializer<'de>>(from: D) -> Result<Option<WireError>, D:
     let raw = <&RawValue>::deserialize(from)?;
     Ok(match raw.get() {
         "null" => None,
-        object if object.starts_with('{') => serde_json::from_str(object)
-            .ok()
-            .or_else(|| Some(WireError::default())),
+        object if object.starts_with('{') => Some(serde_json::from_str(object).unwrap_or_default()),
         other => Some(WireError {
             message: serde_json::from_str(other).ok(),
             ..WireError::default()
         }),
     })
-}
-
-/// A field of the wrong type counts as absent.
-fn lenient<'de, D: Deserializer<'de>, T: serde::de::DeserializeOwned>(
-    from: D,
-) -> Result<Option<T>, D::Error> {
-    let raw = <&RawValue>::deserialize(from)?;
-    Ok(serde_json::from_str(raw.get()).ok())
-}
-
-/// As [`lenient`], for fields that borrow from the input.
-fn lenient_borrowed<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    from: D,
-) -> Result<Option<T>, D::Error> {
-    let raw = <&'de RawValue>::deserialize(from)?;
-    Ok(serde_json::from_str(raw.get()).ok())
-}
-
-/// The readable items of a list; anything that is not a list is empty.
-fn items<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
-    let raw = <&'de RawValue>::deserialize(from)?;
-    let list: Vec<&'de RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
-    Ok(list
-        .into_iter()
-        // A derived reader would take a list for an object's fields in order.
-        .filter(|item| item.get().starts_with('{'))
-        .filter_map(|item| serde_json::from_str(item.get()).ok())
-        .collect())
 }
 
 fn text_or_number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {

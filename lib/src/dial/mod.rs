@@ -5,6 +5,7 @@ pub mod chunk;
 pub mod client;
 pub mod delta;
 pub mod fold;
+mod lenient;
 pub mod request;
 pub mod sse;
 mod surrogate;
