@@ -47,9 +47,9 @@ pub async fn run(options: Options) -> Result<ExitCode, Failed> {
         .map_err(|error| format!("cannot listen on {}:{port}: {error}", options.host))?;
     let address = listener.local_addr()?;
     say_hello(&settings, &local, address.port());
-    // Without this each first chunk of a kept-alive connection waits 40 ms for the peer's delayed acknowledgement.
     let patience = settings.turn_timeout;
     let listener = listener.tap_io(move |socket| {
+        // Otherwise each first chunk of a kept-alive connection waits 40 ms for the peer's delayed acknowledgement.
         let _ = socket.set_nodelay(true);
         // A peer that takes nothing for a whole turn is given up: its turn waits for it to read.
         #[cfg(target_os = "linux")]

@@ -254,6 +254,45 @@ fn attachment(item: &Value, count: &mut usize) -> Result<(), String> {
     Ok(())
 }
 
+/// Checks a block answer: the merged message of section 9, or an error body.
+pub fn check_block(status: u16, body: &Value) -> Result<(), String> {
+    if status != 200 {
+        let error = body["error"].as_object().ok_or("an error body has an error object")?;
+        let fields = ["message", "type", "code", "display_message"];
+        let missing = fields.iter().find(|field| error.get(**field).and_then(Value::as_str).is_none_or(str::is_empty));
+        return missing.map_or(Ok(()), |field| Err(format!("the error has no {field}")));
+    }
+    let keys: Vec<&str> = body.as_object().ok_or("an object")?.keys().map(String::as_str).collect();
+    let known = ["choices", "usage", "id", "created", "object", "model", "statistics"];
+    if keys.iter().any(|key| !known.contains(key)) || body["object"] != "chat.completion" {
+        return Err(format!("keys {keys:?}"));
+    }
+    let choice = &body["choices"][0];
+    if body["choices"].as_array().map(Vec::len) != Some(1) || choice["finish_reason"].as_str().is_none() {
+        return Err("one finished choice".into());
+    }
+    let message = &choice["message"];
+    if message["role"] != "assistant" || message.get("index").is_some() {
+        return Err("the message is the assistant's".into());
+    }
+    let custom = &message["custom_content"];
+    let mut lists = vec![&custom["attachments"]];
+    for (at, stage) in custom["stages"].as_array().into_iter().flatten().enumerate() {
+        let parent = stage["parent_stage_index"].as_u64();
+        let closed = matches!(stage["status"].as_str(), Some("completed" | "failed"));
+        if !closed || stage.get("index").is_some() || parent.is_some_and(|parent| parent >= at as u64) {
+            return Err(format!("stage {stage}"));
+        }
+        lists.push(&stage["attachments"]);
+    }
+    for file in lists.into_iter().filter_map(Value::as_array).flatten() {
+        if file.get("index").is_some() || file.get("data").is_some() == file.get("url").is_some() {
+            return Err(format!("attachment {file}"));
+        }
+    }
+    Ok(())
+}
+
 fn ascii(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for letter in json.chars() {
@@ -335,5 +374,35 @@ fn the_checker_finds_what_it_is_for() {
         format!("{role}{end}").replace("\"index\":0,", "\"index\": 0,"),
     ] {
         assert!(check(bad.as_bytes()).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn the_block_checker_finds_what_it_is_for() {
+    let good = serde_json::json!({"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant",
+        "content": "x", "custom_content": {"stages": [{"name": "A", "status": "completed"}],
+        "attachments": [{"data": "d"}]}}}], "usage": null, "id": "x", "created": 1, "object": "chat.completion",
+        "model": "m"});
+    assert_eq!(check_block(200, &good), Ok(()));
+    let error = serde_json::json!({"error": {"message": "m", "type": "t", "code": "c", "display_message": "d"}});
+    assert_eq!(check_block(500, &error), Ok(()));
+    assert!(check_block(500, &good).is_err() && check_block(200, &error).is_err());
+    for (place, value) in [
+        ("/object", "chat.completion.chunk"),
+        ("/choices/0/message/role", "user"),
+        ("/choices/0/message/custom_content/stages/0/status", "running"),
+    ] {
+        let mut bad = good.clone();
+        *bad.pointer_mut(place).unwrap() = value.into();
+        assert!(check_block(200, &bad).is_err(), "{place}");
+    }
+    for (place, key) in [
+        ("/choices/0/message/custom_content/stages/0", "index"),
+        ("/choices/0/message/custom_content/attachments/0", "index"),
+        ("/choices/0/message/custom_content/attachments/0", "url"),
+    ] {
+        let mut bad = good.clone();
+        bad.pointer_mut(place).unwrap()[key] = 0.into();
+        assert!(check_block(200, &bad).is_err(), "{place} {key}");
     }
 }

@@ -303,7 +303,11 @@ impl World {
             !matches!(status, 429 | 502 | 504),
             "{status} would shut the application in DIAL Core"
         );
-        (status, response.json().await.unwrap())
+        let body = response.json().await.unwrap();
+        if let Err(breach) = checker::check_block(status, &body) {
+            panic!("{breach}\n\n{body:#}");
+        }
+        (status, body)
     }
 
     /// What an upstream was asked in its chat calls, bodies parsed.
