@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use coordinator::coordinator::Coordinator;
-use coordinator::dial::client::Client;
 use coordinator::gateway::{Gateways, Reach};
 use coordinator::http::App;
 use coordinator::http::auth::{Auth, Introspection};
@@ -15,6 +14,7 @@ use coordinator::store;
 use coordinator::store::envelope::Seal;
 use coordinator::stream::Nesting;
 use coordinator::synthesize::Synthesizer;
+use coordinator::upstream::Client;
 
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use coordinator::dial::client::{Call, Client, Limits};
 use coordinator::dial::delta::Chunk;
 use coordinator::domain::event::{AgentEvent, StageChange, StageStatus};
 use coordinator::domain::ids::Secret;
 use coordinator::domain::message::OpaqueState;
 use coordinator::settings::Env;
+use coordinator::upstream::{Call, Client, Limits};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -118,11 +118,11 @@ impl Conversation {
             .events(call)
             .await
             .map_err(|error| match error {
-                coordinator::dial::client::Error::Connect(_) => {
+                coordinator::upstream::Error::Connect(_) => {
                     format!("nothing answers at {origin}; `cargo run` starts the coordinator there")
                         .into()
                 }
-                coordinator::dial::client::Error::Status { status, error } => format!(
+                coordinator::upstream::Error::Status { status, error, .. } => format!(
                     "refused with status {status}: {}",
                     error.message.unwrap_or_default()
                 )

@@ -257,18 +257,40 @@ fn attachment(item: &Value, count: &mut usize) -> Result<(), String> {
 /// Checks a block answer: the merged message of section 9, or an error body.
 pub fn check_block(status: u16, body: &Value) -> Result<(), String> {
     if status != 200 {
-        let error = body["error"].as_object().ok_or("an error body has an error object")?;
+        let error = body["error"]
+            .as_object()
+            .ok_or("an error body has an error object")?;
         let fields = ["message", "type", "code", "display_message"];
-        let missing = fields.iter().find(|field| error.get(**field).and_then(Value::as_str).is_none_or(str::is_empty));
+        let missing = fields.iter().find(|field| {
+            error
+                .get(**field)
+                .and_then(Value::as_str)
+                .is_none_or(str::is_empty)
+        });
         return missing.map_or(Ok(()), |field| Err(format!("the error has no {field}")));
     }
-    let keys: Vec<&str> = body.as_object().ok_or("an object")?.keys().map(String::as_str).collect();
-    let known = ["choices", "usage", "id", "created", "object", "model", "statistics"];
+    let keys: Vec<&str> = body
+        .as_object()
+        .ok_or("an object")?
+        .keys()
+        .map(String::as_str)
+        .collect();
+    let known = [
+        "choices",
+        "usage",
+        "id",
+        "created",
+        "object",
+        "model",
+        "statistics",
+    ];
     if keys.iter().any(|key| !known.contains(key)) || body["object"] != "chat.completion" {
         return Err(format!("keys {keys:?}"));
     }
     let choice = &body["choices"][0];
-    if body["choices"].as_array().map(Vec::len) != Some(1) || choice["finish_reason"].as_str().is_none() {
+    if body["choices"].as_array().map(Vec::len) != Some(1)
+        || choice["finish_reason"].as_str().is_none()
+    {
         return Err("one finished choice".into());
     }
     let message = &choice["message"];
@@ -277,10 +299,18 @@ pub fn check_block(status: u16, body: &Value) -> Result<(), String> {
     }
     let custom = &message["custom_content"];
     let mut lists = vec![&custom["attachments"]];
-    for (at, stage) in custom["stages"].as_array().into_iter().flatten().enumerate() {
+    for (at, stage) in custom["stages"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
         let parent = stage["parent_stage_index"].as_u64();
         let closed = matches!(stage["status"].as_str(), Some("completed" | "failed"));
-        if !closed || stage.get("index").is_some() || parent.is_some_and(|parent| parent >= at as u64) {
+        if !closed
+            || stage.get("index").is_some()
+            || parent.is_some_and(|parent| parent >= at as u64)
+        {
             return Err(format!("stage {stage}"));
         }
         lists.push(&stage["attachments"]);
@@ -390,7 +420,10 @@ fn the_block_checker_finds_what_it_is_for() {
     for (place, value) in [
         ("/object", "chat.completion.chunk"),
         ("/choices/0/message/role", "user"),
-        ("/choices/0/message/custom_content/stages/0/status", "running"),
+        (
+            "/choices/0/message/custom_content/stages/0/status",
+            "running",
+        ),
     ] {
         let mut bad = good.clone();
         *bad.pointer_mut(place).unwrap() = value.into();

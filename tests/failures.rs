@@ -536,3 +536,80 @@ async fn an_emoji_cut_between_two_chunks_loses_nothing_else() {
         "before \u{fffd}\u{fffd} after"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_moment_is_waited_out_where_nothing_can_change() {
+    let bad = [
+        Reply::text(503, "no"),
+        Reply::text(502, "no").header("retry-after", "0"),
+        Reply::text(429, "no").header("retry-after", "-5"),
+    ];
+    for bad in bad {
+        let gpa = in_turn(vec![bad.clone(), says("second time")]);
+        let world = plan("GPA").gpa(gpa).start().await;
+        let answer = world.well(&[user("hi")]).await;
+        assert_eq!(answer.stage("Call GPA")["content"], "second time");
+        let model = in_turn(vec![
+            bad,
+            decides("{\"agent_name\":\"UMS\"}"),
+            model_answer(),
+        ]);
+        let answer = plan("GPA")
+            .model(model)
+            .start()
+            .await
+            .well(&[user("hi")])
+            .await;
+        assert_eq!(answer.stage("Coordination Request")["status"], "completed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_may_change_something_is_asked_once() {
+    let acting = "agents:\n- {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', effect: reversible}\n\
+                  - {name: UMS, protocol: conversation, endpoint: '${UMS_AGENT_ENDPOINT}'}\n";
+    for agent in ["GPA", "UMS"] {
+        let fails = |seen: &Seen| match seen.path.as_str() {
+            "/conversations" => crate::world::ums(seen),
+            _ => Reply::text(503, "no").header("retry-after", "0"),
+        };
+        let world = plan(agent)
+            .gpa(fails)
+            .ums(fails)
+            .set("MAS_AGENTS", acting)
+            .start()
+            .await;
+        assert_eq!(
+            world.ask(&[user("Delete user Bob")]).await.error_code(),
+            "agent_unavailable"
+        );
+        let asked = world.gpa.seen().len()
+            + world
+                .ums
+                .seen()
+                .iter()
+                .filter(|seen| seen.path.ends_with("/chat"))
+                .count();
+        assert_eq!(asked, 1, "{agent}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_that_will_not_pass_is_not_tried_again() {
+    for last in [
+        Reply::text(429, "no").header("retry-after", "600"),
+        Reply::text(429, "no")
+            .header("date", "Fri, 20 Nov 2026 08:00:00 GMT")
+            .header("retry-after", "Fri, 20 Nov 2026 09:00:00 GMT"),
+        Reply::text(400, "no"),
+        Reply::text(500, "no"),
+        Reply::sse().data(delta(json!({"content": "half"}))).cut(),
+    ] {
+        let world = plan("GPA").gpa(move |_| last.clone()).start().await;
+        assert_eq!(
+            world.ask(&[user("hi")]).await.error_code(),
+            "agent_unavailable"
+        );
+        assert_eq!(world.gpa.seen().len(), 1);
+    }
+}

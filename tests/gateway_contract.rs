@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use coordinator::dial::client::Client;
 use coordinator::domain::agent::{AgentCard, Effect, Endpoint, Protocol, Registry};
 use coordinator::domain::event::AgentEvent;
 use coordinator::domain::ids::{AgentId, TurnId};
 use coordinator::domain::turn::AgentTask;
 use coordinator::gateway::{Error, Gateways, Reach};
+use coordinator::upstream::Client;
 use futures_util::StreamExt;
 use sandbox::stub::{Reply, Seen, Stub};
 use serde_json::json;

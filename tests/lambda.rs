@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use coordinator::dial::client::{Call, Client, Limits};
 use coordinator::store;
+use coordinator::upstream::{Call, Client, Limits};
 use dynoxide::Database;
 use dynoxide::actions::scan::ScanRequest;
 use sandbox::runtime_api::{Answer, FunctionUrlEvent, Invocation, RuntimeApi};

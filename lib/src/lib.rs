@@ -26,3 +26,4 @@ pub mod store;
 pub mod stream;
 pub mod synthesize;
 pub mod telemetry;
+pub mod upstream;

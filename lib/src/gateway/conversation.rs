@@ -12,11 +12,11 @@ use url::Url;
 
 use super::reading::Reading;
 use super::{Error, EventStream, Gateway, Reach};
-use crate::dial::client::{self, Call, Events, segment};
 use crate::domain::agent::AgentCard;
 use crate::domain::event::AgentEvent;
 use crate::domain::ids::Secret;
 use crate::domain::turn::AgentTask;
+use crate::upstream::{self, Call, Events, segment};
 
 /// The most of the lost conversation that is told to its successor, in bytes.
 const DIGEST_CAP: usize = 4096;
@@ -94,7 +94,7 @@ impl ConversationGateway {
         let call = self.call(task, "/conversations", Some(body.into_bytes()));
         let answer = self.reach.client.body(call).await?;
         let session = serde_json::from_slice::<Created>(&answer)
-            .map_err(|error| client::Error::Unreadable(Box::new(error)))?
+            .map_err(|error| upstream::Error::Unreadable(Box::new(error)))?
             .id;
         if !is_id(&session) {
             return Err(Error::BadSession(session.chars().take(40).collect()));
@@ -111,7 +111,7 @@ impl ConversationGateway {
         task: &AgentTask,
         session: &str,
         lost: bool,
-    ) -> Result<Events, client::Error> {
+    ) -> Result<Events, upstream::Error> {
         #[derive(Serialize)]
         struct Body<'a> {
             message: Message<'a>,
@@ -142,13 +142,13 @@ impl ConversationGateway {
     }
 
     /// 404 says it; 500 says it only together with a 404 of the conversation itself. Nothing else may be repeated.
-    async fn is_lost(&self, task: &AgentTask, session: &str, error: &client::Error) -> bool {
+    async fn is_lost(&self, task: &AgentTask, session: &str, error: &upstream::Error) -> bool {
         match error {
-            client::Error::Status { status: 404, .. } => true,
-            client::Error::Status { status: 500, .. } => {
+            upstream::Error::Status { status: 404, .. } => true,
+            upstream::Error::Status { status: 500, .. } => {
                 let path = format!("/conversations/{}", segment(session));
                 let asked = self.reach.client.body(self.call(task, &path, None)).await;
-                matches!(asked, Err(client::Error::Status { status: 404, .. }))
+                matches!(asked, Err(upstream::Error::Status { status: 404, .. }))
             }
             _ => false,
         }
@@ -182,7 +182,7 @@ impl Gateway for ConversationGateway {
 
     async fn check(&self, within: Duration) -> Result<(), Error> {
         let until = Instant::now() + within;
-        client::probe(&self.reach.client, format!("{}/health", self.base), until).await?;
+        upstream::probe(&self.reach.client, format!("{}/health", self.base), until).await?;
         Ok(())
     }
 }

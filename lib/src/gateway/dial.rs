@@ -10,11 +10,12 @@ use url::Url;
 
 use super::reading::Reading;
 use super::{Error, EventStream, Gateway, Reach};
-use crate::dial::client::{self, Call};
 use crate::dial::request::{OutCustom, OutMessage, Outgoing};
-use crate::domain::agent::{AgentCard, Endpoint};
+use crate::domain::agent::{AgentCard, Effect, Endpoint};
 use crate::domain::ids::Secret;
 use crate::domain::turn::{AgentTask, Caller, with_note};
+use crate::resilience::retry::Repeat;
+use crate::upstream::{self, Call};
 
 /// An agent that speaks DIAL chat completions.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub struct DialGateway {
     name: String,
     endpoint: Endpoint,
     key: Option<Secret>,
+    repeat: Repeat,
     reach: Reach,
 }
 
@@ -31,6 +33,10 @@ impl DialGateway {
             name: card.id.to_string(),
             endpoint: card.endpoint.clone(),
             key: card.key.clone(),
+            repeat: match card.effect {
+                Effect::None => Repeat::Freely,
+                Effect::Reversible | Effect::Irreversible => Repeat::Unsent,
+            },
             reach,
         }
     }
@@ -56,6 +62,7 @@ impl DialGateway {
             }
         };
         call.header("x-conversation-id", &task.conversation)
+            .repeated(self.repeat)
     }
 }
 
@@ -79,7 +86,7 @@ impl Gateway for DialGateway {
             Endpoint::Deployment(_) => self.reach.core.clone().unwrap_or_default(),
             Endpoint::Url(url) => url.origin().ascii_serialization(),
         };
-        client::probe(
+        upstream::probe(
             &self.reach.client,
             format!("{origin}/health"),
             Instant::now() + within,
@@ -97,12 +104,12 @@ fn direct(url: &Url, name: &str, caller: &Caller) -> String {
         let origin = url.origin().ascii_serialization();
         address = format!(
             "{origin}/openai/deployments/{}/chat/completions",
-            client::segment(name)
+            upstream::segment(name)
         );
     }
     if url.query().is_none() {
         address.push_str("?api-version=");
-        address.push_str(&client::api_version(caller));
+        address.push_str(&upstream::api_version(caller));
     }
     address
 }

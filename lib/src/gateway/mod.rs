@@ -12,12 +12,12 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use tokio::time::Instant;
 
-use crate::dial::client::{self, Client, Limits};
 use crate::dial::delta::Malformed;
 use crate::domain::agent::{AgentCard, Endpoint, Protocol, Registry};
 use crate::domain::event::AgentEvent;
 use crate::domain::ids::AgentId;
 use crate::domain::turn::AgentTask;
+use crate::upstream::{self, Client, Limits};
 
 /// An agent's answer as it comes. The last event is [`AgentEvent::Finished`]; a stream that ends without it has failed.
 pub type EventStream = BoxStream<'static, Result<AgentEvent, Error>>;
@@ -36,7 +36,7 @@ pub trait Gateway: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the call failed")]
-    Call(#[source] client::Error),
+    Call(#[source] upstream::Error),
     #[error("the agent's answer cannot be read")]
     Malformed(#[from] Malformed),
     #[error("the agent's answer was withheld by a content filter")]
@@ -51,8 +51,8 @@ pub enum Error {
     BadSession(String),
 }
 
-impl From<client::Error> for Error {
-    fn from(error: client::Error) -> Self {
+impl From<upstream::Error> for Error {
+    fn from(error: upstream::Error) -> Self {
         if error.is_filtered() {
             Self::Filtered
         } else {

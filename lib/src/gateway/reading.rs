@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 use super::Error;
-use crate::dial::client::{self, Events};
 use crate::dial::delta::Chunk;
 use crate::domain::event::AgentEvent;
 use crate::domain::usage::{ModelUsage, Usage};
+use crate::upstream::{self, Events};
 
 /// A stream being read.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Reading {
         };
         let mut chunk = Chunk::read(&event)?;
         if let Some(error) = chunk.error() {
-            return Err(client::Error::Announced(error.clone()).into());
+            return Err(upstream::Error::Announced(error.clone()).into());
         }
         self.filtered |= chunk.finish_reason() == Some("content_filter");
         self.usage = chunk.usage().or(self.usage);

@@ -10,10 +10,10 @@ use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
 use crate::coordinator::Verification;
-use crate::dial::client::{self, Call, Client, Limits};
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{Owner, Secret};
 use crate::resilience::health::{Checked, Part};
+use crate::upstream::{self, Call, Client, Limits};
 
 /// Longer keys are not keys.
 const KEY_CAP: usize = 4096;
@@ -75,7 +75,7 @@ impl Auth {
         };
         let begun = Instant::now();
         let url = format!("{}/health", introspection.core);
-        let asked = client::probe(&introspection.client, url, begun + within).await;
+        let asked = upstream::probe(&introspection.client, url, begun + within).await;
         Some(Checked {
             name: "dial-core".into(),
             part: Part::Gatekeeper,
@@ -106,11 +106,11 @@ impl Introspection {
                 }
                 // An answer that is no JSON is not Core's.
                 Ok(_) => Err(unavailable()),
-                Err(client::Error::Status {
+                Err(upstream::Error::Status {
                     status: 401 | 403, ..
                 }) => Err(invalid("DIAL Core does not know this key")),
                 // One person's trouble with Core's limits must not look like the whole service's.
-                Err(client::Error::Status { status: 429, .. }) => Err(Failure::new(
+                Err(upstream::Error::Status { status: 429, .. }) => Err(Failure::new(
                     Code::InternalError,
                     "DIAL Core's rate limit for this key is used up",
                     "Too many requests were made. Please try again in a minute.",

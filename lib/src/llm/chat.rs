@@ -5,11 +5,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Completion, Error, Prompt};
-use crate::dial::client::{self, Call, Client, Events, Limits};
 use crate::dial::delta::Chunk;
 use crate::dial::request::{OutMessage, Outgoing, StreamOptions};
 use crate::domain::ids::Secret;
 use crate::domain::usage::Usage;
+use crate::resilience::retry::Repeat;
+use crate::upstream::{self, Call, Client, Events, Limits};
 
 /// Where models come from.
 #[derive(Clone, Debug)]
@@ -57,7 +58,7 @@ impl Models {
             Provider::Core { url } => format!("{url}/health"),
             Provider::OpenAi { base, .. } => format!("{base}/models"),
         };
-        Ok(client::probe(&self.client, url, Instant::now() + within).await?)
+        Ok(upstream::probe(&self.client, url, Instant::now() + within).await?)
     }
 
     fn call(&self, prompt: &Prompt, stream: bool) -> Call {
@@ -94,12 +95,14 @@ impl Models {
                 }
             }
         }
+        // A model only answers.
+        .repeated(Repeat::Freely)
     }
 }
 
 fn check(chunk: &Chunk<'_>) -> Result<(), Error> {
     if let Some(error) = chunk.error() {
-        return Err(client::Error::Announced(error.clone()).into());
+        return Err(upstream::Error::Announced(error.clone()).into());
     }
     if chunk.finish_reason() == Some("content_filter") {
         return Err(Error::Filtered);
@@ -123,7 +126,7 @@ impl TextStream {
                 Ok(Some(event)) => event,
                 Ok(None) => return Ok(None),
                 // Some servers close after the finish reason without the end mark.
-                Err(client::Error::Truncated) if self.finish_reason.is_some() => return Ok(None),
+                Err(upstream::Error::Truncated) if self.finish_reason.is_some() => return Ok(None),
                 Err(error) => return Err(error.into()),
             };
             let chunk = Chunk::read(&event)?;

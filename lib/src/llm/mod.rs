@@ -9,9 +9,9 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::dial::client;
 use crate::domain::turn::Caller;
 use crate::domain::usage::Usage;
+use crate::upstream;
 
 /// What a model is asked.
 #[derive(Clone, Debug)]
@@ -81,15 +81,15 @@ pub struct Completion {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the model call failed")]
-    Call(#[source] client::Error),
+    Call(#[source] upstream::Error),
     #[error("the model's answer cannot be read")]
     Malformed(#[from] crate::dial::delta::Malformed),
     #[error("the model's answer was withheld by a content filter")]
     Filtered,
 }
 
-impl From<client::Error> for Error {
-    fn from(error: client::Error) -> Self {
+impl From<upstream::Error> for Error {
+    fn from(error: upstream::Error) -> Self {
         if error.is_filtered() {
             Self::Filtered
         } else {

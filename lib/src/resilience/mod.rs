@@ -1,4 +1,5 @@
-//! Pure machinery for failure: values and steps, no clocks, no tasks.
+//! Machinery for failure: values and steps without clocks or tasks, and the one retry loop.
 
 pub mod deadline;
 pub mod health;
+pub mod retry;

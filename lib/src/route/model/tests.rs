@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::dial::client::Client;
 use crate::domain::agent::{AgentCard, Endpoint, Protocol};
 use crate::domain::message::Attachment;
 use crate::llm::Provider;
+use crate::upstream::Client;
 
 fn registry() -> Registry {
     let card = |name: &str| AgentCard {

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER,
+};
 use tokio::time::{Instant, timeout_at};
 
-pub use super::call::{Call, Limits, api_version, segment};
-use super::delta::WireError;
-use super::sse::{self, Decoder};
-use super::surrogate;
+use super::call::{Call, Limits};
+use crate::dial::delta::WireError;
+use crate::dial::sse::{self, Decoder};
+use crate::dial::surrogate;
+use crate::resilience::retry::{Failure, Repeat, Retry};
 
 /// The most that is read of one answer, and of one error answer, in bytes.
 const ANSWER_CAP: usize = 16 * 1024 * 1024;
@@ -26,12 +29,20 @@ pub enum Error {
     Connect(#[source] reqwest::Error),
     #[error("the request could not be made")]
     Request(#[source] reqwest::Error),
+    /// The connection broke before anything of the answer came.
+    #[error("there was no answer")]
+    Reset(#[source] reqwest::Error),
     #[error("there was no answer within {0:?}")]
     Silent(Duration),
     #[error("the turn's time was used up")]
     Deadline,
     #[error("the answer was status {status} (code {})", error.code.as_deref().unwrap_or("none"))]
-    Status { status: u16, error: WireError },
+    Status {
+        status: u16,
+        error: WireError,
+        /// When the peer wants to be asked again.
+        retry_after: Option<Duration>,
+    },
     #[error("the answer broke off")]
     BrokeOff(#[source] reqwest::Error),
     #[error("the stream ended without its end mark")]
@@ -48,6 +59,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// What this says about another attempt.
+    fn verdict(&self) -> Failure {
+        match self {
+            Self::Connect(_) => Failure::Unsent,
+            Self::Reset(_) => Failure::Transient { after: None },
+            Self::Status {
+                status: 429 | 502..=504,
+                retry_after,
+                ..
+            } => Failure::Transient {
+                after: *retry_after,
+            },
+            _ => Failure::Final,
+        }
+    }
+
     /// True when the peer was silent rather than wrong.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Silent(_) | Self::Deadline)
@@ -71,7 +98,10 @@ impl Error {
 /// The one HTTP client of the process. Cheap to clone; clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    pooled: reqwest::Client,
+    /// A new connection for every call: one that was idle may be dead, and what was sent on it cannot be sent again.
+    fresh: reqwest::Client,
+    retry: Arc<Retry>,
 }
 
 impl Client {
@@ -88,23 +118,30 @@ impl Client {
         .map_err(|error| Error::Unreadable(Box::new(error)))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .connect_timeout(connect)
-            // Below the 5 s after which uvicorn, which serves most agents, closes an idle connection.
-            .pool_idle_timeout(Duration::from_secs(4))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .tcp_nodelay(true)
-            .no_proxy()
-            .build()
-            .map_err(Error::Request)?;
-        Ok(Self { http })
+        let build = |idle_connections| {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .connect_timeout(connect)
+                .pool_max_idle_per_host(idle_connections)
+                // Below the 5 s after which uvicorn, which serves most agents, closes an idle connection.
+                .pool_idle_timeout(Duration::from_secs(4))
+                .redirect(reqwest::redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .tcp_nodelay(true)
+                .no_proxy()
+                .build()
+                .map_err(Error::Request)
+        };
+        Ok(Self {
+            pooled: build(usize::MAX)?,
+            fresh: build(0)?,
+            retry: Arc::new(Retry::new(Instant::now())),
+        })
     }
 
     /// Makes the call and reads the whole body.
     pub async fn body(&self, call: Call) -> Result<Bytes, Error> {
-        let mut answer = self.send(call).await?;
+        let mut answer = self.answer(call).await?;
         let mut body = BytesMut::new();
         while let Some(piece) = answer.read().await? {
             body.extend_from_slice(&piece);
@@ -114,7 +151,7 @@ impl Client {
 
     /// Makes the call and reads its events. A plain JSON answer counts as one event and its end mark.
     pub async fn events(&self, call: Call) -> Result<Events, Error> {
-        let answer = self.send(call).await?;
+        let answer = self.answer(call).await?;
         let json = answer
             .response
             .headers()
@@ -129,6 +166,14 @@ impl Client {
         })
     }
 
+    /// The head of an answer, after as many attempts as the call allows. What follows is never asked for again.
+    async fn answer(&self, call: Call) -> Result<Answer, Error> {
+        let (repeat, until) = (call.repeat, call.limits.until);
+        self.retry
+            .run(repeat, until, Error::verdict, || self.send(call.clone()))
+            .await
+    }
+
     async fn send(&self, call: Call) -> Result<Answer, Error> {
         let Call {
             method,
@@ -136,9 +181,13 @@ impl Client {
             headers,
             body,
             limits,
+            repeat,
         } = call;
-        let mut request = self
-            .http
+        let http = match repeat {
+            Repeat::Unsent => &self.fresh,
+            Repeat::Never | Repeat::Freely => &self.pooled,
+        };
+        let mut request = http
             .request(method, url)
             .headers(headers)
             .header(ACCEPT_ENCODING, "identity");
@@ -155,7 +204,7 @@ impl Client {
                 } else if error.is_builder() {
                     Error::Request(error)
                 } else {
-                    Error::BrokeOff(error)
+                    Error::Reset(error)
                 }
             })?;
         let answer = Answer {
@@ -174,6 +223,18 @@ impl Client {
         }
         Ok(answer)
     }
+}
+
+/// `Retry-After` in seconds, or as a date compared with the peer's own clock.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok();
+    let value = text(RETRY_AFTER)?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let then = httpdate::parse_http_date(value).ok()?;
+    let now = httpdate::parse_http_date(text(DATE)?).ok()?;
+    Some(then.duration_since(now).unwrap_or_default())
 }
 
 /// Waits for `work` until `by`, or until the turn ends, whichever is sooner.
@@ -227,12 +288,10 @@ impl Answer {
             body.extend_from_slice(&piece);
         }
         body.truncate(ERROR_CAP);
-        if let Some(after) = self.response.headers().get(RETRY_AFTER) {
-            tracing::debug!(http.status = status, retry_after = ?after, "the peer asks for patience");
-        }
         Error::Status {
             status,
             error: WireError::of_body(&body),
+            retry_after: retry_after(self.response.headers()),
         }
     }
 }
@@ -315,7 +374,10 @@ pub async fn probe(client: &Client, url: String, until: Instant) -> Result<(), E
         idle: until.saturating_duration_since(Instant::now()),
         until,
     };
-    match client.body(Call::get(url, limits)).await {
+    match client
+        .body(Call::get(url, limits).repeated(Repeat::Never))
+        .await
+    {
         Err(Error::Status { status, .. }) if status < 500 => Ok(()),
         other => other.map(drop),
     }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::domain::ids::Secret;
 use crate::domain::turn::Caller;
+use crate::resilience::retry::Repeat;
 
 /// Sent to DIAL Core when the caller named none: GPA and some adapters pass it on and need it.
 const DEFAULT_API_VERSION: &str = "2025-01-01-preview";
@@ -55,8 +56,8 @@ pub struct Limits {
     pub until: Instant,
 }
 
-/// One call to make.
-#[derive(Debug)]
+/// One call to make, as often as `repeat` allows.
+#[derive(Clone, Debug)]
 pub struct Call {
     pub method: Method,
     pub url: String,
@@ -64,6 +65,7 @@ pub struct Call {
     /// JSON, for a method that has a body.
     pub body: Option<Bytes>,
     pub limits: Limits,
+    pub repeat: Repeat,
 }
 
 impl Call {
@@ -74,6 +76,7 @@ impl Call {
             headers: HeaderMap::new(),
             body: Some(body.into()),
             limits,
+            repeat: Repeat::Unsent,
         }
     }
 
@@ -84,6 +87,7 @@ impl Call {
             headers: HeaderMap::new(),
             body: None,
             limits,
+            repeat: Repeat::Freely,
         }
     }
 
@@ -107,6 +111,13 @@ impl Call {
             Some(key) => call.secret("api-key", "", key),
             None => call,
         }
+    }
+
+    /// Says what of the call may be repeated; without it a POST may change something and a GET does not.
+    #[must_use]
+    pub fn repeated(mut self, repeat: Repeat) -> Self {
+        self.repeat = repeat;
+        self
     }
 
     /// Passes the caller's trace context on.
