@@ -1,7 +1,10 @@
 //! Links and images of a Markdown text, found in one pass.
 
-/// A link longer than this is no link to repeat, in bytes.
+/// A label or an address longer than these is no link to repeat, in bytes.
+const LONGEST_LABEL: usize = 512;
 const LONGEST: usize = 2048;
+/// Links are looked for this far into a text.
+const FAR: usize = 256 * 1024;
 
 /// A link or an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +16,9 @@ pub struct Link<'a> {
 
 /// Markdown links and images and bare web addresses, in order; what stands in code is not looked at.
 ///
-/// Each place is looked at a bounded number of times, so the time is linear in the text's length.
+/// Each place is looked at a bounded number of times, so the time is linear in the text's length, up to an end.
 pub fn links(text: &str) -> Vec<Link<'_>> {
+    let text = head(text, FAR);
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(rest) = text.get(at..) {
@@ -59,7 +63,11 @@ fn code(text: &str) -> usize {
     let ticks = text.len() - text.trim_start_matches('`').len();
     let (fence, after) = text.split_at(ticks);
     // A span is short; a fence may be long, and an open one hides the rest of the text, as in any renderer.
-    let window = if ticks >= 3 { after } else { head(after) };
+    let window = if ticks >= 3 {
+        after
+    } else {
+        head(after, LONGEST)
+    };
     match window.find(fence) {
         Some(end) => ticks + end + ticks,
         None if ticks >= 3 => text.len(),
@@ -69,9 +77,8 @@ fn code(text: &str) -> usize {
 
 /// Length and target of `[label](target "title")` at the start of a text. Brackets within may nest.
 fn markdown(text: &str) -> Option<(usize, &str)> {
-    let text = head(text);
-    let label = closing(text, b'[', b']')?;
-    let parenthesis = text.get(label + 1..)?;
+    let label = closing(head(text, LONGEST_LABEL), b'[', b']')?;
+    let parenthesis = head(text.get(label + 1..)?, LONGEST);
     let end = closing(parenthesis, b'(', b')')?;
     let inside = parenthesis.get(1..end)?;
     let target = inside.split_whitespace().next()?;
@@ -97,7 +104,7 @@ fn closing(text: &str, open: u8, close: u8) -> Option<usize> {
 
 /// Length and address of a bare link; punctuation that ends a sentence is not part of it.
 fn bare(text: &str) -> (usize, &str) {
-    let window = head(text);
+    let window = head(text, LONGEST);
     let end = window
         .find(|letter: char| letter.is_whitespace() || "<>\"'`|\\^{}[]".contains(letter))
         .unwrap_or(window.len());
@@ -119,10 +126,9 @@ fn bare(text: &str) -> (usize, &str) {
     }
 }
 
-/// The part of a text in which a link must end.
-fn head(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(LONGEST))
-        .unwrap_or(text)
+/// The beginning of a text, cut between characters.
+fn head(text: &str, length: usize) -> &str {
+    text.get(..text.floor_char_boundary(length)).unwrap_or(text)
 }
 
 #[cfg(test)]
