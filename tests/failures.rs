@@ -613,3 +613,17 @@ async fn a_failure_that_will_not_pass_is_not_tried_again() {
         assert_eq!(world.gpa.seen().len(), 1);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_was_never_asked_has_done_nothing() {
+    let refused = plan("UMS").set("UMS_AGENT_ENDPOINT", "http://127.0.0.1:9");
+    let no_conversation = plan("UMS").ums(|_| Reply::text(500, "no"));
+    for plan in [refused, no_conversation] {
+        let answer = asked(plan).await;
+        let display = answer.checked.error.unwrap()["display_message"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        assert!(display.contains("Please try again."), "{display}");
+    }
+}

@@ -10,7 +10,7 @@ use futures_util::try_join;
 use tokio::time::{Instant, timeout_at};
 
 use crate::context;
-use crate::domain::agent::{AgentCard, Effect, Registry};
+use crate::domain::agent::{Effect, Registry};
 use crate::domain::conversation::{Memory, Outcome};
 use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
@@ -162,16 +162,17 @@ impl Coordinator {
         if error.is_filtered() {
             return Ok(Some(FinishReason::ContentFilter));
         }
+        let effect = if error.is_unasked() {
+            Effect::None
+        } else {
+            card.effect
+        };
         // A call ends with the turn: then it is the turn that had no time, not the agent that was silent.
         if error.is_timeout() && Instant::now() >= turn.deadline {
-            return Err(out_of_time(turn, card.effect));
+            return Err(out_of_time(turn, effect));
         }
-        Err(agent_failed(
-            turn,
-            card,
-            error.display_message(),
-            error.is_timeout(),
-        ))
+        let said = error.display_message();
+        Err(agent_failed(turn, agent, effect, said, error.is_timeout()))
     }
 
     /// What the agent of this turn may have changed.
@@ -276,9 +277,14 @@ fn fall_back(sink: &AnswerSink, progress: &mut Progress) -> FinishReason {
     FinishReason::Stop
 }
 
-fn agent_failed(turn: &ChatTurn, card: &AgentCard, said: Option<String>, silent: bool) -> Failure {
-    let (agent, reference) = (&card.id, turn.id.reference());
-    let advice = labels::advice(card.effect);
+fn agent_failed(
+    turn: &ChatTurn,
+    agent: &AgentId,
+    effect: Effect,
+    said: Option<String>,
+    silent: bool,
+) -> Failure {
+    let (advice, reference) = (labels::advice(effect), turn.id.reference());
     if silent {
         return Failure::new(
             Code::AgentTimeout,

@@ -92,9 +92,9 @@ impl ConversationGateway {
         // A JSON body with a title is mandatory.
         let body = format!("{{\"title\":\"MAS {}\"}}", task.turn.reference());
         let call = self.call(task, "/conversations", Some(body.into_bytes()));
-        let answer = self.reach.client.body(call).await?;
+        let answer = self.reach.client.body(call).await.map_err(Error::Unasked)?;
         let session = serde_json::from_slice::<Created>(&answer)
-            .map_err(|error| upstream::Error::Unreadable(Box::new(error)))?
+            .map_err(|error| Error::Unasked(upstream::Error::Unreadable(Box::new(error))))?
             .id;
         if !is_id(&session) {
             return Err(Error::BadSession(session.chars().take(40).collect()));

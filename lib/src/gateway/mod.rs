@@ -37,6 +37,9 @@ pub trait Gateway: Send + Sync {
 pub enum Error {
     #[error("the call failed")]
     Call(#[source] upstream::Error),
+    /// What was asked never reached the agent, so nothing of it was done.
+    #[error("the agent could not be asked")]
+    Unasked(#[source] upstream::Error),
     #[error("the agent's answer cannot be read")]
     Malformed(#[from] Malformed),
     #[error("the agent's answer was withheld by a content filter")]
@@ -55,6 +58,8 @@ impl From<upstream::Error> for Error {
     fn from(error: upstream::Error) -> Self {
         if error.is_filtered() {
             Self::Filtered
+        } else if matches!(error, upstream::Error::Connect(_)) {
+            Self::Unasked(error)
         } else {
             Self::Call(error)
         }
@@ -62,6 +67,11 @@ impl From<upstream::Error> for Error {
 }
 
 impl Error {
+    /// True when the agent has surely done nothing.
+    pub fn is_unasked(&self) -> bool {
+        matches!(self, Self::Unasked(_) | Self::BadSession(_) | Self::Unknown)
+    }
+
     /// True when the agent withheld its answer.
     pub fn is_filtered(&self) -> bool {
         matches!(self, Self::Filtered)
@@ -69,13 +79,13 @@ impl Error {
 
     /// True when the agent was silent rather than wrong.
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Call(error) if error.is_timeout())
+        matches!(self, Self::Call(error) | Self::Unasked(error) if error.is_timeout())
     }
 
     /// What the agent itself said to people.
     pub fn display_message(&self) -> Option<String> {
         match self {
-            Self::Call(error) => error.display_message(),
+            Self::Call(error) | Self::Unasked(error) => error.display_message(),
             _ => None,
         }
     }
