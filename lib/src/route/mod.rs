@@ -44,8 +44,8 @@ pub trait Router: Send + Sync {
 pub enum Error {
     #[error("the routing model did not answer")]
     Model(#[from] crate::llm::Error),
-    #[error("the routing model answered twice with something that is no decision: {0}")]
-    NoDecision(String),
+    #[error("the routing model answered twice with something that is no decision")]
+    NoDecision,
 }
 
 /// What the ladder came to.

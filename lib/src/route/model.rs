@@ -126,7 +126,7 @@ impl Router for ModelRouter {
             "That is not a decision ({problem}). Answer again with nothing but the JSON object of the schema."
         )));
         let second = self.ask(&prompt, tally).await?;
-        self.read(&second).map(Some).map_err(Error::NoDecision)
+        self.read(&second).map(Some).map_err(|_| Error::NoDecision)
     }
 }
 
