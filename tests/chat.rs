@@ -464,3 +464,47 @@ async fn an_answer_cut_by_the_models_limit_says_so() {
         .await;
     assert_eq!(answer.whole["choices"][0]["finish_reason"], "length");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_step_asks_its_own_model_with_the_configured_key() {
+    let world = plan("GPA")
+        .set("OPENAI_API_KEY", "models-key")
+        .set("MAS_ROUTING_MODEL", "small")
+        .set("MAS_SYNTHESIS_MODEL", "large")
+        .start()
+        .await;
+    let body = json!({"messages": [user("hi")], "stream": true});
+    let mut request = world.post(&body).build().unwrap();
+    request.url_mut().set_query(Some("api-version=2026-01-01"));
+    assert_eq!(
+        world
+            .client()
+            .execute(request)
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+            .matches("[DONE]")
+            .count(),
+        1
+    );
+    let asked: Vec<Value> = World::asked(&world.model)
+        .into_iter()
+        .map(|body| body["model"].clone())
+        .collect();
+    assert_eq!(asked, ["small", "large"]);
+    for seen in world.model.seen() {
+        assert_eq!(seen.header("authorization"), Some("Bearer models-key"));
+        assert_eq!(
+            seen.header("api-key"),
+            None,
+            "the caller's key goes to DIAL Core alone"
+        );
+    }
+    assert!(
+        world.gpa.seen()[0]
+            .path
+            .ends_with("?api-version=2026-01-01")
+    );
+}

@@ -627,3 +627,24 @@ async fn an_agent_that_was_never_asked_has_done_nothing() {
         assert!(display.contains("Please try again."), "{display}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_models_cost_a_turn_their_time_and_no_more() {
+    let begun = Instant::now();
+    let answer = asked(
+        plan("UMS")
+            .model(|_| Reply::sse().hang())
+            .set("MAS_MODEL_FIRST_BYTE", "300ms"),
+    )
+    .await;
+    assert_eq!(answer.stage("Coordination Request")["status"], "failed");
+    assert_eq!(
+        (answer.text(), &answer.checked.error),
+        ("Done: all good.", &None)
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
+}
