@@ -79,7 +79,9 @@ impl Coordinator {
             .outcome
             .filter(|_| end.is_ok())
             .or(Some(Outcome::Failed));
-        self.send_state(&turn, &sink, &progress);
+        if !progress.reported {
+            self.send_state(&turn, &sink, &progress);
+        }
         self.save(&turn, &sink, &progress, begun).await;
         log(&turn, &progress, &end, begun);
         match end {
