@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use coordinator::coordinator::Coordinator;
+use coordinator::domain::access::Way;
 use coordinator::gateway::{Gateways, Reach};
 use coordinator::http::App;
 use coordinator::http::auth::{Auth, Introspection};
 use coordinator::llm::{Models, Provider};
 use coordinator::orchestrate::Agents;
 use coordinator::route::{Chain, ModelRouter};
-use coordinator::settings::{AuthMode, Settings};
+use coordinator::settings::Settings;
 use coordinator::store;
 use coordinator::store::envelope::Seal;
 use coordinator::stream::Nesting;
@@ -29,7 +30,7 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
     };
     let seal =
         Seal::parse(keys.expose()).map_err(|problem| format!("MAS_STATE_KEYS: {problem}"))?;
-    let client = Client::new(settings.connect_timeout)?;
+    let client = Client::new(settings.times.connect)?;
     let provider = match (&settings.openai_base_url, &settings.dial_url) {
         (Some(base), _) => Provider::OpenAi {
             base: base.clone(),
@@ -42,29 +43,28 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
     let models = Models {
         client: client.clone(),
         provider,
-        first_byte: settings.model_first_byte,
-        idle: settings.stream_idle,
+        first_byte: settings.times.model_first_byte,
+        idle: settings.times.stream_idle,
     };
     let reach = Reach {
         client: client.clone(),
         core: settings.dial_url.clone(),
-        first_byte: settings.agent_first_byte,
-        idle: settings.stream_idle,
+        first_byte: settings.times.agent_first_byte,
+        idle: settings.times.stream_idle,
     };
     let registry = settings.registry.clone();
     let router = ModelRouter::new(models.clone(), &settings.routing_model, &registry);
-    let auth = match settings.auth {
-        AuthMode::Dial => Auth::Dial(Introspection {
+    let auth = if settings.callers.ways.contains(&Way::Dial) {
+        Auth::Dial(Introspection {
             client,
             core: settings.dial_url.clone().unwrap_or_default(),
             deployments: settings.deployments.clone(),
-        }),
-        AuthMode::None => {
-            tracing::warn!(
-                "MAS_AUTH=none: every caller is trusted and all share one memory; for development only"
-            );
-            Auth::None
-        }
+        })
+    } else {
+        tracing::warn!(
+            "MAS_AUTH=none: every caller is trusted and all share one memory; for development only"
+        );
+        Auth::None
     };
     let coordinator = Coordinator {
         chain: Chain::new(vec![Box::new(router)], &registry),
@@ -86,7 +86,7 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
     Ok(App::new(
         coordinator,
         auth,
-        settings.turn_timeout,
-        settings.heartbeat,
+        settings.times.turn,
+        settings.times.heartbeat,
     ))
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use axum::serve::ListenerExt as _;
 use clap::Args;
+use coordinator::domain::access::Way;
 use coordinator::domain::agent::Endpoint;
 use coordinator::http;
-use coordinator::settings::{AuthMode, Env, Settings};
+use coordinator::settings::{Env, Settings};
 use coordinator::telemetry;
 use tokio::net::TcpListener;
 
@@ -47,7 +48,7 @@ pub async fn run(options: Options) -> Result<ExitCode, Failed> {
         .map_err(|error| format!("cannot listen on {}:{port}: {error}", options.host))?;
     let address = listener.local_addr()?;
     say_hello(&settings, &local, address.port());
-    let patience = settings.turn_timeout;
+    let patience = settings.times.turn;
     let listener = listener.tap_io(move |socket| {
         // Otherwise each first chunk of a kept-alive connection waits 40 ms for the peer's delayed acknowledgement.
         let _ = socket.set_nodelay(true);
@@ -128,7 +129,7 @@ fn say_hello(settings: &Settings, local: &Local, port: u16) {
             "  sandbox: models and agents are stand-ins; DIAL_URL or OPENAI_BASE_URL connects real ones",
         );
     }
-    if settings.auth == AuthMode::None {
+    if settings.callers.ways.contains(&Way::None) {
         say(
             "  callers are not verified (MAS_AUTH=none): everybody is trusted and shares one memory",
         );

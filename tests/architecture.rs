@@ -40,7 +40,7 @@ const HOMES: [(&str, &str); 8] = [
     ("axum", "lib/src/http functions tests"),
     ("lambda_http", "functions"),
     ("serde_saphyr", "lib/src/route lib/src/settings"),
-    ("std::env::", "lib/src/settings.rs tests"),
+    ("std::env::", "lib/src/settings tests"),
     ("StatusCode", "lib/src/http tests"),
 ];
 

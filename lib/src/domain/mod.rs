@@ -1,5 +1,6 @@
 //! Plain data: the words every other room speaks in.
 
+pub mod access;
 pub mod agent;
 pub mod conversation;
 pub mod event;
@@ -8,5 +9,6 @@ pub mod ids;
 pub mod markdown;
 pub mod message;
 pub mod plan;
+pub mod rules;
 pub mod turn;
 pub mod usage;

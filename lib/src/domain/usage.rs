@@ -1,5 +1,7 @@
 //! Tokens used, per model and in sum; what is not reported stays unknown.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Tokens of one call or of many.
@@ -79,6 +81,25 @@ impl Tally {
     }
 }
 
+/// What models cost, in millionths of a dollar for a million tokens: in, and out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prices(pub BTreeMap<String, (u64, u64)>);
+
+impl Prices {
+    /// The cost of an account in millionths of a dollar; `None` when no line of it has a price. Lines without a price
+    /// are left out: unknown is not zero, and the sum then is a lower bound.
+    pub fn of(&self, tally: &Tally) -> Option<u64> {
+        let costs = tally.lines.iter().filter_map(|line| {
+            let (input, output) = self.0.get(&line.model)?;
+            let million = |tokens: u64, price: &u64| u128::from(tokens) * u128::from(*price);
+            let sum = million(line.usage.prompt_tokens, input)
+                + million(line.usage.completion_tokens, output);
+            Some(u64::try_from(sum.div_ceil(1_000_000)).unwrap_or(u64::MAX))
+        });
+        costs.reduce(u64::saturating_add)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,5 +125,20 @@ mod tests {
                 total_tokens: 15
             })
         );
+    }
+
+    #[test]
+    fn tokens_of_known_models_have_a_price() {
+        let prices = Prices(BTreeMap::from([("gpt-4o".into(), (2_500_000, 10_000_000))]));
+        let mut tally = Tally::default();
+        let used = Usage {
+            prompt_tokens: 1000,
+            completion_tokens: 100,
+            total_tokens: 1100,
+        };
+        tally.add("GPA", used);
+        assert_eq!(prices.of(&tally), None, "unknown is not free");
+        tally.add("gpt-4o", used);
+        assert_eq!(prices.of(&tally), Some(3_500));
     }
 }

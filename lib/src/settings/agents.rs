@@ -170,7 +170,7 @@ fn card(agent: Agent, env: &Env) -> Result<AgentCard, String> {
 fn endpoint(agent: &str, protocol: Protocol, written: &str, env: &Env) -> Result<Endpoint, String> {
     let value = substitute(written, env)?;
     let wrong = |expected: &str| {
-        let value = super::shown(&value);
+        let value = super::parse::shown(&value);
         Err(format!(
             "agent {agent}: its endpoint {written} is {value:?}, expected {expected}"
         ))

@@ -1,4 +1,6 @@
+use super::parse::parse_duration;
 use super::*;
+use crate::domain::access::Role;
 
 fn read<const N: usize>(pairs: [(&str, &str); N]) -> Result<Settings, Error> {
     let mut env = Env::from(pairs);
@@ -12,13 +14,15 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(settings.port, 8055);
     assert_eq!(settings.dial_url.as_deref(), Some("http://core:8080"));
     assert_eq!(settings.routing_model, "gpt-4o");
-    assert_eq!(settings.auth, AuthMode::Dial);
-    assert_eq!(settings.turn_timeout, Duration::from_mins(2));
-    assert_eq!(settings.connect_timeout, Duration::from_secs(2));
-    assert_eq!(settings.agent_first_byte, Duration::from_secs(30));
-    assert_eq!(settings.model_first_byte, Duration::from_secs(15));
-    assert_eq!(settings.stream_idle, Duration::from_mins(1));
-    assert_eq!(settings.heartbeat, Some(Duration::from_secs(15)));
+    assert_eq!(settings.callers.ways, [Way::Dial]);
+    assert_eq!(settings.breaker, BreakerRules::default());
+    assert_eq!(settings.caps, Caps::default());
+    assert_eq!(settings.quotas, Quotas::default());
+    assert_eq!(
+        (settings.rate_limit_status, settings.failed_agent_status),
+        (403, 424)
+    );
+    assert_eq!(settings.times, Times::default());
     assert!(settings.nested_stages && !settings.legacy_sessions);
 }
 
@@ -58,7 +62,28 @@ fn durations_are_seconds_or_carry_a_unit() {
 fn a_wrong_value_is_named_with_what_was_expected() {
     for (name, value, expected) in [
         ("MAS_PORT", "80555", "a port"),
-        ("MAS_AUTH", "maybe", "dial or none"),
+        ("MAS_AUTH", "maybe", "dial, secret, jwt"),
+        ("MAS_AUTH", "dial,none", "dial, secret, jwt"),
+        ("MAS_AUTH_SECRETS", "core:short", "at least 32"),
+        (
+            "MAS_AUTH_SECRETS",
+            "core/king:0123456789abcdef0123456789abcdef",
+            "operator",
+        ),
+        ("MAS_JWT", "issuer=x,audience=y", "jwks is missing"),
+        (
+            "MAS_JWT",
+            "issuer=x,audience=y,jwks=https://x,algorithms=HS256",
+            "RS256",
+        ),
+        ("MAS_BREAKER", "failures=0", "whole number"),
+        ("MAS_BREAKER", "failing=5", "failures, ratio"),
+        ("MAS_BREAKER", "ratio=120", "percent"),
+        ("MAS_CAPS", "line=1GB", "KB or MB"),
+        ("MAS_LIMITS", "requests=none", "or off"),
+        ("MAS_LIMITS", "spend=much", "dollars"),
+        ("MAS_PRICES", "gpt-4o=cheap", "model=in/out"),
+        ("MAS_RATE_LIMIT_STATUS", "500", "403 or 429"),
         ("MAS_TURN_TIMEOUT", "soon", "seconds"),
         ("MAS_NESTED_STAGES", "perhaps", "on or off"),
         ("DIAL_URL", "core:8080", "https://"),
@@ -105,7 +130,7 @@ fn an_empty_value_is_the_default_and_heartbeats_can_be_off() {
         ("MAS_DEPLOYMENT", "a, b,"),
     ])
     .unwrap();
-    assert_eq!((settings.port, settings.heartbeat), (8055, None));
+    assert_eq!((settings.port, settings.times.heartbeat), (8055, None));
     assert_eq!(settings.deployments, ["a", "b"]);
 }
 
@@ -113,4 +138,65 @@ fn an_empty_value_is_the_default_and_heartbeats_can_be_off() {
 fn the_sandbox_is_wanted_only_when_nothing_real_is_set() {
     assert!(Env::from([("DIAL_URL", " ")]).wants_sandbox());
     assert!(!Env::from([("OPENAI_BASE_URL", "http://x")]).wants_sandbox());
+}
+
+#[test]
+fn several_values_in_one_variable_change_only_what_they_name() {
+    let settings = read([
+        ("MAS_BREAKER", "failures=3, open=10s"),
+        ("MAS_CAPS", "line=64KB,stages=10"),
+        ("MAS_LIMITS", "requests=off,tokens=1000,spend=2.50"),
+        ("MAS_PRICES", "gpt-4o=2.5/10"),
+    ])
+    .unwrap();
+    let breaker = BreakerRules {
+        failures: 3,
+        open: Duration::from_secs(10),
+        ..BreakerRules::default()
+    };
+    assert_eq!(settings.breaker, breaker);
+    assert_eq!((settings.caps.line, settings.caps.stages), (65_536, 10));
+    assert_eq!(settings.caps.event, Caps::default().event);
+    let quotas = Quotas {
+        requests: None,
+        tokens: Some(1000),
+        spend: Some(2_500_000),
+        ..Quotas::default()
+    };
+    assert_eq!(settings.quotas, quotas);
+    assert_eq!(settings.prices.0["gpt-4o"], (2_500_000, 10_000_000));
+}
+
+#[test]
+fn secrets_prove_names_and_are_never_repeated_in_an_error() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let settings = read([
+        ("MAS_AUTH", "secret,dial"),
+        (
+            "MAS_AUTH_SECRETS",
+            &format!("core:{secret}, core:x{secret}, ops/operator:y{secret}"),
+        ),
+    ])
+    .unwrap();
+    let names: Vec<_> = settings
+        .callers
+        .secrets
+        .iter()
+        .map(|it| (it.name.as_str(), it.role))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("core", Role::User),
+            ("core", Role::User),
+            ("ops", Role::Operator)
+        ]
+    );
+    assert!(!format!("{settings:?}").contains(secret));
+    let problem = read([(
+        "MAS_AUTH_SECRETS",
+        "a b:hunter2hunter2hunter2hunter2hunter2",
+    )])
+    .unwrap_err();
+    assert!(!problem.to_string().contains("hunter2"), "{problem}");
 }

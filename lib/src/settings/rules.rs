@@ -1,0 +1,159 @@
+//! The numbers that bound a turn, from the environment.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::parse::{Group, duration, list, parse_price, parsed};
+use super::{Env, Error};
+use crate::domain::rules::{BreakerRules, Caps, Quotas, Times};
+use crate::domain::usage::Prices;
+
+pub fn times(env: &Env) -> Result<Times, Error> {
+    let times = Times::default();
+    Ok(Times {
+        turn: duration(env, "MAS_TURN_TIMEOUT", times.turn)?,
+        turn_reserve: duration(env, "MAS_TURN_RESERVE", times.turn_reserve)?,
+        save: duration(env, "MAS_SAVE_TIMEOUT", times.save)?,
+        retry_reserve: duration(env, "MAS_RETRY_RESERVE", times.retry_reserve)?,
+        pool_idle: duration(env, "MAS_POOL_IDLE", times.pool_idle)?,
+        connect: duration(env, "MAS_CONNECT_TIMEOUT", times.connect)?,
+        agent_first_byte: duration(env, "MAS_AGENT_FIRST_BYTE", times.agent_first_byte)?,
+        model_first_byte: duration(env, "MAS_MODEL_FIRST_BYTE", times.model_first_byte)?,
+        stream_idle: duration(env, "MAS_STREAM_IDLE", times.stream_idle)?,
+        heartbeat: match env.get("MAS_HEARTBEAT") {
+            Some("off" | "0") => None,
+            _ => Some(duration(env, "MAS_HEARTBEAT", Duration::from_secs(15))?),
+        },
+        failover_dwell: duration(env, "MAS_FAILOVER_DWELL", times.failover_dwell)?,
+        retry_after: duration(env, "MAS_RETRY_AFTER", times.retry_after)?,
+    })
+}
+
+pub fn breaker(env: &Env) -> Result<BreakerRules, Error> {
+    let known = [
+        "failures",
+        "ratio",
+        "calls",
+        "window",
+        "open",
+        "open_cap",
+        "retry_after",
+        "fresh",
+        "lease",
+        "silence",
+    ];
+    let group = Group::read(env, "MAS_BREAKER", &known)?;
+    let rules = BreakerRules::default();
+    Ok(BreakerRules {
+        failures: group.count("failures", rules.failures)?,
+        ratio: group.percent("ratio", rules.ratio)?,
+        calls: group.count("calls", rules.calls)?,
+        window: group.duration("window", rules.window)?,
+        open: group.duration("open", rules.open)?,
+        open_cap: group.duration("open_cap", rules.open_cap)?,
+        retry_after: group.duration("retry_after", rules.retry_after)?,
+        fresh: group.duration("fresh", rules.fresh)?,
+        lease: group.duration("lease", rules.lease)?,
+        silence: group.percent("silence", rules.silence)?,
+    })
+}
+
+pub fn caps(env: &Env) -> Result<Caps, Error> {
+    let known = [
+        "body",
+        "messages",
+        "line",
+        "event",
+        "answer",
+        "error",
+        "headers",
+        "text",
+        "stages",
+        "stage_text",
+        "attachments",
+        "attachment",
+        "instructions",
+        "calls",
+        "buffer",
+        "state",
+        "stored",
+    ];
+    let group = Group::read(env, "MAS_CAPS", &known)?;
+    let caps = Caps::default();
+    Ok(Caps {
+        body: group.size("body", caps.body)?,
+        messages: group.size("messages", caps.messages)?,
+        line: group.size("line", caps.line)?,
+        event: group.size("event", caps.event)?,
+        answer: group.size("answer", caps.answer)?,
+        error: group.size("error", caps.error)?,
+        headers: group.size("headers", caps.headers)?,
+        text: group.size("text", caps.text)?,
+        stages: group.size("stages", caps.stages)?,
+        stage_text: group.size("stage_text", caps.stage_text)?,
+        attachments: group.size("attachments", caps.attachments)?,
+        attachment: group.size("attachment", caps.attachment)?,
+        instructions: group.size("instructions", caps.instructions)?,
+        calls: group.size("calls", caps.calls)?,
+        buffer: group.size("buffer", caps.buffer)?,
+        state: group.size("state", caps.state)?,
+        stored: group.size("stored", caps.stored)?,
+    })
+}
+
+pub fn quotas(env: &Env) -> Result<Quotas, Error> {
+    let known = [
+        "requests",
+        "concurrent",
+        "tokens",
+        "spend",
+        "duplicate",
+        "depth",
+        "trace",
+    ];
+    let group = Group::read(env, "MAS_LIMITS", &known)?;
+    let quotas = Quotas::default();
+    let small = |name, default: Option<u32>| {
+        let quota = group.quota(name, default.map(u64::from))?;
+        Ok(quota.map(|quota| u32::try_from(quota).unwrap_or(u32::MAX)))
+    };
+    Ok(Quotas {
+        requests: small("requests", quotas.requests)?,
+        concurrent: small("concurrent", quotas.concurrent)?,
+        tokens: group.quota("tokens", quotas.tokens)?,
+        spend: group.money("spend", quotas.spend)?,
+        duplicate: group.duration("duplicate", quotas.duplicate)?,
+        depth: group.count("depth", quotas.depth)?,
+        trace: group.count("trace", quotas.trace)?,
+    })
+}
+
+/// `model=in/out` pairs, in dollars for a million tokens.
+pub fn prices(env: &Env) -> Result<Prices, Error> {
+    let pairs = list(env.get("MAS_PRICES").unwrap_or_default()).map(|pair| {
+        let price = pair
+            .split_once('=')
+            .and_then(|(model, price)| Some((model.trim().to_owned(), parse_price(price)?)));
+        price.ok_or_else(|| Error::Refused {
+            name: "MAS_PRICES",
+            problem: format!(
+                "{pair:?} is no price, expected model=in/out in dollars for a million tokens, such as gpt-4o=2.5/10"
+            ),
+        })
+    });
+    Ok(Prices(pairs.collect::<Result<BTreeMap<_, _>, _>>()?))
+}
+
+/// The first of two statuses is the default.
+pub fn status(
+    env: &Env,
+    name: &'static str,
+    [default, other]: [u16; 2],
+    expected: &'static str,
+) -> Result<u16, Error> {
+    parsed(env, name, default, expected, |text| {
+        text.parse()
+            .ok()
+            .filter(|status| [default, other].contains(status))
+    })
+}
