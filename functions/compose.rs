@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use coordinator::coordinator::Coordinator;
 use coordinator::domain::access::Way;
+use coordinator::domain::ids::TurnId;
 use coordinator::gateway::{Gateways, Reach};
-use coordinator::http::App;
+use coordinator::guard::Guard;
 use coordinator::http::auth::{Auth, Introspection};
+use coordinator::http::{self, App};
 use coordinator::llm::{Models, Provider};
 use coordinator::orchestrate::Agents;
 use coordinator::route::{Chain, ModelRouter};
 use coordinator::settings::Settings;
-use coordinator::store;
 use coordinator::store::envelope::Seal;
+use coordinator::store::{self, Breakers};
 use coordinator::stream::Nesting;
 use coordinator::synthesize::Synthesizer;
 use coordinator::upstream::Client;
@@ -40,17 +42,27 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
             url: core.clone().unwrap_or_default(),
         },
     };
+    let table = store::connect(&settings.table, settings.dynamodb_endpoint.as_deref()).await;
+    let guard = Arc::new(Guard::new(
+        settings.breaker,
+        Breakers::of(&table),
+        http::clock,
+        TurnId::now().random(),
+    ));
     let models = Models {
         client: client.clone(),
         provider,
         first_byte: settings.times.model_first_byte,
         idle: settings.times.stream_idle,
+        guard: Arc::clone(&guard),
     };
     let reach = Reach {
         client: client.clone(),
         core: settings.dial_url.clone(),
         first_byte: settings.times.agent_first_byte,
         idle: settings.times.stream_idle,
+        guard: Arc::clone(&guard),
+        dwell: settings.times.failover_dwell,
     };
     let registry = settings.registry.clone();
     let router = ModelRouter::new(models.clone(), &settings.routing_model, &registry);
@@ -77,8 +89,10 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
             },
         },
         synthesizer: Synthesizer::new(models, &settings.synthesis_model),
-        table: store::connect(&settings.table, settings.dynamodb_endpoint.as_deref()).await,
+        table,
+        guard,
         seal,
+        caps: settings.caps,
         retention: settings.state_ttl,
         trust_legacy_sessions: settings.legacy_sessions,
         registry,

@@ -30,7 +30,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Failed> {
     let dependencies: Vec<&str> = settings
         .registry
         .iter()
-        .filter_map(|card| match &card.endpoint {
+        .flat_map(|card| &card.endpoints)
+        .filter_map(|endpoint| match endpoint {
             Endpoint::Deployment(name) => Some(name.as_str()),
             Endpoint::Url(_) => None,
         })

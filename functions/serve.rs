@@ -105,15 +105,17 @@ fn say_hello(settings: &Settings, local: &Local, port: u16) {
         settings.synthesis_model
     ));
     for card in settings.registry.iter() {
-        match &card.endpoint {
-            Endpoint::Deployment(name) => {
-                say(&format!(
-                    "  {:<7} deployment {name} of {}",
-                    card.id.as_str(),
-                    settings.dial_url.as_deref().unwrap_or_default()
-                ));
+        for endpoint in &card.endpoints {
+            match endpoint {
+                Endpoint::Deployment(name) => {
+                    say(&format!(
+                        "  {:<7} deployment {name} of {}",
+                        card.id.as_str(),
+                        settings.dial_url.as_deref().unwrap_or_default()
+                    ));
+                }
+                Endpoint::Url(url) => say(&format!("  {:<7} {url}", card.id.as_str())),
             }
-            Endpoint::Url(url) => say(&format!("  {:<7} {url}", card.id.as_str())),
         }
     }
     match &local.table {

@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Who may import whom. A room missing here may import nothing.
-const IMPORTS: [(&str, &str); 16] = [
+const IMPORTS: [(&str, &str); 17] = [
     ("domain", ""),
     ("dial", "domain"),
     ("stream", "domain dial"),
     ("resilience", "domain"),
     ("context", "domain"),
     ("upstream", "domain dial resilience"),
-    ("llm", "domain dial resilience upstream"),
-    ("gateway", "domain dial resilience upstream"),
+    ("guard", "domain resilience store"),
+    ("llm", "domain dial guard resilience upstream"),
+    ("gateway", "domain dial guard resilience upstream"),
     ("store", "domain resilience"),
     ("synthesize", "domain llm"),
     ("route", "domain llm store"),
@@ -22,7 +23,7 @@ const IMPORTS: [(&str, &str); 16] = [
     ),
     (
         "coordinator",
-        "domain context route orchestrate synthesize store stream resilience",
+        "domain context route orchestrate synthesize store stream resilience guard",
     ),
     (
         "http",

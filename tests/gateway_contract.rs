@@ -13,7 +13,7 @@ use sandbox::stub::{Reply, Seen, Stub};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::world::{delta, finish};
+use crate::world::{delta, finish, guard};
 
 /// Every protocol; a new one fails to compile until it is listed.
 fn protocols() -> [Protocol; 2] {
@@ -41,16 +41,17 @@ fn task() -> AgentTask {
     }
 }
 
-fn gateways(protocol: Protocol, stub: &Stub) -> Gateways {
+async fn gateways(protocol: Protocol, stub: &Stub) -> Gateways {
     let card = AgentCard {
         id: AgentId::new("A"),
         protocol,
-        endpoint: Endpoint::Url(stub.url().parse().unwrap()),
+        endpoints: vec![Endpoint::Url(stub.url().parse().unwrap())],
         key: None,
         description: String::new(),
         capabilities: Vec::new(),
         priority: 1,
         effect: Effect::None,
+        fallback: None,
         accepts: Vec::new(),
     };
     let reach = Reach {
@@ -58,6 +59,8 @@ fn gateways(protocol: Protocol, stub: &Stub) -> Gateways {
         core: None,
         first_byte: Duration::from_millis(300),
         idle: Duration::from_millis(300),
+        guard: guard().await,
+        dwell: Duration::from_mins(1),
     };
     Gateways::connect(&Registry::new(vec![card], None).unwrap(), &reach).unwrap()
 }
@@ -70,7 +73,7 @@ async fn call(protocol: Protocol, reply: Reply) -> (Vec<AgentEvent>, Option<Erro
         _ => reply.clone(),
     };
     let stub = Stub::start(answer).await.unwrap();
-    let gateways = gateways(protocol, &stub);
+    let gateways = gateways(protocol, &stub).await;
     let mut stream = gateways.get(&AgentId::new("A")).unwrap().call(task());
     let (mut events, mut error) = (Vec::new(), None);
     while let Some(event) = stream.next().await {
@@ -194,7 +197,7 @@ async fn dropping_the_stream_cancels_the_call() {
         })
         .await
         .unwrap();
-        let gateways = gateways(protocol, &stub);
+        let gateways = gateways(protocol, &stub).await;
         let mut stream = gateways.get(&AgentId::new("A")).unwrap().call(task());
         while !matches!(stream.next().await, Some(Ok(AgentEvent::Text(_)))) {}
         assert_eq!(stub.in_flight(), 1);
@@ -211,7 +214,7 @@ async fn dropping_the_stream_cancels_the_call() {
 async fn nothing_is_sent_before_the_stream_is_read() {
     for protocol in protocols() {
         let stub = Stub::start(|_| Reply::sse().done()).await.unwrap();
-        let gateways = gateways(protocol, &stub);
+        let gateways = gateways(protocol, &stub).await;
         drop(gateways.get(&AgentId::new("A")).unwrap().call(task()));
         assert_eq!(stub.seen().len(), 0, "{protocol:?}");
     }
@@ -222,7 +225,7 @@ async fn a_check_tells_up_from_down() {
     for protocol in protocols() {
         for (status, up) in [(200, true), (404, true), (500, false)] {
             let stub = Stub::start(move |_| Reply::text(status, "")).await.unwrap();
-            let gateways = gateways(protocol, &stub);
+            let gateways = gateways(protocol, &stub).await;
             let checked = gateways
                 .get(&AgentId::new("A"))
                 .unwrap()

@@ -1,8 +1,10 @@
 //! A whole coordinator in the test process: the real routes over real HTTP, an embedded table, upstreams as told.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coordinator::dial::fold::{Folded, fold};
+use coordinator::guard::Guard;
 use coordinator::http;
 use coordinator::settings::{Env, Settings};
 use coordinator::store;
@@ -149,6 +151,13 @@ pub async fn table() -> (String, JoinHandle<()>) {
         .await
         .unwrap();
     (endpoint, server)
+}
+
+/// Breakers of one instance that reaches no table.
+pub async fn guard() -> Arc<Guard> {
+    let table = store::connect("mas", Some("http://127.0.0.1:9")).await;
+    let shared = store::Breakers::of(&table);
+    Arc::new(Guard::new(Default::default(), shared, http::clock, 1))
 }
 
 /// One answer, checked against the grammar.

@@ -16,6 +16,7 @@ pub mod coordinator;
 pub mod dial;
 pub mod domain;
 pub mod gateway;
+pub mod guard;
 pub mod http;
 pub mod llm;
 pub mod orchestrate;

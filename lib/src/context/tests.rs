@@ -34,6 +34,7 @@ fn record(n: u128, shown: &str, exchange: Exchange) -> TurnRecord {
         source: "model".into(),
         confidence: None,
         rationale: String::new(),
+        calls: Vec::new(),
         exchange: Some(exchange),
         shown: digest(shown),
         usage: Vec::new(),
@@ -71,12 +72,13 @@ fn card(name: &str, accepts: &[&str]) -> AgentCard {
     AgentCard {
         id: AgentId::new(name),
         protocol: Protocol::Dial,
-        endpoint: Endpoint::Deployment(name.into()),
+        endpoints: vec![Endpoint::Deployment(name.into())],
         key: None,
         description: String::new(),
         capabilities: Vec::new(),
         priority: 1,
         effect: Effect::None,
+        fallback: None,
         accepts: accepts.iter().map(|pattern| (*pattern).into()).collect(),
     }
 }

@@ -114,6 +114,7 @@ impl Coordinator {
             source: decision.source.as_str().into(),
             confidence: decision.confidence,
             rationale: decision.rationale.clone(),
+            calls: progress.calls.clone(),
             exchange: exchange(turn, progress),
             shown: context::digest(&progress.shown),
             usage: progress.tally.per_model().to_vec(),

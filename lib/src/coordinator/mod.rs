@@ -1,29 +1,33 @@
 //! One turn from request to record: who answers, the agent at work, the answer, the memory.
 
+mod consult;
 mod memory;
 mod readiness;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::try_join;
 use tokio::time::{Instant, timeout_at};
 
-use crate::context;
-use crate::domain::agent::{Effect, Registry};
-use crate::domain::conversation::{Memory, Outcome};
+use crate::domain::agent::Registry;
+use crate::domain::conversation::{AgentCall, Outcome};
 use crate::domain::event::StageStatus;
-use crate::domain::failure::{Code, Failure};
+use crate::domain::failure::Failure;
 use crate::domain::ids::{AgentId, Owner};
-use crate::domain::plan::{Assignment, Plan, RoutingDecision};
+use crate::domain::plan::{Plan, RoutingDecision};
+use crate::domain::rules::Caps;
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::Tally;
+use crate::guard::Guard;
 use crate::orchestrate::{Agents, Report};
 use crate::route::{Chain, RouteQuery, Verdict};
 use crate::store::Table;
 use crate::store::envelope::Seal;
 use crate::stream::{AnswerSink, FinishReason, Stage, labels};
 use crate::synthesize::{self, Synthesizer};
+use consult::out_of_time;
 use memory::{Recollection, memory_trouble};
 
 /// Who calls, as soon as it is verified. Polled beside the routing call, awaited before any agent is called.
@@ -37,7 +41,10 @@ pub struct Coordinator {
     pub agents: Agents,
     pub synthesizer: Synthesizer,
     pub table: Table,
+    /// Who may be called.
+    pub guard: Arc<Guard>,
     pub seal: Seal,
+    pub caps: Caps,
     /// How long conversations are remembered.
     pub retention: Duration,
     /// Takes a bare UMS conversation id of the reference coordinator as it comes.
@@ -50,7 +57,10 @@ pub struct Coordinator {
 struct Progress {
     recalled: Option<Recollection>,
     decision: Option<RoutingDecision>,
+    /// The agent at work, or the one that answered.
     agent: Option<AgentId>,
+    /// Every agent that was asked, in order, and what came of it.
+    calls: Vec<AgentCall>,
     report: Report,
     /// The agent's answer is complete.
     reported: bool,
@@ -107,7 +117,12 @@ impl Coordinator {
             deadline: turn.deadline,
         };
         let decide = async { Ok(self.chain.decide(&query).await) };
-        let (verdict, recalled) = try_join!(decide, self.recall(turn, verification))?;
+        let recall = self.recall(turn, verification);
+        let look_around = async {
+            self.guard.refresh().await;
+            Ok(())
+        };
+        let (verdict, recalled, ()) = try_join!(decide, recall, look_around)?;
 
         let Plan::Single(assignment) = show(&routing, &verdict);
         if !recalled.read {
@@ -115,84 +130,29 @@ impl Coordinator {
         }
         progress.tally = verdict.tally;
         progress.decision = Some(verdict.decision);
-        let recalled = progress.recalled.insert(recalled);
+        progress.recalled = Some(recalled);
 
-        progress.agent = Some(assignment.agent.clone());
-        let called = self
-            .call(
-                turn,
-                &recalled.memory,
-                &assignment,
-                sink,
-                &mut progress.report,
-            )
-            .await;
-        progress.tally.merge(&progress.report.tally);
-        if let Some(reason) = called? {
+        if let Some(reason) = self.consult(turn, assignment, sink, progress).await? {
             progress.outcome = Some(Outcome::Answered);
             return Ok(reason);
         }
         progress.reported = true;
         self.send_state(turn, sink, progress);
 
-        self.synthesize(turn, &assignment.agent, sink, progress)
-            .await
-    }
-
-    /// The agent at work. `Some` ends the turn here: the agent withheld its answer.
-    async fn call(
-        &self,
-        turn: &ChatTurn,
-        memory: &Memory,
-        assignment: &Assignment,
-        sink: &AnswerSink,
-        report: &mut Report,
-    ) -> Result<Option<FinishReason>, Failure> {
-        let agent = &assignment.agent;
-        // The schema and the chain name none but the registry's agents.
-        let Some(card) = self.registry.get(agent.as_str()) else {
-            return Err(Failure::internal(&turn.id.reference()));
-        };
-        let task = context::view(turn, memory, card, assignment);
-        let Err(error) = self.agents.call(agent, task, sink, report).await else {
-            return Ok(None);
-        };
-        tracing::warn!(
-            turn.id = %turn.id, agent.id = %agent, error = &error as &dyn std::error::Error,
-            error.reference = turn.id.reference(), "the agent failed"
-        );
-        if error.is_filtered() {
-            return Ok(Some(FinishReason::ContentFilter));
-        }
-        let effect = if error.is_unasked() {
-            Effect::None
-        } else {
-            card.effect
-        };
-        // A call ends with the turn: then it is the turn that had no time, not the agent that was silent.
-        if error.is_timeout() && Instant::now() >= turn.deadline {
-            return Err(out_of_time(turn, effect));
-        }
-        let said = error.display_message();
-        Err(agent_failed(turn, agent, effect, said, error.is_timeout()))
-    }
-
-    /// What the agent of this turn may have changed.
-    fn effect(&self, progress: &Progress) -> Effect {
-        (progress.agent.as_ref())
-            .and_then(|agent| self.registry.get(agent.as_str()))
-            .map_or(Effect::None, |card| card.effect)
+        self.synthesize(turn, sink, progress).await
     }
 
     /// The answer, as the model writes it; what it loses of the agent's links and images is appended.
     async fn synthesize(
         &self,
         turn: &ChatTurn,
-        agent: &AgentId,
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> Result<FinishReason, Failure> {
-        let written = self.write(turn, agent, sink, progress).await;
+        let Some(agent) = progress.agent.clone() else {
+            return Err(Failure::internal(&turn.id.reference()));
+        };
+        let written = self.write(turn, &agent, sink, progress).await;
         let reason = match written {
             Err(synthesize::Error::Filtered) => {
                 progress.outcome = Some(Outcome::Answered);
@@ -277,40 +237,6 @@ fn fall_back(sink: &AnswerSink, progress: &mut Progress) -> FinishReason {
     progress.report.text = text;
     progress.outcome = Some(Outcome::AnsweredRaw);
     FinishReason::Stop
-}
-
-fn agent_failed(
-    turn: &ChatTurn,
-    agent: &AgentId,
-    effect: Effect,
-    said: Option<String>,
-    silent: bool,
-) -> Failure {
-    let (advice, reference) = (labels::advice(effect), turn.id.reference());
-    if silent {
-        return Failure::new(
-            Code::AgentTimeout,
-            format!("agent {agent} did not answer in time, reference {reference}"),
-            labels::agent_timeout(agent, advice, &reference),
-        );
-    }
-    Failure::new(
-        Code::AgentUnavailable,
-        format!("agent {agent} failed, reference {reference}"),
-        said.map_or_else(
-            || labels::agent_unavailable(agent, advice, &reference),
-            |said| labels::agent_said(agent, &said, advice, &reference),
-        ),
-    )
-}
-
-fn out_of_time(turn: &ChatTurn, effect: Effect) -> Failure {
-    let reference = turn.id.reference();
-    Failure::new(
-        Code::DeadlineExceeded,
-        format!("the turn's time was used up, reference {reference}"),
-        labels::deadline(labels::advice(effect), &reference),
-    )
 }
 
 /// One line per turn: ids, words and times, never content.

@@ -38,7 +38,8 @@ pub enum Effect {
 pub struct AgentCard {
     pub id: AgentId,
     pub protocol: Protocol,
-    pub endpoint: Endpoint,
+    /// Where it answers, in the order they are tried. Never empty.
+    pub endpoints: Vec<Endpoint>,
     /// The agent's own credential, for an endpoint outside DIAL Core.
     pub key: Option<Secret>,
     /// For people and for the routing model: what the agent is good at.
@@ -47,8 +48,27 @@ pub struct AgentCard {
     /// 1 is asked first where two are equal.
     pub priority: u8,
     pub effect: Effect,
+    /// Who is asked when this agent cannot answer and has surely changed nothing.
+    pub fallback: Option<AgentId>,
     /// MIME patterns (`image/*`, `*/*`) of attachments the agent takes. Others reach it as a line of text.
     pub accepts: Vec<String>,
+}
+
+impl Endpoint {
+    /// What tells it from other endpoints, without credentials a query may hold.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Deployment(name) => name.clone(),
+            Self::Url(url) => {
+                let host = url.host_str().unwrap_or_default();
+                let port = url
+                    .port()
+                    .map(|port| format!(":{port}"))
+                    .unwrap_or_default();
+                format!("{host}{port}{}", url.path().trim_end_matches('/'))
+            }
+        }
+    }
 }
 
 impl AgentCard {
@@ -79,6 +99,14 @@ impl Registry {
         for (at, card) in agents.iter().enumerate() {
             if agents.iter().take(at).any(|other| other.id == card.id) {
                 return Err(format!("agent {} is listed twice", card.id));
+            }
+            if let Some(fallback) = &card.fallback
+                && (*fallback == card.id || !agents.iter().any(|other| other.id == *fallback))
+            {
+                return Err(format!(
+                    "agent {}: its fallback {fallback} is not another agent of the list",
+                    card.id
+                ));
             }
         }
         let default = match default {
@@ -121,12 +149,13 @@ mod tests {
         AgentCard {
             id: AgentId::new(name),
             protocol: Protocol::Dial,
-            endpoint: Endpoint::Deployment(name.into()),
+            endpoints: vec![Endpoint::Deployment(name.into())],
             key: None,
             description: String::new(),
             capabilities: Vec::new(),
             priority,
             effect: Effect::None,
+            fallback: None,
             accepts: vec!["image/*".into(), "text/csv".into()],
         }
     }
@@ -141,6 +170,11 @@ mod tests {
         assert!(Registry::new(agents, Some("C")).is_err());
         assert!(Registry::new(Vec::new(), None).is_err());
         assert!(Registry::new(vec![card("A", 1), card("A", 1)], None).is_err());
+        for fallback in ["A", "C"] {
+            let mut agents = vec![card("A", 1), card("B", 1)];
+            agents[0].fallback = Some(AgentId::new(fallback));
+            assert!(Registry::new(agents, None).is_err(), "{fallback}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is remembered of a conversation: each agent's own turns, and the sessions agents keep.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,15 @@ pub enum Outcome {
     Failed,
 }
 
+/// One call to an agent, as the record keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentCall {
+    pub agent: AgentId,
+    /// One word: `answered`, or what went wrong.
+    pub outcome: Cow<'static, str>,
+    pub duration_ms: u64,
+}
+
 /// The one record of a turn; everything else is derived from it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TurnRecord {
@@ -52,6 +62,9 @@ pub struct TurnRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidence: Option<f64>,
     pub rationale: String,
+    /// Every agent that was asked, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<AgentCall>,
     /// Absent when no agent's answer was completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange: Option<Exchange>,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -90,6 +91,13 @@ impl TurnId {
     }
 }
 
+impl TurnId {
+    /// Sixty-two random bits.
+    pub fn random(&self) -> u64 {
+        self.0.as_u64_pair().1
+    }
+}
+
 impl fmt::Display for TurnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -103,10 +111,35 @@ pub struct Timestamp(pub u64);
 
 impl Timestamp {
     #[must_use]
-    pub fn plus(self, duration: std::time::Duration) -> Self {
+    pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration.as_secs()))
     }
 }
+
+/// Milliseconds since 1970, for what several instances compare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(millis))
+    }
+
+    /// How long ago `earlier` was; nothing if it is still to come.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    pub fn seconds(self) -> Timestamp {
+        Timestamp(self.0 / 1000)
+    }
+}
+
+/// Tells the time. Where it comes from is decided at the door, so that tests can hold it.
+pub type Clock = fn() -> Millis;
 
 /// A credential: it can be used, not printed.
 #[derive(Clone, PartialEq, Eq)]

@@ -28,12 +28,14 @@ pub struct DialGateway {
 }
 
 impl DialGateway {
-    pub fn new(card: &AgentCard, reach: Reach) -> Self {
+    pub fn new(card: &AgentCard, endpoint: &Endpoint, reach: Reach) -> Self {
         Self {
             name: card.id.to_string(),
-            endpoint: card.endpoint.clone(),
+            endpoint: endpoint.clone(),
             key: card.key.clone(),
             repeat: match card.effect {
+                // With a spare endpoint, that is the second attempt.
+                Effect::None if card.endpoints.len() > 1 => Repeat::Never,
                 Effect::None => Repeat::Freely,
                 Effect::Reversible | Effect::Irreversible => Repeat::Unsent,
             },

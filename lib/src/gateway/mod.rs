@@ -2,6 +2,7 @@
 
 mod conversation;
 mod dial;
+mod guarded;
 mod reading;
 
 use std::collections::HashMap;
@@ -13,11 +14,14 @@ use futures_util::stream::BoxStream;
 use tokio::time::Instant;
 
 use crate::dial::delta::Malformed;
-use crate::domain::agent::{AgentCard, Endpoint, Protocol, Registry};
+use crate::domain::agent::{AgentCard, Effect, Endpoint, Protocol, Registry};
 use crate::domain::event::AgentEvent;
 use crate::domain::ids::AgentId;
 use crate::domain::turn::AgentTask;
+use crate::guard::{Guard, Resting};
+use crate::resilience::breaker::Outcome;
 use crate::upstream::{self, Client, Limits};
+use guarded::Guarded;
 
 /// An agent's answer as it comes. The last event is [`AgentEvent::Finished`]; a stream that ends without it has failed.
 pub type EventStream = BoxStream<'static, Result<AgentEvent, Error>>;
@@ -50,6 +54,9 @@ pub enum Error {
     Unknown,
     #[error("the agent's answer is empty")]
     Empty,
+    /// Its breaker is open.
+    #[error("the agent is left alone")]
+    Resting(#[source] Resting),
     #[error("the agent named its conversation {0:?}, which cannot be an id")]
     BadSession(String),
 }
@@ -69,7 +76,48 @@ impl From<upstream::Error> for Error {
 impl Error {
     /// True when the agent has surely done nothing.
     pub fn is_unasked(&self) -> bool {
-        matches!(self, Self::Unasked(_) | Self::BadSession(_) | Self::Unknown)
+        matches!(
+            self,
+            Self::Unasked(_) | Self::BadSession(_) | Self::Unknown | Self::Resting(_)
+        )
+    }
+
+    /// What this says about the agent's health; `out_of_time` is what it says that the turn ended during the call.
+    fn outcome(&self, out_of_time: Outcome) -> Outcome {
+        match self {
+            Self::Call(error) | Self::Unasked(error) => error.outcome(out_of_time),
+            Self::Filtered | Self::Unknown | Self::Resting(_) => Outcome::Ignored,
+            Self::Malformed(_) | Self::Unfinished | Self::Empty | Self::BadSession(_) => {
+                Outcome::Failure { after: None }
+            }
+        }
+    }
+
+    /// True when another endpoint may be asked instead: the agent was not, or it only reads.
+    fn may_go_elsewhere(&self, effect: Effect) -> bool {
+        match self {
+            Self::Unasked(error) => error.may_go_elsewhere(),
+            Self::Call(error) => effect == Effect::None && error.may_go_elsewhere(),
+            Self::BadSession(_) | Self::Resting(_) => true,
+            Self::Malformed(_) | Self::Unfinished => effect == Effect::None,
+            Self::Filtered | Self::Unknown | Self::Empty => false,
+        }
+    }
+
+    /// True when its breaker is open.
+    pub fn is_resting(&self) -> bool {
+        matches!(self, Self::Resting(_))
+    }
+
+    /// What happened, in one word, for the record.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Resting(_) => "resting",
+            Self::Filtered => "filtered",
+            _ if self.is_timeout() => "timeout",
+            Self::Unasked(_) | Self::BadSession(_) | Self::Unknown => "unasked",
+            Self::Call(_) | Self::Malformed(_) | Self::Unfinished | Self::Empty => "failed",
+        }
     }
 
     /// True when the agent withheld its answer.
@@ -99,6 +147,9 @@ pub struct Reach {
     pub core: Option<String>,
     pub first_byte: Duration,
     pub idle: Duration,
+    pub guard: Arc<Guard>,
+    /// How long a spare endpoint is kept to.
+    pub dwell: Duration,
 }
 
 impl Reach {
@@ -139,13 +190,30 @@ impl std::fmt::Debug for Gateways {
 }
 
 fn connect(card: &AgentCard, reach: &Reach) -> Result<Arc<dyn Gateway>, String> {
-    match (card.protocol, &card.endpoint) {
+    let endpoints = card.endpoints.iter().map(|endpoint| {
+        let peer = format!("agent:{}@{}", card.id, endpoint.place());
+        Ok((peer.into(), connect_to(card, endpoint, reach)?))
+    });
+    let endpoints = endpoints.collect::<Result<_, String>>()?;
+    Ok(Arc::new(Guarded::new(endpoints, card.effect, reach)))
+}
+
+fn connect_to(
+    card: &AgentCard,
+    endpoint: &Endpoint,
+    reach: &Reach,
+) -> Result<Arc<dyn Gateway>, String> {
+    match (card.protocol, endpoint) {
         (Protocol::Dial, Endpoint::Deployment(name)) if reach.core.is_none() => Err(format!(
             "agent {} is deployment {name} of DIAL Core, so DIAL_URL must be set; \
              a full URL as its endpoint calls it directly",
             card.id
         )),
-        (Protocol::Dial, _) => Ok(Arc::new(dial::DialGateway::new(card, reach.clone()))),
+        (Protocol::Dial, _) => Ok(Arc::new(dial::DialGateway::new(
+            card,
+            endpoint,
+            reach.clone(),
+        ))),
         (Protocol::Conversation, Endpoint::Url(base)) => Ok(Arc::new(
             conversation::ConversationGateway::new(card, base, reach.clone()),
         )),

@@ -13,7 +13,7 @@ use axum::routing::{any, get};
 
 use crate::coordinator::Coordinator;
 use crate::domain::failure::{Code, Failure};
-use crate::domain::ids::Timestamp;
+use crate::domain::ids::{Millis, Timestamp};
 use auth::Auth;
 use error::ApiError;
 use health::Readiness;
@@ -111,6 +111,11 @@ fn wall_clock() -> SystemTime {
 }
 
 fn now() -> Timestamp {
+    clock().seconds()
+}
+
+/// The wall clock, for those who are told the time.
+pub fn clock() -> Millis {
     let since = wall_clock().duration_since(SystemTime::UNIX_EPOCH);
-    Timestamp(since.unwrap_or_default().as_secs())
+    Millis(u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX))
 }

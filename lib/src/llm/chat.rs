@@ -1,5 +1,6 @@
 //! Chat completions, through DIAL Core with the caller's key or from any OpenAI-compatible server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,6 +10,8 @@ use crate::dial::delta::Chunk;
 use crate::dial::request::{OutMessage, Outgoing, StreamOptions};
 use crate::domain::ids::Secret;
 use crate::domain::usage::Usage;
+use crate::guard::{Guard, Permit};
+use crate::resilience::breaker::Outcome;
 use crate::resilience::retry::Repeat;
 use crate::upstream::{self, Call, Client, Events, Limits};
 
@@ -28,11 +31,19 @@ pub struct Models {
     pub provider: Provider,
     pub first_byte: Duration,
     pub idle: Duration,
+    pub guard: Arc<Guard>,
 }
 
 impl Models {
     /// Asks for a whole answer.
     pub async fn complete(&self, prompt: &Prompt) -> Result<Completion, Error> {
+        let permit = self.permit(prompt).await?;
+        let answer = self.answer(prompt).await;
+        settle(permit, answer.as_ref().map(|_| ())).await;
+        answer
+    }
+
+    async fn answer(&self, prompt: &Prompt) -> Result<Completion, Error> {
         let body = self.client.body(self.call(prompt, false)).await?;
         let text = String::from_utf8_lossy(&body);
         let chunk = Chunk::read(&text)?;
@@ -45,11 +56,28 @@ impl Models {
 
     /// Asks for an answer piece by piece.
     pub async fn stream(&self, prompt: &Prompt) -> Result<TextStream, Error> {
-        Ok(TextStream {
-            events: self.client.events(self.call(prompt, true)).await?,
-            usage: None,
-            finish_reason: None,
-        })
+        let permit = self.permit(prompt).await?;
+        match self.client.events(self.call(prompt, true)).await {
+            Ok(events) => Ok(TextStream {
+                events,
+                permit: Some(permit),
+                usage: None,
+                finish_reason: None,
+            }),
+            Err(error) => {
+                let error = error.into();
+                settle(permit, Err(&error)).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn permit(&self, prompt: &Prompt) -> Result<Permit, Error> {
+        let peer = format!("model:{}", prompt.model).into();
+        Ok(self
+            .guard
+            .permit(&peer, self.first_byte, prompt.deadline)
+            .await?)
     }
 
     /// Whether the models' source answers at all.
@@ -100,6 +128,15 @@ impl Models {
     }
 }
 
+/// Tells the breaker how a call ended.
+async fn settle(permit: Permit, end: Result<(), &Error>) {
+    let outcome = match end {
+        Ok(()) => Outcome::Success,
+        Err(error) => error.outcome(permit.out_of_time()),
+    };
+    permit.settle(outcome).await;
+}
+
 fn check(chunk: &Chunk<'_>) -> Result<(), Error> {
     if let Some(error) = chunk.error() {
         return Err(upstream::Error::Announced(error.clone()).into());
@@ -114,6 +151,8 @@ fn check(chunk: &Chunk<'_>) -> Result<(), Error> {
 #[derive(Debug)]
 pub struct TextStream {
     events: Events,
+    /// There until the end.
+    permit: Option<Permit>,
     usage: Option<Usage>,
     finish_reason: Option<String>,
 }
@@ -121,6 +160,19 @@ pub struct TextStream {
 impl TextStream {
     /// The next piece of text, never empty; `None` at the complete end. A stream that breaks off is an error.
     pub async fn next(&mut self) -> Result<Option<String>, Error> {
+        let piece = self.read().await;
+        let end = match &piece {
+            Ok(Some(_)) => return piece,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Some(permit) = self.permit.take() {
+            settle(permit, end).await;
+        }
+        piece
+    }
+
+    async fn read(&mut self) -> Result<Option<String>, Error> {
         loop {
             let event = match self.events.next().await {
                 Ok(Some(event)) => event,

@@ -11,6 +11,8 @@ use tokio::time::Instant;
 
 use crate::domain::turn::Caller;
 use crate::domain::usage::Usage;
+use crate::guard::Resting;
+use crate::resilience::breaker::Outcome;
 use crate::upstream;
 
 /// What a model is asked.
@@ -86,6 +88,20 @@ pub enum Error {
     Malformed(#[from] crate::dial::delta::Malformed),
     #[error("the model's answer was withheld by a content filter")]
     Filtered,
+    /// Its breaker is open.
+    #[error("the model is left alone")]
+    Resting(#[from] Resting),
+}
+
+impl Error {
+    /// What this says about the model's health; `out_of_time` is what it says that the turn ended during the call.
+    fn outcome(&self, out_of_time: Outcome) -> Outcome {
+        match self {
+            Self::Call(error) => error.outcome(out_of_time),
+            Self::Malformed(_) => Outcome::Failure { after: None },
+            Self::Filtered | Self::Resting(_) => Outcome::Ignored,
+        }
+    }
 }
 
 impl From<upstream::Error> for Error {

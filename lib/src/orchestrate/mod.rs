@@ -2,4 +2,4 @@
 
 mod single;
 
-pub use single::{Agents, Report};
+pub use single::{Agents, Error, Report};

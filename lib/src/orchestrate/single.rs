@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
+use crate::domain::agent::AgentCard;
 use crate::domain::event::{AgentEvent, StageStatus};
 use crate::domain::ids::AgentId;
 use crate::domain::message::{Attachment, OpaqueState};
 use crate::domain::turn::AgentTask;
 use crate::domain::usage::Tally;
-use crate::gateway::{Error, EventStream, Gateways};
-use crate::stream::{AnswerSink, Mirror, Nesting, labels};
+pub use crate::gateway::Error;
+use crate::gateway::{EventStream, Gateways};
+use crate::stream::{AnswerSink, Mirror, Nesting, Stage, labels};
 
 /// What an agent gave, complete or not.
 #[derive(Debug, Default)]
@@ -31,17 +33,31 @@ pub struct Agents {
 }
 
 impl Agents {
-    /// Calls an agent and shows what it does while it does it. The report grows as events come, so that it holds what
+    /// Calls an agent, perhaps instead of another one, and shows what it does while it does it. The report grows as events come, so that it holds what
     /// there is when the call fails or is given up.
     pub async fn call(
         &self,
-        agent: &AgentId,
+        card: &AgentCard,
         task: AgentTask,
+        instead_of: Option<&AgentId>,
         sink: &AnswerSink,
         report: &mut Report,
     ) -> Result<(), Error> {
+        let agent = &card.id;
         let gateway = self.gateways.get(agent).ok_or(Error::Unknown)?;
-        work(gateway.call(task), agent, sink, self.nesting, report).await
+        let stage = sink.open_stage(Some(&labels::agent_stage(agent)), None);
+        if let Some(other) = instead_of {
+            stage.text(&labels::stands_in(other, agent));
+        }
+        work(
+            gateway.call(task),
+            agent,
+            &stage,
+            sink,
+            self.nesting,
+            report,
+        )
+        .await
     }
 
     /// Whether an agent can be reached.
@@ -55,12 +71,12 @@ impl Agents {
 async fn work(
     mut events: EventStream,
     agent: &AgentId,
+    stage: &Stage,
     sink: &AnswerSink,
     nesting: Nesting,
     report: &mut Report,
 ) -> Result<(), Error> {
-    let stage = sink.open_stage(Some(&labels::agent_stage(agent)), None);
-    let mut mirror = Mirror::new(sink, agent, &stage, nesting);
+    let mut mirror = Mirror::new(sink, agent, stage, nesting);
     loop {
         // The last place to wait for a slow reader: what is not read is not asked for.
         sink.ready().await;

@@ -164,7 +164,7 @@ impl Retry {
 }
 
 /// Randomness for the jitter; where there is none, half of the wait.
-fn luck() -> f64 {
+pub fn luck() -> f64 {
     getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX))
 }
 

@@ -23,7 +23,7 @@ struct Agent {
     name: String,
     #[serde(default = "dial")]
     protocol: Protocol,
-    endpoint: String,
+    endpoint: OneOrMore,
     #[serde(default)]
     key: Option<String>,
     #[serde(default)]
@@ -34,8 +34,18 @@ struct Agent {
     priority: u8,
     #[serde(default = "irreversible")]
     effect: Effect,
+    #[serde(default)]
+    fallback: Option<String>,
     #[serde(default = "everything")]
     accepts: Vec<String>,
+}
+
+/// A value, a list of them, or several with commas between them, as a variable can hold.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
 }
 
 fn dial() -> Protocol {
@@ -152,7 +162,7 @@ fn card(agent: Agent, env: &Env) -> Result<AgentCard, String> {
     }
     let key = agent.key.map(|key| substitute(&key, env)).transpose()?;
     Ok(AgentCard {
-        endpoint: endpoint(&name, agent.protocol, &agent.endpoint, env)?,
+        endpoints: endpoints(&name, agent.protocol, &agent.endpoint, env)?,
         id: AgentId::new(&name),
         protocol: agent.protocol,
         key: key
@@ -162,21 +172,48 @@ fn card(agent: Agent, env: &Env) -> Result<AgentCard, String> {
         capabilities: agent.capabilities,
         priority: agent.priority,
         effect: agent.effect,
+        fallback: agent.fallback.as_deref().map(AgentId::new),
         accepts: agent.accepts,
     })
 }
 
-/// A deployment id or an address; what is wrong is told with the value as the file has it, variable and all.
-fn endpoint(agent: &str, protocol: Protocol, written: &str, env: &Env) -> Result<Endpoint, String> {
-    let value = substitute(written, env)?;
+/// Deployment ids or addresses; what is wrong is told with the value as the file has it, variable and all.
+fn endpoints(
+    agent: &str,
+    protocol: Protocol,
+    written: &OneOrMore,
+    env: &Env,
+) -> Result<Vec<Endpoint>, String> {
+    let written: Vec<&str> = match written {
+        OneOrMore::One(one) => vec![one],
+        OneOrMore::More(more) => more.iter().map(String::as_str).collect(),
+    };
+    let mut endpoints = Vec::new();
+    for text in written {
+        for value in substitute(text, env)?.split(',') {
+            endpoints.push(endpoint(agent, protocol, text, value.trim())?);
+        }
+    }
+    if endpoints.is_empty() {
+        return Err(format!("agent {agent} has no endpoint"));
+    }
+    Ok(endpoints)
+}
+
+fn endpoint(
+    agent: &str,
+    protocol: Protocol,
+    written: &str,
+    value: &str,
+) -> Result<Endpoint, String> {
     let wrong = |expected: &str| {
-        let value = super::parse::shown(&value);
+        let value = super::parse::shown(value);
         Err(format!(
             "agent {agent}: its endpoint {written} is {value:?}, expected {expected}"
         ))
     };
     if value.contains("://") {
-        return match Url::parse(&value) {
+        return match Url::parse(value) {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.username().is_empty() => {
                 Ok(Endpoint::Url(url))
             }
@@ -189,7 +226,7 @@ fn endpoint(agent: &str, protocol: Protocol, written: &str, env: &Env) -> Result
     if value.trim().is_empty() {
         return wrong("a deployment id or a URL such as https://agent.example.com");
     }
-    Ok(Endpoint::Deployment(value))
+    Ok(Endpoint::Deployment(value.to_owned()))
 }
 
 #[cfg(test)]
@@ -205,14 +242,14 @@ mod tests {
         let ums = registry.get("UMS").unwrap();
         assert_eq!(ums.protocol, Protocol::Conversation);
         assert_eq!(
-            ums.endpoint,
-            Endpoint::Url(Url::parse("http://ums:8000").unwrap())
+            ums.endpoints,
+            [Endpoint::Url(Url::parse("http://ums:8000").unwrap())]
         );
         assert_eq!(ums.effect, Effect::Irreversible);
         let gpa = registry.get("GPA").unwrap();
         assert_eq!(
-            gpa.endpoint,
-            Endpoint::Deployment("general-purpose-agent".into())
+            gpa.endpoints,
+            [Endpoint::Deployment("general-purpose-agent".into())]
         );
         assert_eq!(gpa.key, None);
     }
@@ -270,6 +307,21 @@ mod tests {
             let secret = registry.get("GPA").unwrap().key.as_ref().unwrap();
             assert_eq!(secret.expose(), key);
         }
+    }
+
+    #[test]
+    fn an_agent_may_have_several_endpoints_and_a_fallback() {
+        let env = Env::from([("HR", "hr-1, https://hr.example.com/chat")]);
+        let text =
+            "agents:\n- {name: A, endpoint: '${HR}', fallback: B}\n- {name: B, endpoint: [b, c]}\n";
+        let registry = parse(text, &env).unwrap().registry(None).unwrap();
+        let places = |name| -> Vec<String> {
+            let card = registry.get(name).unwrap();
+            card.endpoints.iter().map(Endpoint::place).collect()
+        };
+        assert_eq!(places("A"), ["hr-1", "hr.example.com/chat"]);
+        assert_eq!(places("B"), ["b", "c"]);
+        assert_eq!(registry.get("A").unwrap().fallback, Some(AgentId::new("B")));
     }
 
     #[test]

@@ -292,7 +292,7 @@ impl Reading {
     }
 }
 
-fn string<'a>(item: &'a HashMap<String, AttributeValue>, name: &str) -> Option<&'a str> {
+pub(super) fn string<'a>(item: &'a HashMap<String, AttributeValue>, name: &str) -> Option<&'a str> {
     item.get(name)?.as_s().ok().map(String::as_str)
 }
 
@@ -300,7 +300,7 @@ fn id(item: &HashMap<String, AttributeValue>, name: &str) -> Option<TurnId> {
     string(item, name)?.parse().ok().map(TurnId::from_uuid)
 }
 
-fn expires_at(item: &HashMap<String, AttributeValue>) -> Timestamp {
+pub(super) fn expires_at(item: &HashMap<String, AttributeValue>) -> Timestamp {
     let seconds = item
         .get("expires_at")
         .and_then(|value| value.as_n().ok())
@@ -312,6 +312,6 @@ pub(super) fn text(value: String) -> AttributeValue {
     AttributeValue::S(value)
 }
 
-fn number(at: Timestamp) -> AttributeValue {
+pub(super) fn number(at: Timestamp) -> AttributeValue {
     AttributeValue::N(at.0.to_string())
 }

@@ -5,12 +5,13 @@
 //! | conversation: sessions, last change | `T#tenant#O#owner` | `CONV#conversation#~HEAD` |
 //! | turn: one record, in parts where it is large | `T#tenant#O#owner` | `CONV#conversation#TURN#turn#part` |
 //! | session: an agent's id belongs to this owner | `T#tenant#O#owner` | `SESSION#agent#session` |
+//! | breaker: what all instances know of a peer | `BREAKERS` | peer |
 //! | readiness probe: never written | `HEALTH` | `HEALTH` |
 //!
 //! Every part is percent-encoded, so that no part can reach into its neighbour. Turn ids are time-ordered, so a
 //! query of a conversation gives its turns in order, and read backwards the head first. One query of a partition is everything about a person.
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::domain::ids::{AgentId, ConversationId, Owner, TurnId};
 
@@ -40,6 +41,23 @@ pub fn session(owner: &Owner, agent: &AgentId, session: &str) -> Key {
         pk: partition(owner),
         sk: format!("SESSION#{}#{}", part(agent.as_str()), part(session)),
     }
+}
+
+pub fn breaker(peer: &str) -> Key {
+    Key {
+        pk: breakers(),
+        sk: part(peer).to_string(),
+    }
+}
+
+/// Where all breakers are: one query shows them.
+pub fn breakers() -> String {
+    "BREAKERS".into()
+}
+
+/// The peer of a breaker's sort key.
+pub fn peer(sk: &str) -> String {
+    percent_decode_str(sk).decode_utf8_lossy().into_owned()
 }
 
 pub fn health() -> Key {
@@ -86,6 +104,8 @@ mod tests {
             sk(session(&owner, &AgentId::new("UMS"), "a-b")),
             "SESSION#UMS#a%2Db"
         );
+        assert_eq!(sk(breaker("model:gpt-4o")), "model%3Agpt%2D4o");
+        assert_eq!(peer("model%3Agpt%2D4o"), "model:gpt-4o");
     }
 
     proptest! {

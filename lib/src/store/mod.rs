@@ -1,10 +1,14 @@
 //! The memory: one `DynamoDB` table for the server's half, sealed message state for the client's.
 
+mod breakers;
+mod cells;
 mod client;
 mod conversations;
 pub mod envelope;
 mod keys;
 
+pub use breakers::Breakers;
+pub use cells::Versioned;
 pub use client::{Table, connect, create, is_local};
 pub use conversations::{Conversations, Saved, Write};
 
@@ -19,6 +23,8 @@ pub enum Error {
     Unreadable(#[source] Option<serde_json::Error>),
     #[error("the table did not answer in time")]
     Slow,
+    #[error("too many wrote the same item at once")]
+    Contended,
 }
 
 impl<E, R> From<SdkError<E, R>> for Error

@@ -61,6 +61,18 @@ pub fn agent_stage(agent: &AgentId) -> String {
     format!("Call {agent} Agent")
 }
 
+/// Begins the stage of an agent that is asked because another one could not answer.
+pub fn stands_in(other: &AgentId, agent: &AgentId) -> String {
+    format!("_{other} could not answer, so {agent} was asked instead._\n\n")
+}
+
+/// An agent that was not even asked, because it failed too often of late.
+pub fn agent_resting(agent: &AgentId, reference: &str) -> String {
+    format!(
+        "{agent} has been failing and is left alone for a moment. Please try again in a minute. (reference {reference})"
+    )
+}
+
 pub fn session_created(agent: &AgentId, id: &str) -> String {
     format!("_Created new {agent} conversation: {id}_\n\n")
 }

@@ -15,6 +15,7 @@ use super::call::{Call, Limits};
 use crate::dial::delta::WireError;
 use crate::dial::sse::{self, Decoder};
 use crate::dial::surrogate;
+use crate::resilience::breaker::Outcome;
 use crate::resilience::retry::{Failure, Repeat, Retry};
 
 /// The most that is read of one answer, and of one error answer, in bytes.
@@ -73,6 +74,42 @@ impl Error {
             },
             _ => Failure::Final,
         }
+    }
+
+    /// What this says about the peer. What a caller did wrong says nothing; `out_of_time` is what it says that the turn
+    /// ended during the call.
+    pub fn outcome(&self, out_of_time: Outcome) -> Outcome {
+        let of_status = |status, after| match status {
+            429 => Outcome::Limited { after },
+            400..=499 => Outcome::Ignored,
+            _ => Outcome::Failure { after },
+        };
+        match self {
+            _ if self.is_filtered() => Outcome::Ignored,
+            Self::Deadline => out_of_time,
+            Self::Request(_) => Outcome::Ignored,
+            Self::Status {
+                status,
+                retry_after,
+                ..
+            } => of_status(*status, *retry_after),
+            // Some say the status in the error's code.
+            Self::Announced(error) => {
+                let status = error.code.as_ref().and_then(|code| code.parse().ok());
+                of_status(status.unwrap_or(500), None)
+            }
+            _ => Outcome::Failure { after: None },
+        }
+    }
+
+    /// True when the same call may go well at another address: nothing of an answer was used, and it was not the
+    /// request that was wrong.
+    pub fn may_go_elsewhere(&self) -> bool {
+        !matches!(self, Self::Deadline | Self::Announced(_))
+            && !matches!(
+                self.outcome(Outcome::Ignored),
+                Outcome::Ignored | Outcome::Success
+            )
     }
 
     /// True when the peer was silent rather than wrong.

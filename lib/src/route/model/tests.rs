@@ -2,26 +2,41 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::agent::{AgentCard, Endpoint, Protocol};
+use crate::domain::ids::Millis;
 use crate::domain::message::Attachment;
+use crate::domain::rules::BreakerRules;
+use crate::guard::Guard;
 use crate::llm::Provider;
+use crate::store;
 use crate::upstream::Client;
 
 fn registry() -> Registry {
     let card = |name: &str| AgentCard {
         id: AgentId::new(name),
         protocol: Protocol::Dial,
-        endpoint: Endpoint::Deployment(name.into()),
+        endpoints: vec![Endpoint::Deployment(name.into())],
         key: None,
         description: format!("{name} does things."),
         capabilities: vec!["a".into(), "b".into()],
         priority: 1,
         effect: Effect::None,
+        fallback: None,
         accepts: Vec::new(),
     };
     Registry::new(vec![card("GPA"), card("UMS")], None).unwrap()
 }
 
 fn router() -> ModelRouter {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let table = runtime.block_on(store::connect("mas", Some("http://127.0.0.1:9")));
+    let guard = Guard::new(
+        BreakerRules::default(),
+        store::Breakers::of(&table),
+        || Millis(0),
+        1,
+    );
     let models = Models {
         client: Client::new(Duration::from_secs(1)).unwrap(),
         provider: Provider::OpenAi {
@@ -30,6 +45,7 @@ fn router() -> ModelRouter {
         },
         first_byte: Duration::from_secs(1),
         idle: Duration::from_secs(1),
+        guard: Arc::new(guard),
     };
     ModelRouter::new(models, "m", &registry())
 }

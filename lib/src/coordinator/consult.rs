@@ -1,0 +1,126 @@
+//! The agent at work, and the one that is asked in its place when it cannot answer.
+
+use tokio::time::Instant;
+
+use super::{Coordinator, Progress};
+use crate::context;
+use crate::domain::agent::{AgentCard, Effect};
+use crate::domain::conversation::AgentCall;
+use crate::domain::failure::{Code, Failure};
+use crate::domain::ids::AgentId;
+use crate::domain::plan::Assignment;
+use crate::domain::turn::ChatTurn;
+use crate::orchestrate::{Error, Report};
+use crate::stream::{AnswerSink, FinishReason, labels};
+
+impl Coordinator {
+    /// Asks the agent of the assignment, and then those that stand in for it. `Some` ends the turn here: an agent
+    /// withheld its answer.
+    pub(super) async fn consult(
+        &self,
+        turn: &ChatTurn,
+        mut assignment: Assignment,
+        sink: &AnswerSink,
+        progress: &mut Progress,
+    ) -> Result<Option<FinishReason>, Failure> {
+        let mut instead_of: Option<AgentId> = None;
+        loop {
+            // The schema and the chain name none but the registry's agents.
+            let (Some(card), Some(recalled)) = (
+                self.registry.get(assignment.agent.as_str()),
+                &progress.recalled,
+            ) else {
+                return Err(Failure::internal(&turn.id.reference()));
+            };
+            progress.agent = Some(card.id.clone());
+            progress.report = Report::default();
+            let begun = Instant::now();
+            let task = context::view(turn, &recalled.memory, card, &assignment);
+            let called = self
+                .agents
+                .call(card, task, instead_of.as_ref(), sink, &mut progress.report)
+                .await;
+            progress.tally.merge(&progress.report.tally);
+            progress.calls.push(AgentCall {
+                agent: card.id.clone(),
+                outcome: called
+                    .as_ref()
+                    .map_or_else(Error::word, |()| "answered")
+                    .into(),
+                duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            });
+            let Err(error) = called else {
+                return Ok(None);
+            };
+            tracing::warn!(
+                turn.id = %turn.id, agent.id = %card.id, error = &error as &dyn std::error::Error,
+                error.reference = turn.id.reference(), "the agent failed"
+            );
+            if error.is_filtered() {
+                return Ok(Some(FinishReason::ContentFilter));
+            }
+            let Some(fallback) = self.stand_in(card, &error, progress) else {
+                return Err(failed(turn, card, &error));
+            };
+            instead_of = Some(std::mem::replace(&mut assignment.agent, fallback));
+        }
+    }
+
+    /// Who is asked instead: only when the agent has surely changed nothing and nothing of an answer was shown.
+    fn stand_in(&self, card: &AgentCard, error: &Error, progress: &Progress) -> Option<AgentId> {
+        let report = &progress.report;
+        let harmless = error.is_unasked() || card.effect == Effect::None;
+        let unseen = report.text.is_empty() && report.attachments.is_empty();
+        let asked = |agent: &AgentId| progress.calls.iter().any(|call| call.agent == *agent);
+        (card.fallback.clone())
+            .filter(|_| harmless && unseen && progress.calls.len() < self.caps.calls)
+            .filter(|agent| !asked(agent))
+    }
+
+    /// What the agent of this turn may have changed.
+    pub(super) fn effect(&self, progress: &Progress) -> Effect {
+        (progress.agent.as_ref())
+            .and_then(|agent| self.registry.get(agent.as_str()))
+            .map_or(Effect::None, |card| card.effect)
+    }
+}
+
+/// What the user is told.
+fn failed(turn: &ChatTurn, card: &AgentCard, error: &Error) -> Failure {
+    let effect = if error.is_unasked() {
+        Effect::None
+    } else {
+        card.effect
+    };
+    // A call ends with the turn: then it is the turn that had no time, not the agent that was silent.
+    if error.is_timeout() && Instant::now() >= turn.deadline {
+        return out_of_time(turn, effect);
+    }
+    let (advice, reference) = (labels::advice(effect), turn.id.reference());
+    let agent = &card.id;
+    if error.is_timeout() {
+        return Failure::new(
+            Code::AgentTimeout,
+            format!("agent {agent} did not answer in time, reference {reference}"),
+            labels::agent_timeout(agent, advice, &reference),
+        );
+    }
+    Failure::new(
+        Code::AgentUnavailable,
+        format!("agent {agent} failed, reference {reference}"),
+        match error.display_message() {
+            Some(said) => labels::agent_said(agent, &said, advice, &reference),
+            None if error.is_resting() => labels::agent_resting(agent, &reference),
+            None => labels::agent_unavailable(agent, advice, &reference),
+        },
+    )
+}
+
+pub(super) fn out_of_time(turn: &ChatTurn, effect: Effect) -> Failure {
+    let reference = turn.id.reference();
+    Failure::new(
+        Code::DeadlineExceeded,
+        format!("the turn's time was used up, reference {reference}"),
+        labels::deadline(labels::advice(effect), &reference),
+    )
+}

@@ -1,0 +1,170 @@
+//! An agent behind its breakers: the endpoint to ask, and the next one when that cannot be asked.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
+
+use super::{Error, EventStream, Gateway, Reach};
+use crate::domain::agent::Effect;
+use crate::domain::event::AgentEvent;
+use crate::domain::turn::AgentTask;
+use crate::guard::{Guard, Permit};
+use crate::resilience::breaker::Outcome;
+use crate::resilience::failover::Preference;
+
+/// One agent at all its endpoints.
+#[derive(Clone)]
+pub struct Guarded {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Names for the breakers, and what speaks to each, in the order of the card.
+    endpoints: Vec<(Arc<str>, Arc<dyn Gateway>)>,
+    effect: Effect,
+    guard: Arc<Guard>,
+    patience: Duration,
+    dwell: Duration,
+    preference: Mutex<Preference>,
+}
+
+/// A call whose first event has come: from here on there is no other endpoint.
+struct Running {
+    events: EventStream,
+    permit: Option<Permit>,
+}
+
+impl Guarded {
+    pub fn new(
+        endpoints: Vec<(Arc<str>, Arc<dyn Gateway>)>,
+        effect: Effect,
+        reach: &Reach,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                endpoints,
+                effect,
+                guard: Arc::clone(&reach.guard),
+                patience: reach.first_byte,
+                dwell: reach.dwell,
+                preference: Mutex::default(),
+            }),
+        }
+    }
+}
+
+impl Shared {
+    /// Asks endpoint after endpoint until one gives a first event.
+    async fn begin(&self, task: &AgentTask) -> Result<(AgentEvent, Running), Error> {
+        let now = self.guard.now();
+        let order = self
+            .preference()
+            .order(now, self.dwell, self.endpoints.len());
+        let mut last = Error::Unknown;
+        for at in order {
+            let Some((peer, gateway)) = self.endpoints.get(at) else {
+                continue;
+            };
+            let asked = self.ask(peer, &**gateway, task).await;
+            match asked {
+                Ok(begun) => {
+                    let mut kept = self
+                        .preference
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner);
+                    *kept = kept.answered(at, self.guard.now());
+                    return Ok(begun);
+                }
+                Err(error) if error.may_go_elsewhere(self.effect) => {
+                    // Of several failures, the one of an endpoint that was asked says more.
+                    if !matches!(
+                        (&last, &error),
+                        (Error::Call(_) | Error::Unasked(_), Error::Resting(_))
+                    ) {
+                        last = error;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last)
+    }
+
+    async fn ask(
+        &self,
+        peer: &Arc<str>,
+        gateway: &dyn Gateway,
+        task: &AgentTask,
+    ) -> Result<(AgentEvent, Running), Error> {
+        let permit = (self.guard)
+            .permit(peer, self.patience, task.deadline)
+            .await
+            .map_err(Error::Resting)?;
+        let mut running = Running {
+            events: gateway.call(task.clone()),
+            permit: Some(permit),
+        };
+        let first = running.next().await?.ok_or(Error::Unfinished)?;
+        Ok((first, running))
+    }
+
+    fn preference(&self) -> Preference {
+        *self
+            .preference
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    /// The next event. The end, good or bad, is told to the breaker before it is told to the caller.
+    async fn next(&mut self) -> Result<Option<AgentEvent>, Error> {
+        let event = self.events.next().await.transpose();
+        let outcome = match (&event, &self.permit) {
+            (Ok(Some(AgentEvent::Finished)), _) => Outcome::Success,
+            (Ok(Some(_)), _) | (_, None) => return event,
+            (Ok(None), _) => Outcome::Failure { after: None },
+            (Err(error), Some(permit)) => error.outcome(permit.out_of_time()),
+        };
+        if let Some(permit) = self.permit.take() {
+            permit.settle(outcome).await;
+        }
+        event
+    }
+}
+
+#[async_trait]
+impl Gateway for Guarded {
+    fn call(&self, task: AgentTask) -> EventStream {
+        enum Step {
+            Begin(Box<AgentTask>),
+            Go(Running),
+        }
+        let shared = Arc::clone(&self.shared);
+        stream::try_unfold(Step::Begin(Box::new(task)), move |step| {
+            let shared = Arc::clone(&shared);
+            async move {
+                let (event, running) = match step {
+                    Step::Begin(task) => shared.begin(&task).await?,
+                    Step::Go(mut running) => match running.next().await? {
+                        Some(event) => (event, running),
+                        None => return Ok(None),
+                    },
+                };
+                Ok(Some((event, Step::Go(running))))
+            }
+        })
+        .boxed()
+    }
+
+    /// One endpoint that can be reached is enough.
+    async fn check(&self, within: Duration) -> Result<(), Error> {
+        let checks = (self.shared.endpoints.iter()).map(|(_, gateway)| gateway.check(within));
+        match futures_util::future::select_ok(checks).await {
+            Ok(((), _)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The breakers of all peers, shared by all instances.
+
+use std::time::Duration;
+
+use super::cells::Versioned;
+use super::conversations::{string, text};
+use super::{Error, Table, keys};
+use crate::domain::ids::Millis;
+use crate::resilience::breaker::Breaker;
+
+/// Longer than any breaker stays open: what nobody has touched since is forgotten.
+const KEPT: Duration = Duration::from_hours(24);
+
+/// What the instances tell each other of their peers.
+#[derive(Clone, Debug)]
+pub struct Breakers {
+    table: Table,
+}
+
+impl Breakers {
+    pub fn of(table: &Table) -> Self {
+        Self {
+            table: table.clone(),
+        }
+    }
+
+    /// Every breaker there is, in one call: peers and what is known of them.
+    pub async fn all(&self, now: Millis) -> Result<Vec<(String, Versioned<Breaker>)>, Error> {
+        let found = self
+            .table
+            .client
+            .query()
+            .table_name(&self.table.name)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", text(keys::breakers()))
+            .consistent_read(true)
+            .send()
+            .await?;
+        Ok(found
+            .items()
+            .iter()
+            .filter_map(|item| {
+                let peer = keys::peer(string(item, "sk")?);
+                Some((peer, Versioned::of(item, now.seconds())))
+            })
+            .collect())
+    }
+
+    /// Steps one peer's breaker; see [`Table::step`].
+    pub async fn step<A>(
+        &self,
+        peer: &str,
+        now: Millis,
+        seen: Versioned<Breaker>,
+        step: impl FnMut(&Breaker) -> (Option<Breaker>, A),
+    ) -> Result<(Versioned<Breaker>, A), Error> {
+        let key = keys::breaker(peer);
+        let expires_at = now.plus(KEPT).seconds();
+        self.table
+            .step(&key, now.seconds(), expires_at, Some(seen), step)
+            .await
+    }
+}

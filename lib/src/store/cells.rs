@@ -1,0 +1,138 @@
+//! Small values that several instances change: read, stepped, and written back only if nobody was faster.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::conversations::{expires_at, number, string, text};
+use super::keys::Key;
+use super::{Error, Table};
+use crate::domain::ids::Timestamp;
+
+/// More writers than these at the same moment, and somebody's view is wrong.
+const TRIES: usize = 5;
+
+/// A value, and the version it was read at: 0 before it was ever written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Versioned<T> {
+    pub value: T,
+    pub version: u64,
+}
+
+impl<T: Serialize + DeserializeOwned + Default> Versioned<T> {
+    /// What an item holds. An expired one holds nothing but its version, and so does one that cannot be read: what is
+    /// kept this way can always be made anew.
+    pub(super) fn of(item: &HashMap<String, AttributeValue>, now: Timestamp) -> Self {
+        let version = item
+            .get("version")
+            .and_then(|value| value.as_n().ok()?.parse().ok());
+        let value = string(item, "value")
+            .filter(|_| expires_at(item) > now)
+            .and_then(|json| serde_json::from_str(json).ok());
+        Self {
+            value: value.unwrap_or_default(),
+            version: version.unwrap_or_default(),
+        }
+    }
+}
+
+impl Table {
+    /// Steps a value until the step is the only one of its moment. `seen` is where to begin, to save the first read.
+    ///
+    /// The step is a pure function of the value; with `None` it changes nothing, and nothing is written. Its answer
+    /// belongs to the value that was kept.
+    pub(super) async fn step<T, A>(
+        &self,
+        key: &Key,
+        now: Timestamp,
+        expires_at: Timestamp,
+        seen: Option<Versioned<T>>,
+        mut step: impl FnMut(&T) -> (Option<T>, A),
+    ) -> Result<(Versioned<T>, A), Error>
+    where
+        T: Serialize + DeserializeOwned + Default,
+    {
+        let mut current = seen;
+        for _ in 0..TRIES {
+            let old = match current.take() {
+                Some(seen) => seen,
+                None => self.cell(key, now).await?,
+            };
+            let (new, answer) = step(&old.value);
+            let Some(value) = new else {
+                return Ok((old, answer));
+            };
+            let new = Versioned {
+                value,
+                version: old.version + 1,
+            };
+            if self.swap(key, &new, expires_at).await? {
+                return Ok((new, answer));
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    /// The value as it is now.
+    pub(super) async fn cell<T>(&self, key: &Key, now: Timestamp) -> Result<Versioned<T>, Error>
+    where
+        T: Serialize + DeserializeOwned + Default,
+    {
+        let found = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .key("pk", text(key.pk.clone()))
+            .key("sk", text(key.sk.clone()))
+            .consistent_read(true)
+            .send()
+            .await?;
+        Ok(found
+            .item()
+            .map(|item| Versioned::of(item, now))
+            .unwrap_or_default())
+    }
+
+    /// Writes the version after the one that was read; false when somebody else did.
+    async fn swap<T: Serialize>(
+        &self,
+        key: &Key,
+        new: &Versioned<T>,
+        expires_at: Timestamp,
+    ) -> Result<bool, Error> {
+        let json =
+            serde_json::to_string(&new.value).map_err(|error| Error::Unreadable(Some(error)))?;
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .item("pk", text(key.pk.clone()))
+            .item("sk", text(key.sk.clone()))
+            .item("value", text(json))
+            .item("version", AttributeValue::N(new.version.to_string()))
+            .item("expires_at", number(expires_at));
+        let put = if new.version == 1 {
+            put.condition_expression("attribute_not_exists(version)")
+        } else {
+            put.condition_expression("version = :seen")
+                .expression_attribute_values(
+                    ":seen",
+                    AttributeValue::N((new.version - 1).to_string()),
+                )
+        };
+        match put.send().await {
+            Ok(_) => Ok(true),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
