@@ -14,6 +14,7 @@
 mod compose;
 
 mod checker;
+mod link;
 mod world;
 
 mod auth;
@@ -25,7 +26,9 @@ mod health;
 mod input;
 mod memory;
 mod samples;
+mod simulation;
 mod snapshots;
+mod standins;
 
 mod architecture;
 mod template;
