@@ -5,16 +5,18 @@ use std::sync::Arc;
 use coordinator::coordinator::Coordinator;
 use coordinator::domain::access::Way;
 use coordinator::domain::ids::TurnId;
+use coordinator::domain::rules::Quotas;
 use coordinator::gateway::{Gateways, Reach};
 use coordinator::guard::Guard;
 use coordinator::http::auth::{Auth, Introspection};
+use coordinator::http::error::Statuses;
 use coordinator::http::{self, App};
 use coordinator::llm::{Models, Provider};
 use coordinator::orchestrate::Agents;
 use coordinator::route::{Chain, ModelRouter};
 use coordinator::settings::Settings;
 use coordinator::store::envelope::Seal;
-use coordinator::store::{self, Breakers};
+use coordinator::store::{self, Accounts, Breakers};
 use coordinator::stream::Nesting;
 use coordinator::synthesize::Synthesizer;
 use coordinator::upstream::Client;
@@ -89,10 +91,14 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
             },
         },
         synthesizer: Synthesizer::new(models, &settings.synthesis_model),
+        accounts: Accounts::of(&table, quotas(settings), settings.state_ttl),
+        prices: settings.prices.clone(),
+        verify_first: settings.openai_base_url.is_some(),
         table,
         guard,
         seal,
         caps: settings.caps,
+        times: settings.times,
         retention: settings.state_ttl,
         trust_legacy_sessions: settings.legacy_sessions,
         registry,
@@ -100,7 +106,24 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
     Ok(App::new(
         coordinator,
         auth,
-        settings.times.turn,
-        settings.times.heartbeat,
+        settings.times,
+        settings.quotas.depth,
+        Statuses::new(
+            settings.rate_limit_status,
+            settings.failed_agent_status,
+            settings.times.retry_after,
+        ),
     ))
+}
+
+/// Where everybody is the same person, the limits of one person are no use.
+fn quotas(settings: &Settings) -> Quotas {
+    if settings.callers.ways == [Way::None] && settings.quotas == Quotas::default() {
+        return Quotas {
+            requests: None,
+            concurrent: None,
+            ..Quotas::default()
+        };
+    }
+    settings.quotas
 }

@@ -24,6 +24,7 @@ mod gateway_contract;
 mod golden;
 mod health;
 mod input;
+mod limits;
 mod memory;
 mod samples;
 mod simulation;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Who may import whom. A room missing here may import nothing.
-const IMPORTS: [(&str, &str); 17] = [
+const IMPORTS: [(&str, &str); 18] = [
     ("domain", ""),
     ("dial", "domain"),
     ("stream", "domain dial"),
@@ -14,7 +14,8 @@ const IMPORTS: [(&str, &str); 17] = [
     ("guard", "domain resilience store"),
     ("llm", "domain dial guard resilience upstream"),
     ("gateway", "domain dial guard resilience upstream"),
-    ("store", "domain resilience"),
+    ("policy", "domain resilience"),
+    ("store", "domain policy resilience"),
     ("synthesize", "domain llm"),
     ("route", "domain llm store"),
     (
@@ -23,7 +24,7 @@ const IMPORTS: [(&str, &str); 17] = [
     ),
     (
         "coordinator",
-        "domain context route orchestrate synthesize store stream resilience guard",
+        "domain context route orchestrate synthesize policy store stream resilience guard",
     ),
     (
         "http",

@@ -133,7 +133,7 @@ async fn agent_fails(reply: Reply, code: &str) {
         );
         assert!(begun.elapsed() < Duration::from_secs(5));
         let (status, block) = world.block(&[user("Delete user Bob")]).await;
-        assert_eq!((status, &block["error"]["code"]), (500, &json!(code)));
+        assert_eq!((status, &block["error"]["code"]), (424, &json!(code)));
     }
 }
 

@@ -20,6 +20,7 @@ pub mod guard;
 pub mod http;
 pub mod llm;
 pub mod orchestrate;
+pub mod policy;
 pub mod resilience;
 pub mod route;
 pub mod settings;

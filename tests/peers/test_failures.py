@@ -88,7 +88,7 @@ def test_the_stage_of_a_failed_call_ends_as_failed(bare: BareCaller, alice: Pers
 @pytest.mark.parametrize("text", FAILING, ids=FAILING_IDS)
 def test_a_failed_call_in_block_mode_is_not_retried_by_core(bare: BareCaller, alice: Person, text: str) -> None:
     response = bare.post(asking(bare, alice, False, text).request())
-    assert response.status_code == 500
+    assert response.status_code == 424
     check_error(response.json()["error"])
 
 

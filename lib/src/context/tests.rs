@@ -57,6 +57,7 @@ fn sealed(n: u128, sessions: &[(&str, &str)], exchange: Option<Exchange>) -> Rec
 
 fn turn(messages: Vec<Message>, conversation: Option<&str>) -> ChatTurn {
     ChatTurn {
+        request: None,
         id: id(99),
         received_at: Timestamp(1),
         deadline: Instant::now(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::join;
 use tokio::time::{Instant, timeout};
 
 use super::{Coordinator, Progress, Verification};
@@ -10,16 +11,17 @@ use crate::domain::conversation::{
     Envelope, Exchange, Memory, Outcome, Sessions, Stored, TurnRecord,
 };
 use crate::domain::event::StageStatus;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::Owner;
 use crate::domain::message::Role;
 use crate::domain::plan::Plan;
 use crate::domain::turn::ChatTurn;
+use crate::policy::{Entry, Refusal, Used};
 use crate::store::{self, Conversations, Saved, Write};
 use crate::stream::{AnswerSink, labels};
 
-/// Saving may hold the end of an answer back for no longer than this.
-const SAVE_WITHIN: Duration = Duration::from_secs(1);
+/// A turn whose deadline is this long over has surely ended.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// Who calls, and what the conversation was so far.
 pub(super) struct Recollection {
@@ -40,9 +42,27 @@ impl Coordinator {
         verification: Verification,
     ) -> Result<Recollection, Failure> {
         let owner = verification.await?;
+        let entry = Entry {
+            turn: turn.id,
+            now: self.guard.now(),
+            until: (self.guard.now())
+                .plus(turn.deadline.saturating_duration_since(Instant::now()) + GRACE),
+            request: turn.request.clone(),
+            trace: turn.caller.trace_id().map(str::to_owned),
+        };
+        let (entered, recollection) = join!(
+            self.accounts.enter(&owner, &entry),
+            self.recollect(turn, &owner)
+        );
+        entered.map_err(|refusal| refused(turn, refusal))?;
+        Ok(recollection)
+    }
+
+    /// What the conversation was so far.
+    async fn recollect(&self, turn: &ChatTurn, owner: &Owner) -> Recollection {
         let recalled: Vec<_> = (turn.messages.iter())
             .filter(|message| message.role == Role::Assistant)
-            .map(|message| self.seal.open(&owner, message.state.as_ref()))
+            .map(|message| self.seal.open(owner, message.state.as_ref()))
             .collect();
         let conversation = context::conversation_id(&recalled, turn);
         let conversations = Conversations::of(&self.table, owner.clone(), self.retention);
@@ -69,13 +89,29 @@ impl Coordinator {
                 memory.sessions.insert(agent, session.to_owned());
             }
         }
-        Ok(Recollection {
-            owner,
+        Recollection {
+            owner: owner.clone(),
             conversations,
             memory,
             begins,
             read,
-        })
+        }
+    }
+
+    /// Ends the turn in its owner's account.
+    pub(super) async fn leave(&self, turn: &ChatTurn, progress: &Progress) {
+        let Some(recalled) = &progress.recalled else {
+            return;
+        };
+        let used = Used {
+            tokens: progress.tally.sum().map_or(0, |sum| sum.total_tokens),
+            spend: self.prices.of(&progress.tally).unwrap_or_default(),
+        };
+        let left = self
+            .accounts
+            .leave(&recalled.owner, turn.id, used, self.guard.now());
+        // Whoever cannot be told will find that the turn's time is over.
+        let _ = timeout(self.times.save, left).await;
     }
 
     /// The client's half of the memory. It leaves before the synthesis, so that a user who stops reading there keeps
@@ -132,7 +168,7 @@ impl Coordinator {
             session,
             begins: recalled.begins,
         });
-        match timeout(SAVE_WITHIN, save)
+        match timeout(self.times.save, save)
             .await
             .unwrap_or(Err(store::Error::Slow))
         {
@@ -152,6 +188,37 @@ pub(super) fn memory_trouble(sink: &AnswerSink, text: &str) {
     let stage = sink.open_stage(Some(labels::MEMORY), None);
     stage.text(text);
     stage.close(StageStatus::Failed);
+}
+
+/// Why a turn may not begin, as its caller is told.
+fn refused(turn: &ChatTurn, refusal: Refusal) -> Failure {
+    let reference = turn.id.reference();
+    tracing::info!(turn.id = %turn.id, refusal = ?refusal, error.reference = reference, "a turn was refused");
+    let limit = |what: &str, wait: Duration| {
+        let message = format!("{what}, reference {reference}");
+        Failure::new(
+            Code::RateLimitExceeded,
+            message,
+            labels::over_limit(wait, &reference),
+        )
+        .after(wait)
+    };
+    match refusal {
+        Refusal::Requests(wait) => limit("too many requests a minute", wait),
+        Refusal::Tokens(wait) => limit("the day's tokens are used up", wait),
+        Refusal::Spend(wait) => limit("the day's money is used up", wait),
+        Refusal::Concurrent => limit("too many turns at once", Duration::from_secs(5)),
+        Refusal::Duplicate => Failure::new(
+            Code::DuplicateRequest,
+            format!("the same request is being answered, reference {reference}"),
+            labels::DUPLICATE,
+        ),
+        Refusal::Trace => Failure::new(
+            Code::RecursionLimitExceeded,
+            format!("too many turns of one trace, reference {reference}"),
+            labels::CIRCLES,
+        ),
+    }
 }
 
 /// The sessions of all agents, this turn's included.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::try_join;
+use futures_util::{join, try_join};
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::agent::Registry;
@@ -17,14 +17,14 @@ use crate::domain::event::StageStatus;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{AgentId, Owner};
 use crate::domain::plan::{Plan, RoutingDecision};
-use crate::domain::rules::Caps;
+use crate::domain::rules::{Caps, Times};
 use crate::domain::turn::ChatTurn;
-use crate::domain::usage::Tally;
+use crate::domain::usage::{Prices, Tally};
 use crate::guard::Guard;
 use crate::orchestrate::{Agents, Report};
 use crate::route::{Chain, RouteQuery, Verdict};
-use crate::store::Table;
 use crate::store::envelope::Seal;
+use crate::store::{Accounts, Table};
 use crate::stream::{AnswerSink, FinishReason, Stage, labels};
 use crate::synthesize::{self, Synthesizer};
 use consult::out_of_time;
@@ -41,10 +41,16 @@ pub struct Coordinator {
     pub agents: Agents,
     pub synthesizer: Synthesizer,
     pub table: Table,
+    /// What each owner uses.
+    pub accounts: Accounts,
+    pub prices: Prices,
+    /// Models are paid by us and not by the caller's key: nobody unverified, and nobody over a limit, gets one.
+    pub verify_first: bool,
     /// Who may be called.
     pub guard: Arc<Guard>,
     pub seal: Seal,
     pub caps: Caps,
+    pub times: Times,
     /// How long conversations are remembered.
     pub retention: Duration,
     /// Takes a bare UMS conversation id of the reference coordinator as it comes.
@@ -92,7 +98,10 @@ impl Coordinator {
         if !progress.reported {
             self.send_state(&turn, &sink, &progress);
         }
-        self.save(&turn, &sink, &progress, begun).await;
+        join!(
+            self.save(&turn, &sink, &progress, begun),
+            self.leave(&turn, &progress)
+        );
         log(&turn, &progress, &end, begun);
         match end {
             Ok(reason) => sink.finish(reason, &progress.tally),
@@ -117,12 +126,16 @@ impl Coordinator {
             deadline: turn.deadline,
         };
         let decide = async { Ok(self.chain.decide(&query).await) };
-        let recall = self.recall(turn, verification);
-        let look_around = async {
-            self.guard.refresh().await;
-            Ok(())
+        let recall = Box::pin(async {
+            let (recalled, ()) = join!(self.recall(turn, verification), self.guard.refresh());
+            recalled
+        });
+        let (recalled, verdict) = if self.verify_first {
+            let recalled = recall.await?;
+            (recalled, decide.await?)
+        } else {
+            try_join!(recall, decide)?
         };
-        let (verdict, recalled, ()) = try_join!(decide, recall, look_around)?;
 
         let Plan::Single(assignment) = show(&routing, &verdict);
         if !recalled.read {

@@ -158,6 +158,9 @@ struct ErrorObject<'a> {
     param: Option<&'a str>,
     code: &'static str,
     display_message: &'a str,
+    /// Whole seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<String>,
 }
 
 impl<'a> ErrorBody<'a> {
@@ -169,6 +172,9 @@ impl<'a> ErrorBody<'a> {
                 param: failure.param.as_deref(),
                 code: failure.code.as_str(),
                 display_message: &failure.display,
+                retry_after: failure
+                    .retry_after
+                    .map(|wait| wait.as_secs_f64().ceil().to_string()),
             },
         }
     }

@@ -1,5 +1,7 @@
 //! What went wrong, in the words a client may see: a public code, a sentence for developers, one for people.
 
+use std::time::Duration;
+
 /// Every public error code. The same list serves JSON errors before the first byte and error events after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
@@ -19,6 +21,12 @@ pub enum Code {
     NotFound,
     /// The path exists, the method does not.
     MethodNotAllowed,
+    /// The caller has used up what one person may: requests, turns at once, tokens or money of the day.
+    RateLimitExceeded,
+    /// The same request of the same conversation is being answered.
+    DuplicateRequest,
+    /// Agents call the coordinator again and again.
+    RecursionLimitExceeded,
     /// The chosen agent could not be reached, refused, or broke off.
     AgentUnavailable,
     /// The chosen agent was silent for too long.
@@ -33,7 +41,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, for documentation and for the test that pins the list.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Unauthorized,
         Self::InvalidCredentials,
         Self::InvalidRequest,
@@ -42,6 +50,9 @@ impl Code {
         Self::UnsupportedMediaType,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::RateLimitExceeded,
+        Self::DuplicateRequest,
+        Self::RecursionLimitExceeded,
         Self::AgentUnavailable,
         Self::AgentTimeout,
         Self::DeadlineExceeded,
@@ -60,6 +71,9 @@ impl Code {
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::RateLimitExceeded => "rate_limit_exceeded",
+            Self::DuplicateRequest => "duplicate_request",
+            Self::RecursionLimitExceeded => "recursion_limit_exceeded",
             Self::AgentUnavailable => "agent_unavailable",
             Self::AgentTimeout => "agent_timeout",
             Self::DeadlineExceeded => "deadline_exceeded",
@@ -77,7 +91,10 @@ impl Code {
             | Self::RequestTooLarge
             | Self::UnsupportedMediaType
             | Self::NotFound
-            | Self::MethodNotAllowed => "invalid_request_error",
+            | Self::MethodNotAllowed
+            | Self::DuplicateRequest
+            | Self::RecursionLimitExceeded => "invalid_request_error",
+            Self::RateLimitExceeded => "rate_limit_error",
             Self::AgentUnavailable
             | Self::AgentTimeout
             | Self::DeadlineExceeded
@@ -95,6 +112,8 @@ pub struct Failure {
     pub display: String,
     /// Path of the offending field, for example `messages.0.role`.
     pub param: Option<String>,
+    /// When it may be tried again.
+    pub retry_after: Option<Duration>,
 }
 
 impl Failure {
@@ -104,7 +123,15 @@ impl Failure {
             message: message.into(),
             display: display.into(),
             param: None,
+            retry_after: None,
         }
+    }
+
+    /// Says when it may be tried again.
+    #[must_use]
+    pub fn after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
     }
 
     #[must_use]

@@ -8,6 +8,9 @@ use super::conversation::Exchange;
 use super::ids::{Secret, Timestamp, TurnId};
 use super::message::{Attachment, Message};
 
+/// The header that counts how deep coordinators call each other.
+pub const DEPTH: &str = "x-mas-depth";
+
 /// What every upstream call needs to know of the caller.
 #[derive(Clone, Debug, Default)]
 pub struct Caller {
@@ -17,8 +20,20 @@ pub struct Caller {
     pub conversation: Option<String>,
     /// `api-version` of the request, passed on.
     pub api_version: Option<String>,
+    /// How many coordinators have passed the request on before this one.
+    pub depth: u32,
     /// W3C trace context, passed on: header name and value.
     pub trace: Vec<(&'static str, String)>,
+}
+
+impl Caller {
+    /// The id of the trace that the request belongs to.
+    pub fn trace_id(&self) -> Option<&str> {
+        let (_, parent) = self.trace.iter().find(|(name, _)| *name == "traceparent")?;
+        let id = parent.split('-').nth(1)?;
+        let plain = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        plain.then_some(id)
+    }
 }
 
 /// A validated chat request.
@@ -27,6 +42,8 @@ pub struct ChatTurn {
     pub id: TurnId,
     pub received_at: Timestamp,
     pub deadline: Instant,
+    /// The same for the same request of the same conversation; `None` where the client named no conversation.
+    pub request: Option<String>,
     /// Never empty; the last one is the user's.
     pub messages: Arc<[Message]>,
     pub caller: Arc<Caller>,

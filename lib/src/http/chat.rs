@@ -12,21 +12,24 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTEN
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use percent_encoding::percent_decode_str;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout};
 use url::form_urlencoded;
 
-use super::error::{self, ApiError};
+use super::error::{self, ApiError, Statuses};
 use super::{App, FunctionTime, auth, not_found, now, wrong_method_for};
 use crate::coordinator::Verification;
 use crate::dial::fold::{Folded, fold};
 use crate::dial::request::ChatRequest;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::TurnId;
-use crate::domain::turn::{Caller, ChatTurn};
+use crate::domain::turn::{Caller, ChatTurn, DEPTH};
 use crate::resilience::deadline;
 use crate::stream::{AnswerSink, TurnBody};
 
@@ -107,24 +110,30 @@ async fn accept(
         .await
         .map_err(|_| too_slow())??;
     let request = ChatRequest::read(&body)?;
+    let depth = depth(&parts.headers);
+    if depth > app.depth {
+        return Err(too_deep().into());
+    }
+    let conversation = header(&parts.headers, "x-conversation-id").map(|id| {
+        id.get(..id.floor_char_boundary(CONVERSATION_CAP))
+            .unwrap_or_default()
+            .to_owned()
+    });
     let function_left = parts.extensions.get::<FunctionTime>().map(|left| left.0);
     let turn = ChatTurn {
         id,
         received_at: now(),
-        deadline: deadline::of_turn(Instant::now(), app.turn_timeout, function_left),
+        deadline: deadline::of_turn(Instant::now(), &app.times, function_left),
+        request: conversation
+            .as_ref()
+            .map(|conversation| fingerprint(conversation, &body)),
         messages: request.messages.into(),
         caller: Arc::new(Caller {
             key,
-            conversation: header(&parts.headers, "x-conversation-id").map(|id| {
-                id.get(..id.floor_char_boundary(CONVERSATION_CAP))
-                    .unwrap_or_default()
-                    .to_owned()
-            }),
+            conversation,
+            depth,
             api_version: api_version(parts.uri.query().unwrap_or_default()),
-            trace: ["traceparent", "tracestate"]
-                .into_iter()
-                .filter_map(|name| Some((name, header(&parts.headers, name)?.to_owned())))
-                .collect(),
+            trace: trace(&parts.headers, id),
         }),
     };
     Ok(Accepted {
@@ -165,6 +174,39 @@ async fn next(body: &mut Body) -> Option<Bytes> {
             return Some(piece);
         }
     }
+}
+
+/// The trace context to pass on; a trace of our own where none came, so that agents which call back are recognised.
+fn trace(headers: &HeaderMap, id: TurnId) -> Vec<(&'static str, String)> {
+    if header(headers, "traceparent").is_none() {
+        return vec![("traceparent", id.traceparent())];
+    }
+    ["traceparent", "tracestate"]
+        .into_iter()
+        .filter_map(|name| Some((name, header(headers, name)?.to_owned())))
+        .collect()
+}
+
+/// How many coordinators have passed the request on. The header is anybody's: it can only make the own request fail.
+fn depth(headers: &HeaderMap) -> u32 {
+    header(headers, DEPTH).map_or(0, |value| value.parse().unwrap_or(u32::MAX))
+}
+
+fn too_deep() -> Failure {
+    Failure::new(
+        Code::RecursionLimitExceeded,
+        "the request came through too many coordinators",
+        "The agents are asking each other in circles. Please put the question differently.",
+    )
+}
+
+/// Tells a request that comes twice from another one. Only its digest is kept.
+fn fingerprint(conversation: &str, body: &[u8]) -> String {
+    let mut digest = Sha256::new();
+    digest.update((conversation.len() as u64).to_be_bytes());
+    digest.update(conversation.as_bytes());
+    digest.update(body);
+    URL_SAFE_NO_PAD.encode(digest.finalize())
 }
 
 fn check_media(headers: &HeaderMap) -> Result<(), Failure> {
@@ -226,7 +268,8 @@ impl Accepted {
         model.truncate(model.floor_char_boundary(MODEL_CAP));
         let sink = AnswerSink::new(&self.turn.id.to_string(), self.turn.received_at.0, &model);
         let reference = self.turn.id.reference();
-        let heartbeat = app.heartbeat.filter(|_| self.stream);
+        let heartbeat = app.times.heartbeat.filter(|_| self.stream);
+        let statuses = app.statuses;
         let turn = {
             let (sink, turn, verification) = (sink.clone(), self.turn, self.verification);
             async move { app.coordinator.answer(turn, verification, sink).await }
@@ -235,7 +278,7 @@ impl Accepted {
         if self.stream {
             streamed(body)
         } else {
-            block(body, &reference).await
+            block(body, &reference, &statuses).await
         }
     }
 }
@@ -252,7 +295,7 @@ fn streamed(body: TurnBody) -> Response {
 }
 
 /// The same chunks, folded.
-async fn block(body: TurnBody, reference: &str) -> Response {
+async fn block(body: TurnBody, reference: &str, statuses: &Statuses) -> Response {
     let Ok(stream) = to_bytes(Body::new(body), usize::MAX).await else {
         return ApiError::from(Failure::internal(reference)).into_response();
     };
@@ -260,7 +303,8 @@ async fn block(body: TurnBody, reference: &str) -> Response {
         Folded::Broken => ApiError::from(Failure::internal(reference)).into_response(),
         Folded::Answer(answer) => Json(answer).into_response(),
         Folded::Error(error) => {
-            error::answer(error::code_of(&error), Json(json!({"error": error})))
+            let (code, wait) = (error::code_of(&error), error::retry_after_of(&error));
+            error::answer(code, wait, statuses, Json(json!({"error": error})))
         }
     }
 }

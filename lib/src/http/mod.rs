@@ -14,8 +14,9 @@ use axum::routing::{any, get};
 use crate::coordinator::Coordinator;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{Millis, Timestamp};
+use crate::domain::rules::Times;
 use auth::Auth;
-use error::ApiError;
+use error::{ApiError, Statuses};
 use health::Readiness;
 
 /// What the routes share.
@@ -23,8 +24,10 @@ use health::Readiness;
 pub struct App {
     pub coordinator: Coordinator,
     pub auth: Auth,
-    pub turn_timeout: Duration,
-    pub heartbeat: Option<Duration>,
+    pub times: Times,
+    /// Requests that came through more coordinators than these are refused.
+    pub depth: u32,
+    pub statuses: Statuses,
     readiness: Readiness,
 }
 
@@ -32,14 +35,16 @@ impl App {
     pub fn new(
         coordinator: Coordinator,
         auth: Auth,
-        turn_timeout: Duration,
-        heartbeat: Option<Duration>,
+        times: Times,
+        depth: u32,
+        statuses: Statuses,
     ) -> Arc<Self> {
         Arc::new(Self {
             coordinator,
             auth,
-            turn_timeout,
-            heartbeat,
+            times,
+            depth,
+            statuses,
             readiness: Readiness::default(),
         })
     }

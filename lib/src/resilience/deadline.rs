@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Kept of the function's own time for closing stages, saving and saying so.
-const RESERVE: Duration = Duration::from_secs(3);
+use crate::domain::rules::Times;
 
-/// When a turn that begins `now` must have ended: after `total`, or before the function itself is stopped.
+/// When a turn that begins `now` must have ended: after its longest time, or so long before the function itself is
+/// stopped that it can close its stages, save, and say so.
 ///
 /// `function_left` is what the runtime says is left; `None` when it says nothing, or something that has passed, as
 /// local emulators do.
-pub fn of_turn(now: Instant, total: Duration, function_left: Option<Duration>) -> Instant {
-    let left = function_left.map_or(total, |left| left.saturating_sub(RESERVE));
-    now + total.min(left)
+pub fn of_turn(now: Instant, times: &Times, function_left: Option<Duration>) -> Instant {
+    let left = function_left.map_or(times.turn, |left| left.saturating_sub(times.turn_reserve));
+    now + times.turn.min(left)
 }
 
 #[cfg(test)]
@@ -24,15 +24,10 @@ mod tests {
     fn the_sooner_end_counts() {
         let now = Instant::now();
         let seconds = Duration::from_secs;
-        assert_eq!(of_turn(now, seconds(120), None), now + seconds(120));
-        assert_eq!(
-            of_turn(now, seconds(120), Some(seconds(900))),
-            now + seconds(120)
-        );
-        assert_eq!(
-            of_turn(now, seconds(120), Some(seconds(63))),
-            now + seconds(60)
-        );
-        assert_eq!(of_turn(now, seconds(120), Some(seconds(1))), now);
+        let times = Times::default();
+        assert_eq!(of_turn(now, &times, None), now + seconds(120));
+        assert_eq!(of_turn(now, &times, Some(seconds(900))), now + seconds(120));
+        assert_eq!(of_turn(now, &times, Some(seconds(63))), now + seconds(60));
+        assert_eq!(of_turn(now, &times, Some(seconds(1))), now);
     }
 }

@@ -56,14 +56,18 @@ impl Table {
         T: Serialize + DeserializeOwned + Default,
     {
         let mut current = seen;
-        for _ in 0..TRIES {
-            let old = match current.take() {
-                Some(seen) => seen,
-                None => self.cell(key, now).await?,
+        for _ in 0..=TRIES {
+            let (old, fresh) = match current.take() {
+                Some(seen) => (seen, false),
+                None => (self.cell(key, now).await?, true),
             };
             let (new, answer) = step(&old.value);
             let Some(value) = new else {
-                return Ok((old, answer));
+                if fresh {
+                    return Ok((old, answer));
+                }
+                // What was seen before may be old: nothing is concluded from it alone.
+                continue;
             };
             let new = Versioned {
                 value,

@@ -1,5 +1,6 @@
 //! The memory: one `DynamoDB` table for the server's half, sealed message state for the client's.
 
+mod accounts;
 mod breakers;
 mod cells;
 mod client;
@@ -7,6 +8,7 @@ mod conversations;
 pub mod envelope;
 mod keys;
 
+pub use accounts::Accounts;
 pub use breakers::Breakers;
 pub use cells::Versioned;
 pub use client::{Table, connect, create, is_local};

@@ -1,5 +1,7 @@
 //! The fixed words a person reads: stage names and sentences, in one place.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::domain::agent::Effect;
@@ -98,6 +100,24 @@ pub fn agent_said(agent: &AgentId, said: &str, advice: &str, reference: &str) ->
 
 pub fn agent_timeout(agent: &AgentId, advice: &str, reference: &str) -> String {
     format!("{agent} did not answer in time. {advice} (reference {reference})")
+}
+
+pub const DUPLICATE: &str = "This message is already being answered.";
+
+pub const CIRCLES: &str =
+    "The agents are asking each other in circles. Please put the question differently.";
+
+/// What a person over a limit is told: when to come back.
+pub fn over_limit(wait: Duration, reference: &str) -> String {
+    let seconds = wait.as_secs_f64().ceil();
+    let when = if seconds < 90.0 {
+        format!("in {seconds} seconds")
+    } else if seconds < 7200.0 {
+        format!("in {} minutes", (seconds / 60.0).ceil())
+    } else {
+        "tomorrow".into()
+    };
+    format!("You have reached your limit. Please try again {when}. (reference {reference})")
 }
 
 pub fn deadline(advice: &str, reference: &str) -> String {

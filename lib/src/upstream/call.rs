@@ -9,7 +9,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::domain::ids::Secret;
-use crate::domain::turn::Caller;
+use crate::domain::turn::{Caller, DEPTH};
 use crate::resilience::retry::Repeat;
 
 /// Sent to DIAL Core when the caller named none: GPA and some adapters pass it on and need it.
@@ -120,13 +120,16 @@ impl Call {
         self
     }
 
-    /// Passes the caller's trace context on.
+    /// Passes the caller's trace context on, and that there is one coordinator more in it.
     #[must_use]
     pub fn traced(self, caller: &Caller) -> Self {
+        let depth = caller.depth.saturating_add(1).to_string();
         caller
             .trace
             .iter()
-            .fold(self, |call, (name, value)| call.header(name, value))
+            .fold(self.header(DEPTH, &depth), |call, (name, value)| {
+                call.header(name, value)
+            })
     }
 
     /// Adds a header; a value that cannot be one is left out rather than sent altered.

@@ -1,0 +1,191 @@
+//! What one owner uses now, as a value: turns under way, requests, tokens and money of the day, traces.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::bucket::Bucket;
+use crate::domain::ids::{Millis, TurnId};
+use crate::domain::rules::Quotas;
+
+const DAY: u64 = 86_400_000;
+/// More traces than these are not followed at the same time; the oldest are forgotten.
+const TRACES: usize = 16;
+/// A trace is over when it was quiet for so long.
+const TRACE_ENDS: Duration = Duration::from_mins(15);
+
+/// One owner's account. It is kept in the table and stepped by whoever serves the owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Stands for the owner in the audit log. Erasing a person destroys it: nobody then knows whose lines those are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pseudonym: Option<TurnId>,
+    /// What was written before this turn is erased, and stays so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased: Option<TurnId>,
+    #[serde(default)]
+    requests: Bucket,
+    /// Days since 1970, and what was used on that day.
+    #[serde(default)]
+    day: u64,
+    #[serde(default)]
+    tokens: u64,
+    #[serde(default)]
+    spend: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    running: BTreeMap<TurnId, Running>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    traces: Vec<Trace>,
+}
+
+/// A turn under way. It ends by itself: an instance that is killed cannot say so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Running {
+    at: Millis,
+    until: Millis,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request: Option<String>,
+}
+
+/// Turns that belong together because an agent asked the coordinator again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Trace {
+    id: String,
+    turns: u32,
+    at: Millis,
+}
+
+/// A turn that wants to begin.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub turn: TurnId,
+    pub now: Millis,
+    /// By when the turn has surely ended.
+    pub until: Millis,
+    /// The same for the same request of the same conversation; `None` where the client named no conversation.
+    pub request: Option<String>,
+    /// The trace it belongs to.
+    pub trace: Option<String>,
+}
+
+/// What a turn used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    pub tokens: u64,
+    /// In millionths of a dollar.
+    pub spend: u64,
+}
+
+/// Why a turn may not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Too many requests; the next one may come after this time.
+    Requests(Duration),
+    /// Too many turns at once.
+    Concurrent,
+    /// The day's tokens, or the day's money, are used up; the next day begins after this time.
+    Tokens(Duration),
+    Spend(Duration),
+    /// The same request is being answered.
+    Duplicate,
+    /// Too many turns of one trace: agents call each other in circles.
+    Trace,
+}
+
+impl Account {
+    /// The account with the turn in it, or why it may not begin.
+    pub fn enter(&self, entry: &Entry, quotas: &Quotas) -> Result<Self, Refusal> {
+        let now = entry.now;
+        let mut next = self.clone();
+        next.running.retain(|_, running| running.until > now);
+        if next.day != now.0 / DAY {
+            next.day = now.0 / DAY;
+            (next.tokens, next.spend) = (0, 0);
+        }
+        next.count(entry, quotas.trace)?;
+        let same = |running: &Running| {
+            entry.request.is_some()
+                && running.request == entry.request
+                && now.since(running.at) < quotas.duplicate
+        };
+        if next.running.values().any(same) {
+            return Err(Refusal::Duplicate);
+        }
+        let used_up = |limit: Option<u64>, used| limit.is_some_and(|limit| used >= limit);
+        let tomorrow = Duration::from_millis(DAY - now.0 % DAY);
+        if used_up(quotas.concurrent.map(u64::from), next.running.len() as u64) {
+            return Err(Refusal::Concurrent);
+        }
+        if used_up(quotas.tokens, next.tokens) {
+            return Err(Refusal::Tokens(tomorrow));
+        }
+        if used_up(quotas.spend, next.spend) {
+            return Err(Refusal::Spend(tomorrow));
+        }
+        if let Some(size) = quotas.requests {
+            next.requests = next.requests.draw(now, size).map_err(Refusal::Requests)?;
+        }
+        next.pseudonym.get_or_insert(entry.turn);
+        let running = Running {
+            at: now,
+            until: entry.until,
+            request: entry.request.clone(),
+        };
+        next.running.insert(entry.turn, running);
+        Ok(next)
+    }
+
+    /// The account after a turn; `None` when nothing changes.
+    pub fn leave(&self, turn: TurnId, used: Used, now: Millis) -> Option<Self> {
+        let mut next = self.clone();
+        let was = next.running.remove(&turn).is_some();
+        if next.day == now.0 / DAY {
+            next.tokens = next.tokens.saturating_add(used.tokens);
+            next.spend = next.spend.saturating_add(used.spend);
+        }
+        (was || next != *self).then_some(next)
+    }
+
+    /// What is left of the account of a person who is erased, up to and with this turn.
+    #[must_use]
+    pub fn erase(&self, turn: TurnId) -> Self {
+        Self {
+            erased: Some(turn),
+            // Limits hold on: erasing must not be a way around them.
+            requests: self.requests,
+            day: self.day,
+            tokens: self.tokens,
+            spend: self.spend,
+            ..Self::default()
+        }
+    }
+
+    /// Counts the turn in its trace.
+    fn count(&mut self, entry: &Entry, most: u32) -> Result<(), Refusal> {
+        let Some(id) = &entry.trace else {
+            return Ok(());
+        };
+        let now = entry.now;
+        self.traces.retain(|trace| now.since(trace.at) < TRACE_ENDS);
+        let turns = match self.traces.iter().position(|trace| trace.id == *id) {
+            Some(at) => self.traces.remove(at).turns,
+            None => 0,
+        };
+        if turns >= most {
+            return Err(Refusal::Trace);
+        }
+        if self.traces.len() >= TRACES {
+            self.traces.remove(0);
+        }
+        self.traces.push(Trace {
+            id: id.clone(),
+            turns: turns + 1,
+            at: now,
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

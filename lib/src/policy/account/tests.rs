@@ -1,0 +1,172 @@
+use uuid::Uuid;
+
+use super::*;
+
+fn turn(n: u128) -> TurnId {
+    TurnId::from_uuid(Uuid::from_u128(n))
+}
+
+const NOW: u64 = 20_000 * DAY;
+
+fn entry(n: u128, seconds: u64) -> Entry {
+    let now = Millis(NOW + seconds * 1000);
+    Entry {
+        turn: turn(n),
+        now,
+        until: now.plus(Duration::from_mins(2)),
+        request: None,
+        trace: None,
+    }
+}
+
+fn quotas() -> Quotas {
+    Quotas {
+        requests: None,
+        concurrent: None,
+        ..Quotas::default()
+    }
+}
+
+#[test]
+fn four_turns_at_once_and_the_fifth_when_one_has_ended_or_must_have() {
+    let quotas = Quotas {
+        concurrent: Some(4),
+        ..quotas()
+    };
+    let mut account = Account::default();
+    for n in 0..4 {
+        account = account.enter(&entry(n, 0), &quotas).unwrap();
+    }
+    assert_eq!(
+        account.enter(&entry(4, 1), &quotas),
+        Err(Refusal::Concurrent)
+    );
+    let later = account
+        .leave(turn(2), Used::default(), Millis(NOW))
+        .unwrap();
+    assert!(later.enter(&entry(4, 1), &quotas).is_ok());
+    assert!(
+        account.enter(&entry(4, 120), &quotas).is_ok(),
+        "an instance that died with a turn blocks nobody for ever"
+    );
+}
+
+#[test]
+fn requests_are_drawn_from_a_bucket_and_a_refused_one_costs_nothing() {
+    let quotas = Quotas {
+        requests: Some(2),
+        ..quotas()
+    };
+    let account = Account::default()
+        .enter(&entry(1, 0), &quotas)
+        .and_then(|account| account.enter(&entry(2, 0), &quotas))
+        .unwrap();
+    let wait = Refusal::Requests(Duration::from_secs(30));
+    assert_eq!(account.enter(&entry(3, 0), &quotas), Err(wait));
+    assert_eq!(account.enter(&entry(3, 0), &quotas), Err(wait));
+    assert!(account.enter(&entry(3, 30), &quotas).is_ok());
+}
+
+#[test]
+fn the_same_request_is_refused_while_it_is_answered() {
+    let same = |n, seconds| Entry {
+        request: Some("r".into()),
+        ..entry(n, seconds)
+    };
+    let account = Account::default().enter(&same(1, 0), &quotas()).unwrap();
+    assert_eq!(
+        account.enter(&same(2, 29), &quotas()),
+        Err(Refusal::Duplicate)
+    );
+    assert!(account.enter(&same(2, 30), &quotas()).is_ok());
+    let other = Entry {
+        request: Some("s".into()),
+        ..entry(2, 1)
+    };
+    assert!(account.enter(&other, &quotas()).is_ok());
+    assert!(account.enter(&entry(2, 1), &quotas()).is_ok());
+    let ended = account
+        .leave(turn(1), Used::default(), Millis(NOW))
+        .unwrap();
+    assert!(
+        ended.enter(&same(2, 1), &quotas()).is_ok(),
+        "asking again afterwards is no mistake"
+    );
+}
+
+#[test]
+fn tokens_and_money_of_a_day_are_refused_until_the_next() {
+    let used = Used {
+        tokens: 100,
+        spend: 5_000_000,
+    };
+    let account = Account::default().enter(&entry(1, 0), &quotas()).unwrap();
+    let account = account.leave(turn(1), used, Millis(NOW + 1000)).unwrap();
+    let rest = Duration::from_millis(DAY - 10_000);
+    let tokens = Quotas {
+        tokens: Some(100),
+        ..quotas()
+    };
+    let spend = Quotas {
+        spend: Some(5_000_000),
+        ..quotas()
+    };
+    assert_eq!(
+        account.enter(&entry(2, 10), &tokens),
+        Err(Refusal::Tokens(rest))
+    );
+    assert_eq!(
+        account.enter(&entry(2, 10), &spend),
+        Err(Refusal::Spend(rest))
+    );
+    assert!(account.enter(&entry(2, 86_400), &tokens).is_ok());
+}
+
+#[test]
+fn a_trace_ends_after_so_many_turns() {
+    let traced = |n, trace: &str| Entry {
+        trace: Some(trace.into()),
+        ..entry(n, 0)
+    };
+    let mut account = Account::default();
+    for n in 0..20 {
+        account = account.enter(&traced(n, "t"), &quotas()).unwrap();
+    }
+    assert_eq!(
+        account.enter(&traced(20, "t"), &quotas()),
+        Err(Refusal::Trace)
+    );
+    for n in 0..40 {
+        account = account
+            .enter(&traced(100 + n, &format!("t{n}")), &quotas())
+            .unwrap();
+    }
+    assert_eq!(account.traces.len(), TRACES, "it does not grow for ever");
+}
+
+#[test]
+fn erasing_leaves_the_limits_and_a_mark_and_nothing_else() {
+    let account = Account::default()
+        .enter(&entry(1, 0), &Quotas::default())
+        .unwrap();
+    let erased = account.erase(turn(9));
+    assert_eq!((erased.erased, erased.pseudonym), (Some(turn(9)), None));
+    assert_eq!(erased.requests, account.requests);
+    assert!(erased.running.is_empty() && erased.traces.is_empty());
+    let again = erased.enter(&entry(10, 1), &Quotas::default()).unwrap();
+    assert_eq!(again.pseudonym, Some(turn(10)), "a new name in the log");
+    assert_eq!(again.erased, Some(turn(9)));
+}
+
+#[test]
+fn an_account_survives_the_table() {
+    let account = Account::default()
+        .enter(&entry(1, 0), &Quotas::default())
+        .unwrap();
+    let json = serde_json::to_string(&account).unwrap();
+    assert_eq!(serde_json::from_str::<Account>(&json).unwrap(), account);
+    assert_eq!(
+        serde_json::from_str::<Account>("{}").unwrap(),
+        Account::default()
+    );
+}

@@ -1,0 +1,142 @@
+//! The accounts of owners: in the table, and in this instance while the table cannot be reached.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::cells::Versioned;
+use super::{Error, Table, keys};
+use crate::domain::ids::{Millis, Owner, TurnId};
+use crate::domain::rules::Quotas;
+use crate::policy::{Account, Entry, Refusal, Used};
+
+/// More owners than these are not remembered between turns; their accounts are read again.
+const KNOWN: usize = 1000;
+
+/// Every owner's account. One for the whole process.
+#[derive(Clone, Debug)]
+pub struct Accounts {
+    table: Table,
+    quotas: Quotas,
+    ttl: Duration,
+    seen: Arc<Mutex<HashMap<Owner, Seen>>>,
+}
+
+/// An account as this instance last saw it.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    account: Versioned<Account>,
+    /// Changed while the table could not be reached: counted here alone.
+    alone: bool,
+}
+
+impl Accounts {
+    pub fn of(table: &Table, quotas: Quotas, ttl: Duration) -> Self {
+        Self {
+            table: table.clone(),
+            quotas,
+            ttl,
+            seen: Arc::default(),
+        }
+    }
+
+    /// Takes a turn into its owner's account. Without the table it is counted here alone.
+    pub async fn enter(&self, owner: &Owner, entry: &Entry) -> Result<Account, Refusal> {
+        let entered = self
+            .step(owner, entry.now, |account| {
+                match account.enter(entry, &self.quotas) {
+                    Ok(next) => (Some(next), Ok(())),
+                    Err(refusal) => (None, Err(refusal)),
+                }
+            })
+            .await;
+        let (account, answer) = entered.unwrap_or_else(|error| {
+            tracing::warn!(
+                turn.id = %entry.turn,
+                error = &error as &dyn std::error::Error,
+                "the owner's account cannot be reached: it is counted here alone"
+            );
+            self.alone(owner, |account| match account.enter(entry, &self.quotas) {
+                Ok(next) => (Some(next), Ok(())),
+                Err(refusal) => (None, Err(refusal)),
+            })
+        });
+        answer.map(|()| account)
+    }
+
+    /// Takes a turn that has ended out of its owner's account, and counts what it used.
+    pub async fn leave(&self, owner: &Owner, turn: TurnId, used: Used, now: Millis) {
+        let left = self
+            .step(owner, now, |account| (account.leave(turn, used, now), ()))
+            .await;
+        if let Err(error) = left {
+            tracing::warn!(
+                turn.id = %turn,
+                error = &error as &dyn std::error::Error,
+                "the owner's account cannot be reached"
+            );
+            self.alone(owner, |account| (account.leave(turn, used, now), ()));
+        }
+    }
+
+    /// Marks everything up to this turn as erased.
+    pub async fn erase(&self, owner: &Owner, turn: TurnId, now: Millis) -> Result<Account, Error> {
+        let mut before = Account::default();
+        self.step(owner, now, |account| {
+            before = account.clone();
+            (Some(account.erase(turn)), ())
+        })
+        .await?;
+        Ok(before)
+    }
+
+    async fn step<A>(
+        &self,
+        owner: &Owner,
+        now: Millis,
+        step: impl FnMut(&Account) -> (Option<Account>, A),
+    ) -> Result<(Account, A), Error> {
+        let known = {
+            let seen = self.lock();
+            seen.get(owner)
+                .filter(|seen| !seen.alone)
+                .map(|seen| seen.account.clone())
+        };
+        let key = keys::account(owner);
+        let expires_at = now.plus(self.ttl).seconds();
+        let (account, answer) = self
+            .table
+            .step(&key, now.seconds(), expires_at, known, step)
+            .await?;
+        self.remember(owner, account.clone(), false);
+        Ok((account.value, answer))
+    }
+
+    /// The same step on what this instance knows.
+    fn alone<A>(
+        &self,
+        owner: &Owner,
+        step: impl FnOnce(&Account) -> (Option<Account>, A),
+    ) -> (Account, A) {
+        let mut known = self.lock().get(owner).cloned().unwrap_or_default().account;
+        let (next, answer) = step(&known.value);
+        if let Some(next) = next {
+            known.value = next;
+        }
+        let account = known.value.clone();
+        self.remember(owner, known, true);
+        (account, answer)
+    }
+
+    fn remember(&self, owner: &Owner, account: Versioned<Account>, alone: bool) {
+        let mut seen = self.lock();
+        if seen.len() >= KNOWN && !seen.contains_key(owner) {
+            seen.clear();
+        }
+        seen.insert(owner.clone(), Seen { account, alone });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Owner, Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
