@@ -13,6 +13,10 @@ lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
 
+# licences, bans, sources and advisories, with cargo-deny installed
+deny:
+    cargo deny --locked check --hide-inclusion-graph
+
 # the hot pieces
 bench:
     cargo bench -p coordinator
