@@ -8,6 +8,10 @@ run *arguments:
 test:
     cargo test --workspace
 
+# every fuzz target for so many seconds
+fuzz seconds="60":
+    BOLERO_RANDOM_TEST_TIME_MS={{seconds}}000 BOLERO_RANDOM_ITERATIONS=1000000000 cargo test --workspace fuzz_
+
 # formatting and lints, as CI has them
 lint:
     cargo fmt --all --check

@@ -21,7 +21,7 @@ fn registry() -> Registry {
     Registry::new(vec![card("GPA"), card("UMS")], None).unwrap()
 }
 
-fn router() -> ModelRouter {
+pub(super) fn router() -> ModelRouter {
     let models = Models {
         client: Client::new(Duration::from_secs(1)).unwrap(),
         provider: Provider::OpenAi {
