@@ -8,10 +8,18 @@ run *arguments:
 test:
     cargo test --workspace
 
+# every fuzz target for so many seconds
+fuzz seconds="60":
+    BOLERO_RANDOM_TEST_TIME_MS={{seconds}}000 BOLERO_RANDOM_ITERATIONS=1000000000 cargo test --workspace fuzz_
+
 # formatting and lints, as CI has them
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
+
+# licences, bans, sources and advisories, with cargo-deny installed
+deny:
+    cargo deny --locked check --hide-inclusion-graph
 
 # the hot pieces
 bench:

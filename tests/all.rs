@@ -20,6 +20,7 @@ mod world;
 mod auth;
 mod chat;
 mod failures;
+mod fuzz_mirror;
 mod gateway_contract;
 mod golden;
 mod health;

@@ -215,6 +215,36 @@ fn the_law_finds_what_it_is_for() {
 }
 
 #[test]
+fn every_package_inherits_the_lints_that_forbid_unsafe_code() {
+    let manifest = |folder: &str| {
+        let path = root().join(folder).join("Cargo.toml");
+        std::fs::read_to_string(path).unwrap()
+    };
+    let workspace = manifest("");
+    assert!(workspace.contains("\n[workspace.lints.rust]\nunsafe_code = \"forbid\"\n"));
+    let members = workspace
+        .lines()
+        .find_map(|line| line.strip_prefix("members = "))
+        .unwrap();
+    let members: Vec<&str> = members.split('"').skip(1).step_by(2).collect();
+    assert!(members.len() >= 4, "{members:?}");
+    for member in members {
+        let text = manifest(member);
+        assert!(text.contains("\n[lints]\nworkspace = true\n"), "{member}");
+    }
+}
+
+#[test]
+fn what_is_released_checks_its_arithmetic() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let release = manifest.split("\n[profile.release]\n").nth(1).unwrap();
+    let release = release.split("\n[").next().unwrap();
+    assert!(release.contains("\noverflow-checks = true\n"), "{release}");
+    // Parts of the release profile cannot take it back.
+    assert!(!manifest.contains("overflow-checks = false"));
+}
+
+#[test]
 fn every_test_that_a_document_names_exists() {
     let document = std::fs::read_to_string(root().join("docs/reference-defects.md")).unwrap();
     let sources: String = sources().into_iter().map(|(_, text)| text).collect();

@@ -6,7 +6,13 @@ use std::time::{Duration, Instant};
 use sandbox::stub::{Reply, Seen};
 use serde_json::json;
 
-use crate::world::{Answer, Plan, World, decides, delta, finish, model, plan, says, user};
+use coordinator::domain::conversation::Outcome;
+use coordinator::domain::ids::{ConversationId, Owner, Timestamp};
+use coordinator::store::{self, Conversations};
+
+use crate::world::{
+    self, Answer, Plan, World, decides, delta, finish, model, plan, says, table, user,
+};
 
 fn routing(seen: &Seen) -> bool {
     seen.json()["response_format"].is_object()
@@ -96,7 +102,7 @@ async fn agent_fails(reply: Reply, code: &str) {
         let fails = {
             let reply = reply.clone();
             move |seen: &Seen| match seen.path.as_str() {
-                "/conversations" => crate::world::ums(seen),
+                "/conversations" => world::ums(seen),
                 path if path.starts_with("/conversations") && seen.method == "GET" => {
                     Reply::json(200, json!({}))
                 }
@@ -345,6 +351,49 @@ async fn a_client_that_leaves_cancels_every_upstream_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_turn_whose_client_left_is_written_down_all_the_same() {
+    let (endpoint, server) = table().await;
+    let world = plan("GPA")
+        .model(|seen| match routing(seen) {
+            true => model(seen, "GPA"),
+            false => Reply::sse().data(delta(json!({"content": "Final"}))).hang(),
+        })
+        .set("AWS_ENDPOINT_URL_DYNAMODB", &endpoint)
+        .start()
+        .await;
+    let mut response = world
+        .post(&json!({"messages": [user("hi")], "stream": true}))
+        .send()
+        .await
+        .unwrap();
+    let mut seen = String::new();
+    while !seen.contains("Final") {
+        seen.push_str(&String::from_utf8_lossy(
+            &response.chunk().await.unwrap().unwrap(),
+        ));
+    }
+    drop(response);
+    let owner = Owner::new("default", "development");
+    let stored = store::connect("mas", Some(&endpoint)).await;
+    let conversations = Conversations::of(&stored, owner, Duration::from_secs(60));
+    let conversation = ConversationId::new(&world::conversation_of("conv-1"));
+    let patience = Instant::now() + Duration::from_secs(20);
+    let turn = loop {
+        let stored = conversations
+            .load(&conversation, Timestamp(0))
+            .await
+            .unwrap();
+        if let Some(turn) = stored.turns.into_iter().next() {
+            break turn;
+        }
+        assert!(Instant::now() < patience, "nothing was written");
+    };
+    assert_eq!(turn.outcome, Outcome::Left);
+    assert_eq!(turn.exchange.unwrap().answer, "Done: all good.");
+    server.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_conversation_is_made_anew_and_the_message_sent_once_more() {
     for lost in [
         Reply::sample("ums/get-unknown.http"),
@@ -372,7 +421,7 @@ async fn a_lost_conversation_is_made_anew_and_the_message_sent_once_more() {
         };
         let world = plan("UMS").ums(ums).start().await;
         let first = world.well(&[user("first")]).await;
-        let messages = [user("first"), crate::world::echoed(&first), user("second")];
+        let messages = [user("first"), world::echoed(&first), user("second")];
         let second = world.well(&messages).await;
         assert!(
             second.stage("Call UMS")["content"]
@@ -449,7 +498,7 @@ async fn advice_after_a_failure_depends_on_what_the_agent_may_have_done() {
         ("UMS", "please check before you ask again"),
     ] {
         let ums = move |seen: &Seen| match seen.path.as_str() {
-            "/conversations" => crate::world::ums(seen),
+            "/conversations" => world::ums(seen),
             _ => partial(),
         };
         let answer = asked(plan(agent).gpa(move |_| partial()).ums(ums)).await;
@@ -570,7 +619,7 @@ async fn an_agent_that_may_change_something_is_asked_once() {
                   - {name: UMS, protocol: conversation, endpoint: '${UMS_AGENT_ENDPOINT}'}\n";
     for agent in ["GPA", "UMS"] {
         let fails = |seen: &Seen| match seen.path.as_str() {
-            "/conversations" => crate::world::ums(seen),
+            "/conversations" => world::ums(seen),
             _ => Reply::text(503, "no").header("retry-after", "0"),
         };
         let world = plan(agent)

@@ -153,6 +153,13 @@ pub async fn table() -> (String, JoinHandle<()>) {
     (endpoint, server)
 }
 
+/// Our name of a conversation that a client names so.
+pub fn conversation_of(client: &str) -> String {
+    coordinator::context::client_conversation(client)
+        .as_str()
+        .to_owned()
+}
+
 /// Breakers of one instance that reaches no table.
 pub async fn guard() -> Arc<Guard> {
     let table = store::connect("mas", Some("http://127.0.0.1:9")).await;

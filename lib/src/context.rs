@@ -34,10 +34,18 @@ pub fn conversation_id(recalled: &[Recalled], turn: &ChatTurn) -> ConversationId
 }
 
 fn fresh_id(turn: &ChatTurn) -> ConversationId {
-    let seed = match &turn.caller.conversation {
-        Some(id) => format!("client {id}"),
-        None => format!("turn {}", turn.id),
-    };
+    match &turn.caller.conversation {
+        Some(id) => client_conversation(id),
+        None => hashed(&format!("turn {}", turn.id)),
+    }
+}
+
+/// Our name of the conversation that a client names so.
+pub fn client_conversation(id: &str) -> ConversationId {
+    hashed(&format!("client {id}"))
+}
+
+fn hashed(seed: &str) -> ConversationId {
     ConversationId::new(&hex(&Sha256::digest(seed.as_bytes()), 32))
 }
 

@@ -82,10 +82,22 @@ impl Coordinator {
         let begun = Instant::now();
         let mut progress = Progress::default();
         sink.begin();
-        let work = self.work(&turn, verification, &sink, &mut progress);
-        let mut end = match timeout_at(turn.deadline, work).await {
-            Ok(end) => end,
-            Err(_) => Err(out_of_time(&turn, self.effect(&progress))),
+        let work = timeout_at(
+            turn.deadline,
+            self.work(&turn, verification, &sink, &mut progress),
+        );
+        let ended = tokio::select! {
+            biased;
+            ended = work => Some(ended),
+            () = sink.left() => None,
+        };
+        let mut end = match ended {
+            Some(Ok(end)) => end,
+            Some(Err(_)) => Err(out_of_time(&turn, self.effect(&progress))),
+            None => {
+                progress.outcome = Some(Outcome::Left);
+                Ok(FinishReason::Stop)
+            }
         };
         if end.is_err() && progress.reported {
             // What is missing is only the synthesis: the agent's own text is the answer.

@@ -423,4 +423,6 @@ impl<'a> OutMessage<'a> {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod tests;

@@ -110,6 +110,8 @@ fn data_field(line: &Bytes) -> Option<Bytes> {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
@@ -138,6 +140,8 @@ mod tests {
         check("data: a\r\n\r\ndata: b\r\rdata: c\n\n", &["a", "b", "c"]);
         check("\u{feff}data: a\n\n", &["a"]);
         check("data: a\ndata: b\n\n", &["a\nb"]);
+        check("data: a\r\ndata: b\r\n\r\n", &["a\nb"]);
+        check("data\ndata: a\n\n", &["\na"]);
         check("data\n\ndata:\n\n", &[]);
         check(
             ": heartbeat\n\nevent: x\nid: 1\nretry: 5\ndata: a\n\n",
@@ -158,6 +162,39 @@ mod tests {
         decoder.push(&piece);
         decoder.push(b"x");
         assert_eq!(decoder.next_event(), Err(Error::TooLong));
+    }
+
+    #[test]
+    fn a_line_of_a_megabyte_is_read_and_a_longer_one_is_refused() {
+        let line =
+            |length: usize| [b"data: ".to_vec(), vec![b'x'; length - 6], b"\n\n".to_vec()].concat();
+        let longest = 1_048_576;
+        let whole = line(longest);
+        // In one piece, and cut where the line is complete but for its end.
+        for pieces in [vec![&whole[..]], vec![&whole[..longest], &whole[longest..]]] {
+            let events = decode(&pieces).unwrap();
+            assert_eq!(
+                events.iter().map(Bytes::len).collect::<Vec<_>>(),
+                [longest - 6]
+            );
+        }
+        let longer = line(longest + 1);
+        for pieces in [
+            vec![&longer[..]],
+            vec![&longer[..longest], &longer[longest..]],
+        ] {
+            assert_eq!(decode(&pieces), Err(Error::TooLong));
+        }
+    }
+
+    #[test]
+    fn data_lines_that_are_short_together_are_joined() {
+        let text = "x".repeat(5000);
+        let input = format!("data: {text}\ndata: {text}\n\n");
+        assert_eq!(
+            decode(&[input.as_bytes()]).unwrap(),
+            [format!("{text}\n{text}")]
+        );
     }
 
     #[test]

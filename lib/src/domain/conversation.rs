@@ -40,6 +40,8 @@ pub enum Outcome {
     /// The agent answered, the synthesis did not: the agent's own text was shown.
     AnsweredRaw,
     Failed,
+    /// The client left before the end.
+    Left,
 }
 
 /// One call to an agent, as the record keeps it.

@@ -238,4 +238,6 @@ fn response_format(registry: &Registry) -> Arc<RawValue> {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod tests;

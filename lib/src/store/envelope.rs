@@ -176,4 +176,6 @@ fn legacy(state: &OpaqueState) -> Recalled {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod tests;

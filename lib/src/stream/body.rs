@@ -1,4 +1,4 @@
-//! The response body owns the turn: reading it is what makes the turn go on, dropping it is what cancels it.
+//! The response body owns the turn: reading it is what makes the turn go on, dropping it is what cancels its work.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -12,11 +12,14 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http_body::Frame;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::sink::AnswerSink;
 use crate::dial::chunk::HEARTBEAT;
 use crate::domain::failure::Failure;
+
+/// How long a turn whose reader left may take to write down what there is.
+const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 
 /// The bytes of one answer, with a comment now and then while nothing else is said.
 ///
@@ -136,6 +139,19 @@ impl http_body::Body for TurnBody {
     }
 }
 
+impl Drop for TurnBody {
+    /// The reader left. The turn stops its work and writes down what there is, for a moment and with nobody waiting;
+    /// on Lambda this does not happen, since there a reader's leaving is not noticed.
+    fn drop(&mut self) {
+        self.sink.leave();
+        if let Some(turn) = self.turn.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(timeout(CLOSE_WITHIN, turn));
+        }
+    }
+}
+
 impl fmt::Debug for TurnBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TurnBody")
@@ -198,20 +214,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn dropping_the_body_cancels_the_turn_and_closes_its_stages() {
+    async fn a_turn_whose_reader_leaves_hears_of_it_and_may_write_things_down() {
         let writer = sink();
+        let (written, mut read) = tokio::sync::mpsc::channel(1);
         let turn = {
             let writer = writer.clone();
             async move {
-                let _stage = writer.open_stage(Some("S"), None);
-                std::future::pending::<()>().await;
+                let stage = writer.open_stage(Some("S"), None);
+                writer.left().await;
+                drop(stage);
+                tokio::task::yield_now().await;
+                written.send("what there is").await.unwrap();
             }
         };
         let mut body = TurnBody::new(turn, writer.clone(), None, String::new());
         assert!(frame(&mut body).await.unwrap().contains(r#""name":"S""#));
         drop(body);
+        assert_eq!(read.recv().await, Some("what there is"));
         let rest = String::from_utf8(writer.take().to_vec()).unwrap();
         assert!(rest.contains(r#"{"index":0,"status":"failed"}"#), "{rest}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_does_not_hear_its_reader_leave_is_dropped_all_the_same() {
+        let writer = sink();
+        let (alive, mut dead) = tokio::sync::mpsc::channel::<()>(1);
+        let turn = async move {
+            let _alive = alive;
+            std::future::pending::<()>().await;
+        };
+        drop(TurnBody::new(turn, writer, None, String::new()));
+        assert_eq!(dead.recv().await, None);
     }
 
     #[tokio::test]

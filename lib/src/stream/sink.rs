@@ -34,13 +34,22 @@ struct Shared {
     out: BytesMut,
     /// What is written must leave without waiting for more.
     urgent: bool,
-    /// The turn, waiting for the reader to catch up.
-    waiting: Option<Waker>,
+    reader: Reader,
     /// One entry per stage opened: its open attachments' count while it is open.
     stages: Vec<StageEntry>,
     attachments: u32,
     state: bool,
     ended: bool,
+}
+
+/// Who reads, as far as the turn needs to know.
+#[derive(Debug, Default)]
+struct Reader {
+    /// Nobody reads any more.
+    left: bool,
+    /// The turn, waiting for the reader to catch up, or to leave.
+    behind: Option<Waker>,
+    leaving: Option<Waker>,
 }
 
 #[derive(Debug)]
@@ -57,7 +66,7 @@ impl AnswerSink {
                 writer: ChunkWriter::new(id, created, model),
                 out: BytesMut::with_capacity(4096),
                 urgent: false,
-                waiting: None,
+                reader: Reader::default(),
                 stages: Vec::new(),
                 attachments: 0,
                 state: false,
@@ -148,10 +157,32 @@ impl AnswerSink {
     pub async fn ready(&self) {
         std::future::poll_fn(|context| {
             let mut shared = self.lock();
-            if shared.out.len() < HIGH_WATER {
+            if shared.reader.left || shared.out.len() < HIGH_WATER {
                 return Poll::Ready(());
             }
-            shared.waiting = Some(context.waker().clone());
+            shared.reader.behind = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Says that nobody reads any more.
+    pub(super) fn leave(&self) {
+        let reader = &mut self.lock().reader;
+        reader.left = true;
+        for waker in [reader.behind.take(), reader.leaving.take()] {
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Waits until nobody reads any more.
+    pub async fn left(&self) {
+        std::future::poll_fn(|context| {
+            let reader = &mut self.lock().reader;
+            if reader.left {
+                return Poll::Ready(());
+            }
+            reader.leaving = Some(context.waker().clone());
             Poll::Pending
         })
         .await;
@@ -176,7 +207,7 @@ impl AnswerSink {
         let mut shared = self.lock();
         shared.urgent = false;
         let bytes = shared.out.split().freeze();
-        if let Some(waker) = shared.waiting.take() {
+        if let Some(waker) = shared.reader.behind.take() {
             waker.wake();
         }
         bytes

@@ -26,7 +26,7 @@ fn registry() -> Registry {
     Registry::new(vec![card("GPA"), card("UMS")], None).unwrap()
 }
 
-fn router() -> ModelRouter {
+pub(super) fn router() -> ModelRouter {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
