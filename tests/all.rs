@@ -27,6 +27,7 @@ mod health;
 mod input;
 mod limits;
 mod memory;
+mod panics;
 mod samples;
 mod simulation;
 mod snapshots;

@@ -319,6 +319,22 @@ async fn a_used_up_turn_ends_in_order_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_caller_with_less_patience_gets_its_end_sooner() {
+    let world = plan("GPA").gpa(|_| Reply::sse().hang()).start().await;
+    let body = json!({"messages": [user("hi")], "stream": true});
+    let begun = Instant::now();
+    let request = world.post(&body).header("x-request-timeout", "0.5");
+    let answer = World::answer(request).await;
+    assert_eq!(answer.error_code(), "deadline_exceeded");
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    for nonsense in ["-1", "0", "soon", "1e999"] {
+        let healthy = plan("GPA").start().await;
+        let request = healthy.post(&body).header("x-request-timeout", nonsense);
+        assert_eq!(World::answer(request).await.error_code(), "", "{nonsense}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_turn_used_up_in_the_synthesis_gives_the_agents_own_text() {
     let model = |seen: &Seen| match routing(seen) {
         true => model(seen, "GPA"),

@@ -123,7 +123,12 @@ async fn accept(
     let turn = ChatTurn {
         id,
         received_at: now(),
-        deadline: deadline::of_turn(Instant::now(), &app.times, function_left),
+        deadline: deadline::of_turn(
+            Instant::now(),
+            &app.times,
+            function_left,
+            patience(&parts.headers),
+        ),
         request: conversation
             .as_ref()
             .map(|conversation| fingerprint(conversation, &body)),
@@ -185,6 +190,14 @@ fn trace(headers: &HeaderMap, id: TurnId) -> Vec<(&'static str, String)> {
         .into_iter()
         .filter_map(|name| Some((name, header(headers, name)?.to_owned())))
         .collect()
+}
+
+/// How long the caller wants to wait, in seconds.
+fn patience(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: f64 = header(headers, "x-request-timeout")?.trim().parse().ok()?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|patience| !patience.is_zero())
 }
 
 /// How many coordinators have passed the request on. The header is anybody's: it can only make the own request fail.

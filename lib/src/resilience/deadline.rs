@@ -11,9 +11,17 @@ use crate::domain::rules::Times;
 ///
 /// `function_left` is what the runtime says is left; `None` when it says nothing, or something that has passed, as
 /// local emulators do.
-pub fn of_turn(now: Instant, times: &Times, function_left: Option<Duration>) -> Instant {
+///
+/// `caller` is how long the caller itself wants to wait: it may ask for less time, never for more.
+pub fn of_turn(
+    now: Instant,
+    times: &Times,
+    function_left: Option<Duration>,
+    caller: Option<Duration>,
+) -> Instant {
     let left = function_left.map_or(times.turn, |left| left.saturating_sub(times.turn_reserve));
-    now + times.turn.min(left)
+    let asked = caller.unwrap_or(times.turn);
+    now + times.turn.min(left).min(asked)
 }
 
 #[cfg(test)]
@@ -25,9 +33,16 @@ mod tests {
         let now = Instant::now();
         let seconds = Duration::from_secs;
         let times = Times::default();
-        assert_eq!(of_turn(now, &times, None), now + seconds(120));
-        assert_eq!(of_turn(now, &times, Some(seconds(900))), now + seconds(120));
-        assert_eq!(of_turn(now, &times, Some(seconds(63))), now + seconds(60));
-        assert_eq!(of_turn(now, &times, Some(seconds(1))), now);
+        let end = |function: Option<u64>, caller: Option<u64>| {
+            let end = of_turn(now, &times, function.map(seconds), caller.map(seconds));
+            (end - now).as_secs()
+        };
+        assert_eq!(end(None, None), 120);
+        assert_eq!(end(Some(900), None), 120);
+        assert_eq!(end(Some(63), None), 60);
+        assert_eq!(end(Some(1), None), 0);
+        assert_eq!(end(Some(63), Some(10)), 10);
+        assert_eq!(end(Some(63), Some(100)), 60, "never more than there is");
+        assert_eq!(end(None, Some(500)), 120);
     }
 }
