@@ -145,11 +145,16 @@ def keys_are_hidden(stack):
     complaints = []
     for name, function in of_type(stack, "Lambda::Function").items():
         for variable, value in function["Environment"]["Variables"].items():
-            if variable.endswith(("_KEY", "_KEYS")):
+            if variable.endswith(("_KEY", "_KEYS", "_SECRETS")):
                 hidden = stack["Parameters"].get(ref(value), {}).get("NoEcho") is True
                 if not hidden and "{{resolve:secretsmanager:" not in json.dumps(value):
                     complaints.append(f"{variable} of {name} is readable in the stack")
     return complaints
+
+
+def granted(statement):
+    """A statement that depends on a condition, as if it held."""
+    return statement["Fn::If"][1] if "Fn::If" in statement else statement
 
 
 def roles_are_narrow(stack):
@@ -161,7 +166,7 @@ def roles_are_narrow(stack):
     for name, role in roles.items():
         if role.get("ManagedPolicyArns"):
             complaints.append(f"{name} has managed policies, which are not ours to narrow")
-        for statement in (s for p in role.get("Policies", []) for s in p["PolicyDocument"]["Statement"]):
+        for statement in (granted(s) for p in role.get("Policies", []) for s in p["PolicyDocument"]["Statement"]):
             actions, resources = set(as_list(statement["Action"])), as_list(statement["Resource"])
             if any(isinstance(r, str) and "*" in r for r in resources) and not actions <= WILDCARDS:
                 complaints.append(f"{name} allows {', '.join(sorted(actions))} on {resources}")

@@ -4,14 +4,14 @@ mod compose;
 
 use axum::extract::Request;
 use coordinator::http::{self, FunctionTime};
-use coordinator::settings::{Env, Settings};
+use coordinator::settings::Env;
 use coordinator::telemetry;
 use lambda_http::RequestExt;
 
 // One turn at a time runs here: a second thread would only be woken for nothing.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
-    let settings = Settings::read(&Env::process())?;
+    let settings = compose::settings(Env::process()).await?;
     telemetry::start(&settings.log, settings.log_json, false)?;
     let app = compose::app(&settings).await?;
     let routes = http::chat_routes(app).layer(axum::middleware::map_request(function_time));

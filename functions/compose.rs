@@ -14,14 +14,31 @@ use coordinator::http::{self, App};
 use coordinator::llm::{Models, Provider};
 use coordinator::orchestrate::Agents;
 use coordinator::route::{Chain, ModelRouter};
-use coordinator::settings::Settings;
+use coordinator::settings::{Env, Settings};
 use coordinator::store::envelope::Seal;
+use coordinator::store::secrets::{self, Reference};
 use coordinator::store::{self, Accounts, Breakers};
 use coordinator::stream::Nesting;
 use coordinator::synthesize::Synthesizer;
 use coordinator::upstream::Client;
 
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// The settings of this process, with every secret that a variable only points to.
+pub async fn settings(mut env: Env) -> Result<Settings, Failed> {
+    let references: Vec<(String, Reference)> = env
+        .iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), Reference::parse(value)?)))
+        .collect();
+    if !references.is_empty() {
+        let (names, places): (Vec<_>, Vec<_>) = references.into_iter().unzip();
+        let secrets = secrets::fetch(&places, env.get("AWS_ENDPOINT_URL_SECRETS_MANAGER")).await?;
+        for (name, secret) in names.iter().zip(secrets) {
+            env.set(name, secret.expose());
+        }
+    }
+    Ok(Settings::read(&env)?)
+}
 
 /// Builds everything a request needs. Nothing is called yet, so a start never depends on an agent.
 pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {

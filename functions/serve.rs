@@ -34,7 +34,7 @@ pub struct Options {
 pub async fn run(options: Options) -> Result<ExitCode, Failed> {
     let mut env = Env::process();
     let local = local::start(&mut env, &options.local).await?;
-    let settings = Settings::read(&env)?;
+    let settings = compose::settings(env.clone()).await?;
     local::create_table(&settings).await?;
     telemetry::start(
         &settings.log,

@@ -29,6 +29,7 @@ mod limits;
 mod memory;
 mod panics;
 mod samples;
+mod secrets;
 mod simulation;
 mod snapshots;
 mod standins;

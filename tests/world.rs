@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use coordinator::dial::fold::{Folded, fold};
 use coordinator::guard::Guard;
 use coordinator::http::{self, App};
-use coordinator::settings::{Env, Settings};
+use coordinator::settings::Env;
 use coordinator::store;
 use dynoxide::Database;
 use sandbox::stub::{Reply, Seen, Stub};
@@ -121,7 +121,7 @@ impl Plan {
         }
         env.or("UMS_AGENT_ENDPOINT", &ums.url());
         env.or("MAS_STATE_KEYS", KEYS);
-        let settings = Settings::read(&env).unwrap();
+        let settings = compose::settings(env).await.unwrap();
         let app = compose::app(&settings).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -94,7 +94,7 @@ pub struct Settings {
 }
 
 /// Every variable that is read, for the template's and the README's tests.
-pub const VARIABLES: [&str; 45] = [
+pub const VARIABLES: [&str; 46] = [
     "MAS_PORT",
     "DIAL_URL",
     "OPENAI_BASE_URL",
@@ -108,6 +108,7 @@ pub const VARIABLES: [&str; 45] = [
     "MAS_DEFAULT_AGENT",
     "MAS_TABLE",
     "AWS_ENDPOINT_URL_DYNAMODB",
+    "AWS_ENDPOINT_URL_SECRETS_MANAGER",
     "MAS_STATE_KEYS",
     "MAS_LEGACY_SESSIONS",
     "MAS_STATE_TTL",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::{Credentials, Region};
+use aws_sdk_dynamodb::config::{Credentials, Region, SharedHttpClient};
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
     TimeToLiveSpecification,
@@ -41,11 +41,8 @@ impl Table {
 /// Connects to a table: at `endpoint`, or at AWS, with the function's own role. An emulator on this machine is satisfied
 /// by any credentials. Nothing is sent yet.
 pub async fn connect(name: &str, endpoint: Option<&str>) -> Table {
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https();
     let mut config = aws_config::defaults(aws_config::BehaviorVersion::latest())
-        .http_client(http)
+        .http_client(http())
         // The answer must not wait for a store that does not answer: one retry, then go on without.
         .retry_config(RetryConfig::standard().with_max_attempts(2))
         .timeout_config(
@@ -67,6 +64,13 @@ pub async fn connect(name: &str, endpoint: Option<&str>) -> Table {
         client: Client::new(&config.load().await),
         name: name.to_owned(),
     }
+}
+
+/// How AWS is spoken to.
+pub(super) fn http() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https()
 }
 
 /// True for an address on this machine.

@@ -7,6 +7,7 @@ mod client;
 mod conversations;
 pub mod envelope;
 mod keys;
+pub mod secrets;
 
 pub use accounts::Accounts;
 pub use breakers::Breakers;

@@ -1,0 +1,111 @@
+//! Secrets by reference: fetched once, at the start, from AWS Secrets Manager.
+
+use aws_config::retry::RetryConfig;
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::config::{Credentials, Region};
+
+use super::client::{http, is_local};
+use crate::domain::ids::Secret;
+
+/// What a value begins with that is not a secret itself but says where it is.
+const SCHEME: &str = "secretsmanager:";
+
+/// Where a secret is: its name or ARN, and the field of it where it is a JSON object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    id: String,
+    field: Option<String>,
+}
+
+impl Reference {
+    /// Reads `secretsmanager:NAME` or `secretsmanager:ARN#FIELD`; `None` for a value that is no reference.
+    pub fn parse(value: &str) -> Option<Self> {
+        let place = value.strip_prefix(SCHEME)?;
+        let (id, field) = match place.rsplit_once('#') {
+            Some((id, field)) => (id, Some(field.to_owned())),
+            None => (place, None),
+        };
+        Some(Self {
+            id: id.trim().to_owned(),
+            field,
+        })
+    }
+}
+
+/// Fetches secrets, at `endpoint` or at AWS with the function's own role. Fails with a sentence that names the secret
+/// and never holds its value.
+pub async fn fetch(
+    references: &[Reference],
+    endpoint: Option<&str>,
+) -> Result<Vec<Secret>, String> {
+    let mut config = aws_config::defaults(aws_config::BehaviorVersion::latest())
+        .http_client(http())
+        .retry_config(RetryConfig::standard().with_max_attempts(3));
+    if let Some(endpoint) = endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    if endpoint.is_some_and(is_local) {
+        config = config
+            .region(Region::new("local"))
+            .credentials_provider(Credentials::new("local", "local", None, None, "local"));
+    }
+    let client = Client::new(&config.load().await);
+    let mut secrets = Vec::new();
+    for reference in references {
+        secrets.push(one(&client, reference).await?);
+    }
+    Ok(secrets)
+}
+
+async fn one(client: &Client, reference: &Reference) -> Result<Secret, String> {
+    let Reference { id, field } = reference;
+    let found = client
+        .get_secret_value()
+        .secret_id(id)
+        .send()
+        .await
+        .map_err(|error| {
+            let error = error.into_service_error();
+            format!(
+                "the secret {id} cannot be read: {}",
+                error.meta().code().unwrap_or("no answer")
+            )
+        })?;
+    let text = found
+        .secret_string()
+        .ok_or_else(|| format!("the secret {id} holds no text"))?;
+    let Some(field) = field else {
+        return Ok(Secret::new(text.trim()));
+    };
+    let fields: serde_json::Value =
+        serde_json::from_str(text).map_err(|_| format!("the secret {id} is no JSON object"))?;
+    let value = fields.get(field).and_then(serde_json::Value::as_str);
+    value
+        .map(Secret::new)
+        .ok_or_else(|| format!("the secret {id} has no text field {field}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_references_are_references() {
+        let check = |value, expected: Option<(&str, Option<&str>)>| {
+            let expected = expected.map(|(id, field)| Reference {
+                id: id.into(),
+                field: field.map(str::to_owned),
+            });
+            assert_eq!(Reference::parse(value), expected, "{value}");
+        };
+        check("hunter2", None);
+        check("secretsmanager:mas/hr", Some(("mas/hr", None)));
+        check(
+            "secretsmanager:arn:aws:secretsmanager:eu-west-1:123456789012:secret:hr-AbCdEf#key",
+            Some((
+                "arn:aws:secretsmanager:eu-west-1:123456789012:secret:hr-AbCdEf",
+                Some("key"),
+            )),
+        );
+    }
+}
