@@ -17,6 +17,11 @@ lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
 
+# line coverage of everything, with cargo-llvm-cov installed; the flags count processes that are killed, too
+coverage *arguments:
+    RUSTFLAGS="-C llvm-args=-runtime-counter-relocation" LLVM_PROFILE_FILE_NAME="%p-%m%c.profraw" \
+        cargo llvm-cov --workspace --locked --ignore-filename-regex '/benches/|/tests/[a-z]|tests\.rs$' {{arguments}}
+
 # licences, bans, sources and advisories, with cargo-deny installed
 deny:
     cargo deny --locked check --hide-inclusion-graph

@@ -625,11 +625,19 @@ fn count(table: &Database, part: &str) -> usize {
     items.iter().filter(|item| key(item).contains(part)).count()
 }
 
-/// A function's binary with the environment that Lambda gives it, and nothing else.
-fn function(binary: &str, api: &RuntimeApi) -> Command {
-    let mut command = Command::new(binary);
+/// A program with an empty environment, but for where a measured one leaves its coverage.
+fn bare(program: &str) -> Command {
+    let mut command = Command::new(program);
     command
         .env_clear()
+        .envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)));
+    command
+}
+
+/// A function's binary with the environment that Lambda gives it, and nothing else.
+fn function(binary: &str, api: &RuntimeApi) -> Command {
+    let mut command = bare(binary);
+    command
         .env("AWS_LAMBDA_RUNTIME_API", api.address())
         .env("AWS_LAMBDA_FUNCTION_NAME", "function")
         .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
@@ -638,8 +646,8 @@ fn function(binary: &str, api: &RuntimeApi) -> Command {
 }
 
 fn command_of_mas(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mas"));
-    command.env_clear().args(arguments);
+    let mut command = bare(env!("CARGO_BIN_EXE_mas"));
+    command.args(arguments);
     command
 }
 

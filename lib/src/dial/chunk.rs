@@ -290,4 +290,17 @@ mod tests {
              \"model\":\"gpt-4o\",\"prompt_tokens\":1,\"completion_tokens\":2,\"total_tokens\":3}]},\"id\""
         ), "{text}");
     }
+    #[test]
+    fn the_end_of_a_failed_answer_is_an_error_event_and_the_end_mark() {
+        let failure = Failure::new(crate::domain::failure::Code::InvalidRequest, "m", "d").at("n");
+        let text = written(|_, out| {
+            ChunkWriter::error(out, &failure);
+            ChunkWriter::done(out);
+        });
+        assert_eq!(
+            text,
+            "data: {\"error\":{\"message\":\"m\",\"type\":\"invalid_request_error\",\"param\":\"n\",\
+             \"code\":\"invalid_request\",\"display_message\":\"d\"}}\n\ndata: [DONE]\n\n"
+        );
+    }
 }

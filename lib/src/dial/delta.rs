@@ -394,6 +394,66 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_beside_the_events_is_read() {
+        let mut chunk = Chunk::read(
+            r#"{"choices":[{"index":1,"finish_reason":"length","delta":{"content":"other"}},
+                {"index":0,"finish_reason":"stop","delta":{"content":"A"}}],
+                "usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3},
+                "statistics":{"usage_per_model":[{"model":"m","prompt_tokens":4},{"total_tokens":9}]}}"#,
+        )
+        .unwrap();
+        assert_eq!(chunk.finish_reason(), Some("stop"));
+        assert_eq!(chunk.text(), Some("A"));
+        let usage = |prompt_tokens, completion_tokens, total_tokens| Usage {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens,
+        };
+        assert_eq!(chunk.usage(), Some(usage(1, 2, 3)));
+        assert_eq!(
+            chunk.take_usage_per_model(),
+            vec![ModelUsage {
+                model: "m".into(),
+                usage: usage(4, 0, 0)
+            }],
+            "usage of no model is left out"
+        );
+    }
+
+    #[test]
+    fn what_is_not_said_is_not_there() {
+        let mut chunk = Chunk::read(r#"{"choices":[{"delta":{"content":""}}]}"#).unwrap();
+        assert_eq!(chunk.finish_reason(), None);
+        assert_eq!(chunk.text(), None, "an empty text is none");
+        assert_eq!(chunk.usage(), None);
+        assert_eq!(chunk.take_usage_per_model(), vec![]);
+    }
+
+    #[test]
+    fn a_block_answer_is_read_like_a_delta() {
+        let chunk = Chunk::read(r#"{"choices":[{"message":{"content":"A"}}]}"#).unwrap();
+        assert_eq!(chunk.text(), Some("A"));
+    }
+
+    #[test]
+    fn a_stages_end_is_read_in_the_two_words_there_are() {
+        for (word, expected) in [
+            ("completed", Some(StageStatus::Completed)),
+            ("failed", Some(StageStatus::Failed)),
+            ("running", None),
+        ] {
+            let chunk = format!(
+                r#"{{"choices":[{{"delta":{{"custom_content":{{"stages":[{{"index":0,"status":"{word}"}}]}}}}}}]}}"#
+            );
+            let change = StageChange {
+                status: expected,
+                ..StageChange::default()
+            };
+            assert_eq!(events(&chunk), vec![AgentEvent::Stage { index: 0, change }]);
+        }
+    }
+
+    #[test]
     fn odd_shapes_are_passed_over() {
         for odd in [
             "{}",
@@ -403,6 +463,7 @@ mod tests {
             r#"{"choices":[{"delta":{"content":null,"custom_content":null}}]}"#,
             r#"{"choices":[{"delta":{"content":5,"custom_content":{"stages":null,"attachments":{},"state":[1]}}}]}"#,
             r#"{"choices":[{"delta":{"custom_content":{"attachments":[{"title":"neither"},{"data":7}],"state":null}}}]}"#,
+            r#"{"choices":[{"delta":{"content":{"text":["x",{"y":null}]},"custom_content":[{"state":{}},[1]]}}]}"#,
             r#"{"conversation_id": "19b1346a"}"#,
         ] {
             assert_eq!(events(odd), vec![], "{odd}");
@@ -432,6 +493,9 @@ mod tests {
             let text = format!(r#"{{"error":{shape}}}"#);
             assert!(Chunk::read(&text).unwrap().error().is_some(), "{shape}");
         }
+        let text = Chunk::read(r#"{"error":"boom"}"#).unwrap();
+        let message = text.error().and_then(|error| error.message.as_deref());
+        assert_eq!(message, Some("boom"));
         assert!(Chunk::read(r#"{"error":null}"#).unwrap().error().is_none());
     }
 

@@ -250,4 +250,38 @@ mod tests {
                    {"name":"B","status":"failed","parent_stage_index":0,"attachments":[{"data":"d"}]}])
         );
     }
+    #[test]
+    fn a_null_takes_nothing_away() {
+        let mut last = delta(&json!({"content":null}));
+        last["choices"][0]["finish_reason"] = "stop".into();
+        let mut after = delta(&json!({}));
+        after["model"] = Value::Null;
+        let folded = fold(&stream(&[delta(&json!({"content":"x"})), last, after]));
+        let Folded::Answer(answer) = folded else {
+            panic!("{folded:?}")
+        };
+        assert_eq!(
+            answer["choices"][0],
+            json!({"index":0,"finish_reason":"stop","message":{"content":"x"}})
+        );
+        assert_eq!(answer["model"], "m");
+    }
+
+    #[test]
+    fn indexes_may_have_gaps_and_begin_anywhere() {
+        let stage = |item: Value| delta(&json!({"custom_content":{"stages":[item]}}));
+        let merged = |indexes: &[u32]| {
+            let chunks: Vec<Value> = indexes
+                .iter()
+                .map(|index| stage(json!({"index": index, "name": index.to_string()})))
+                .collect();
+            let Folded::Answer(mut answer) = fold(&stream(&chunks)) else {
+                panic!("no answer")
+            };
+            answer["choices"][0]["message"]["custom_content"]["stages"].take()
+        };
+        assert_eq!(merged(&[1, 1]), json!([{"name":"11"}]));
+        assert_eq!(merged(&[1, 0]), json!([{"name":"0"},{"name":"1"}]));
+        assert_eq!(merged(&[1, 3, 1]), json!([{"name":"11"},{"name":"3"}]));
+    }
 }

@@ -100,5 +100,21 @@ mod tests {
             Status::Down,
         );
         check(&[(Gatekeeper, false), (Agent, true)], Status::Down);
+        check(&[(Helper, true)], Status::Ready);
+    }
+
+    #[test]
+    fn a_check_is_told_in_words_and_in_tenths_of_a_millisecond() {
+        let check = Checked {
+            name: "table".into(),
+            part: Helper,
+            up: false,
+            latency: Duration::from_micros(12_345),
+            problem: None,
+        };
+        assert_eq!(
+            serde_json::to_value(&check).unwrap(),
+            serde_json::json!({"name": "table", "state": "down", "latency_ms": 12.3})
+        );
     }
 }

@@ -203,6 +203,16 @@ mod tests {
         assert_eq!(waits(3, 60), Some(Duration::from_secs(3)));
         assert_eq!(waits(6, 60), None);
         assert_eq!(waits(3, 11), None, "more than a quarter of what is left");
+        assert_eq!(waits(5, 60), Some(PATIENCE), "just within patience");
+        assert_eq!(waits(3, 12), Some(Duration::from_secs(3)), "just a quarter");
+    }
+
+    #[test]
+    fn the_longest_wait_doubles() {
+        let longest = |failed| wait(failed, TRANSIENT, Repeat::Freely, MINUTE, 1.0);
+        assert_eq!(longest(1), Some(BASE));
+        assert_eq!(longest(2), Some(BASE * 2));
+        assert_eq!(longest(3), None);
     }
 
     #[test]
@@ -220,6 +230,9 @@ mod tests {
         );
         assert!(!budget.retry(109));
         assert!(budget.retry(111), "the window has moved on");
+        let mut budget = Budget::default();
+        assert!(budget.retry(100) && !budget.retry(109));
+        assert!(budget.retry(110), "ten seconds are over");
     }
 
     #[tokio::test(start_paused = true)]

@@ -175,10 +175,10 @@ fn check(body: &[u8]) {
                 for file in &message.attachments {
                     assert_ne!(file.data.is_some(), file.url.is_some(), "{file:?}");
                 }
+                // Whole, but not looked into: it may be nested deeper than any reader goes.
                 if let Some(state) = &message.state {
-                    assert!(
-                        serde_json::from_str::<serde_json::Map<String, Value>>(state.get()).is_ok()
-                    );
+                    assert!(state.get().starts_with('{'));
+                    assert!(serde_json::from_str::<IgnoredAny>(state.get()).is_ok());
                 }
             }
         }

@@ -55,6 +55,7 @@ fn parts_become_text_and_attachments() {
         .iter()
         .map(|file| {
             (
+                file.title.as_deref(),
                 file.media_type.as_deref(),
                 file.data.as_deref(),
                 file.url.as_deref(),
@@ -64,12 +65,37 @@ fn parts_become_text_and_attachments() {
     assert_eq!(
         seen,
         vec![
-            (Some("image/png"), Some("AAAA"), None),
-            (Some("image/png"), None, Some("https://example.com/a.png")),
-            (Some("audio/wav"), Some("BBBB"), None),
-            (Some("application/pdf"), Some("CCCC"), None),
+            (Some("file"), Some("image/png"), Some("AAAA"), None),
+            (
+                Some("file"),
+                Some("image/png"),
+                None,
+                Some("https://example.com/a.png")
+            ),
+            (Some("audio"), Some("audio/wav"), Some("BBBB"), None),
+            (Some("a.pdf"), Some("application/pdf"), Some("CCCC"), None),
         ]
     );
+}
+
+#[test]
+fn the_kind_of_a_picture_follows_from_its_address() {
+    for (address, kind) in [
+        ("https://example.com/a.JPG", "image/jpeg"),
+        ("files/a.jpeg?size=2", "image/jpeg"),
+        ("files/a.gif#b", "image/gif"),
+        ("files/a.webp", "image/webp"),
+        ("files/a.svg", "image/svg+xml"),
+        ("files/a.bmp", "image/png"),
+        ("files/a", "image/png"),
+    ] {
+        let body = format!(
+            r#"{{"messages":[{{"role":"user","content":[{{"type":"image_url","image_url":{{"url":"{address}"}}}}]}}]}}"#
+        );
+        let request = read(&body).unwrap();
+        let file = &request.messages[0].attachments[0];
+        assert_eq!(file.media_type.as_deref(), Some(kind), "{address}");
+    }
 }
 
 #[test]
@@ -143,7 +169,7 @@ fn wrong_bodies_are_refused_with_the_place_of_the_mistake() {
     check(
         r#"{"messages":[{"role":"user","content":5}]}"#,
         Some("messages.0.content"),
-        "",
+        ": this cannot be read",
     );
     check(
         r#"{"messages":[{"role":"user","content":"x"}],"stream":"yes"}"#,
@@ -194,6 +220,7 @@ fn half_a_character_in_an_old_message_is_no_obstacle() {
 
 #[test]
 fn several_choices_and_too_many_messages_are_refused() {
+    assert!(read(r#"{"messages":[{"role":"user","content":"x"}],"n":1}"#).is_ok());
     let (code, param, _) = refused(r#"{"messages":[{"role":"user","content":"x"}],"n":2}"#);
     assert_eq!(
         (code, param.as_deref()),
