@@ -19,6 +19,7 @@ mod world;
 mod auth;
 mod chat;
 mod failures;
+mod faults;
 mod gateway_contract;
 mod golden;
 mod health;

@@ -183,10 +183,12 @@ async fn drip(stream: &mut TcpStream, answer: &Answer) -> io::Result<After> {
     if answer.is_stream() {
         bytes.extend(b"0\r\n\r\n");
     }
-    for byte in bytes {
+    for (at, byte) in bytes.into_iter().enumerate() {
         stream.write_all(&[byte]).await?;
-        // Long enough for the other side to take it alone, mostly.
-        tokio::task::yield_now().await;
+        // Each byte costs the other side a packet: more than it can hold would be lost, and slow for that reason.
+        if at % 32 == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
     }
     Ok(After::Stay)
 }
