@@ -21,6 +21,7 @@ mod auth;
 mod chat;
 mod failures;
 mod fuzz_mirror;
+mod faults;
 mod gateway_contract;
 mod golden;
 mod health;

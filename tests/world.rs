@@ -9,6 +9,7 @@ use coordinator::http::{self, App};
 use coordinator::settings::Env;
 use coordinator::store;
 use dynoxide::Database;
+use sandbox::faults::{Fault, Faulty};
 use sandbox::stub::{Reply, Seen, Stub};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -27,6 +28,16 @@ pub struct Plan {
     gpa: Answering,
     ums: Answering,
     env: Vec<(String, String)>,
+    faulty: Option<(Place, Fault)>,
+}
+
+/// Where a faulty server can stand: before one of the upstreams, or before the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Model,
+    Gpa,
+    Ums,
+    Table,
 }
 
 /// A coordinator and everything around it.
@@ -36,6 +47,7 @@ pub struct World {
     pub model: Stub,
     pub gpa: Stub,
     pub ums: Stub,
+    pub faulty: Option<Faulty>,
     client: reqwest::Client,
     servers: Vec<JoinHandle<()>>,
 }
@@ -69,6 +81,7 @@ pub fn plan(agent: &str) -> Plan {
         gpa: Box::new(|_| says("Done: all good.")),
         ums: Box::new(ums),
         env: Vec::new(),
+        faulty: None,
     }
 }
 
@@ -94,6 +107,12 @@ impl Plan {
         self
     }
 
+    /// Puts a server there that can be armed with this fault, at the address where the fault is met.
+    pub fn faulty(mut self, place: Place, fault: Fault) -> Self {
+        self.faulty = Some((place, fault));
+        self
+    }
+
     pub async fn start(self) -> World {
         // The test's own client wants a provider; the second world finds it there.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -108,18 +127,28 @@ impl Plan {
             env.or(name, &value);
         }
         let mut servers = Vec::new();
+        let mut faulty = None;
+        let mut before = async |place, healthy: String| match self.faulty {
+            Some((there, fault)) if there == place => {
+                let faulty = faulty.insert(Faulty::before(&healthy).await.unwrap());
+                faulty.url_of(fault)
+            }
+            _ => healthy,
+        };
         if env.get("AWS_ENDPOINT_URL_DYNAMODB").is_none() {
             let (endpoint, server) = table().await;
+            let endpoint = before(Place::Table, endpoint).await;
             env.or("AWS_ENDPOINT_URL_DYNAMODB", &endpoint);
             servers.push(server);
         }
         if env.get("DIAL_URL").is_none() {
-            env.or("OPENAI_BASE_URL", &model.url());
-            env.or("GPA_AGENT_ENDPOINT", &format!("{}/gpa", gpa.url()));
+            env.or("OPENAI_BASE_URL", &before(Place::Model, model.url()).await);
+            let gpa = before(Place::Gpa, gpa.url()).await;
+            env.or("GPA_AGENT_ENDPOINT", &format!("{gpa}/gpa"));
             env.or("GPA_API_KEY", "gpa-key");
             env.or("MAS_AUTH", "none");
         }
-        env.or("UMS_AGENT_ENDPOINT", &ums.url());
+        env.or("UMS_AGENT_ENDPOINT", &before(Place::Ums, ums.url()).await);
         env.or("MAS_STATE_KEYS", KEYS);
         let settings = compose::settings(env).await.unwrap();
         let app = compose::app(&settings).await.unwrap();
@@ -135,6 +164,7 @@ impl Plan {
             model,
             gpa,
             ums,
+            faulty,
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
             servers,
         }
@@ -263,7 +293,8 @@ pub fn echoed(answer: &Answer) -> Value {
 
 impl World {
     pub fn running(&self) -> usize {
-        self.model.in_flight() + self.gpa.in_flight() + self.ums.in_flight()
+        let faulty = self.faulty.as_ref().map_or(0, Faulty::in_flight);
+        self.model.in_flight() + self.gpa.in_flight() + self.ums.in_flight() + faulty
     }
 
     /// A request, to be changed before it is sent.

@@ -267,6 +267,10 @@ impl Permit {
         let Some((old, step)) = guard.count(&self.peer, self.probe, outcome) else {
             return;
         };
+        // The turn has no time left: what happened is worth more to its user than to the other instances.
+        if Instant::now() >= self.until {
+            return;
+        }
         let told = guard
             .shared
             .step(&self.peer, step.now, old, |breaker| {

@@ -43,12 +43,17 @@ impl Table {
 pub async fn connect(name: &str, endpoint: Option<&str>) -> Table {
     let mut config = aws_config::defaults(aws_config::BehaviorVersion::latest())
         .http_client(http())
-        // The answer must not wait for a store that does not answer: one retry, then go on without.
-        .retry_config(RetryConfig::standard().with_max_attempts(2))
+        // The answer must not wait for a store that does not answer: two quick retries, then it goes on without.
+        .retry_config(
+            RetryConfig::standard()
+                .with_max_attempts(3)
+                .with_initial_backoff(Duration::from_millis(50))
+                .with_max_backoff(Duration::from_millis(300)),
+        )
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(Duration::from_millis(500))
-                .operation_attempt_timeout(Duration::from_secs(1))
+                .operation_attempt_timeout(Duration::from_millis(500))
                 .operation_timeout(Duration::from_secs(2))
                 .build(),
         );
