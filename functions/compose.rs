@@ -15,12 +15,13 @@ use coordinator::store;
 use coordinator::store::envelope::Seal;
 use coordinator::stream::Nesting;
 use coordinator::synthesize::Synthesizer;
-use coordinator::upstream::Client;
+use coordinator::upstream::{Bounds, Client};
 
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// Builds everything a request needs. Nothing is called yet, so a start never depends on an agent.
 pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
+    let caps = settings.caps;
     let Some(keys) = &settings.state_keys else {
         return Err(
             "MAS_STATE_KEYS is not set, expected kid:base64 pairs of at least 32 bytes; \
@@ -28,9 +29,13 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
                 .into(),
         );
     };
-    let seal =
-        Seal::parse(keys.expose()).map_err(|problem| format!("MAS_STATE_KEYS: {problem}"))?;
-    let client = Client::new(settings.times.connect)?;
+    let seal = Seal::parse(keys.expose())
+        .map_err(|problem| format!("MAS_STATE_KEYS: {problem}"))?
+        .capped(caps.state);
+    let client = Client::new(&Bounds {
+        connect: settings.times.connect,
+        caps,
+    })?;
     let provider = match (&settings.openai_base_url, &settings.dial_url) {
         (Some(base), _) => Provider::OpenAi {
             base: base.clone(),
@@ -53,7 +58,7 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
         idle: settings.times.stream_idle,
     };
     let registry = settings.registry.clone();
-    let router = ModelRouter::new(models.clone(), &settings.routing_model, &registry);
+    let router = ModelRouter::new(models.clone(), &settings.routing_model, &registry, caps);
     let auth = if settings.callers.ways.contains(&Way::Dial) {
         Auth::Dial(Introspection {
             client,
@@ -75,12 +80,14 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
             } else {
                 Nesting::Flat
             },
+            caps,
         },
         synthesizer: Synthesizer::new(models, &settings.synthesis_model),
         table: store::connect(&settings.table, settings.dynamodb_endpoint.as_deref()).await,
         seal,
         retention: settings.state_ttl,
         trust_legacy_sessions: settings.legacy_sessions,
+        caps,
         registry,
     };
     Ok(App::new(
@@ -88,5 +95,6 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
         auth,
         settings.times.turn,
         settings.times.heartbeat,
+        caps,
     ))
 }

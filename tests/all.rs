@@ -17,6 +17,7 @@ mod checker;
 mod world;
 
 mod auth;
+mod caps;
 mod chat;
 mod failures;
 mod gateway_contract;

@@ -7,7 +7,7 @@ use coordinator::domain::event::AgentEvent;
 use coordinator::domain::ids::{AgentId, TurnId};
 use coordinator::domain::turn::AgentTask;
 use coordinator::gateway::{Error, Gateways, Reach};
-use coordinator::upstream::Client;
+use coordinator::upstream::{Bounds, Client};
 use futures_util::StreamExt;
 use sandbox::stub::{Reply, Seen, Stub};
 use serde_json::json;
@@ -54,7 +54,7 @@ fn gateways(protocol: Protocol, stub: &Stub) -> Gateways {
         accepts: Vec::new(),
     };
     let reach = Reach {
-        client: Client::new(Duration::from_secs(1)).unwrap(),
+        client: Client::new(&Bounds::default()).unwrap(),
         core: None,
         first_byte: Duration::from_millis(300),
         idle: Duration::from_millis(300),

@@ -15,7 +15,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use coordinator::store;
-use coordinator::upstream::{Call, Client, Limits};
+use coordinator::upstream::{Bounds, Call, Client, Limits};
 use dynoxide::Database;
 use dynoxide::actions::scan::ScanRequest;
 use sandbox::runtime_api::{Answer, FunctionUrlEvent, Invocation, RuntimeApi};
@@ -673,7 +673,7 @@ impl Mas {
         };
         let body = json!({"stream": true, "messages": messages}).to_string();
         let call = Call::post(format!("{}{CHAT}", self.url), body.into(), limits);
-        let client = Client::new(PATIENCE).unwrap();
+        let client = Client::new(&Bounds::default()).unwrap();
         let mut stream = client.events(call).await.unwrap();
         let mut events = Vec::new();
         while let Some(event) = stream.next().await.unwrap() {

@@ -16,6 +16,7 @@ use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{AgentId, Owner};
 use crate::domain::plan::{Assignment, Plan, RoutingDecision};
+use crate::domain::rules::Caps;
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::Tally;
 use crate::orchestrate::{Agents, Report};
@@ -42,6 +43,7 @@ pub struct Coordinator {
     pub retention: Duration,
     /// Takes a bare UMS conversation id of the reference coordinator as it comes.
     pub trust_legacy_sessions: bool,
+    pub caps: Caps,
 }
 
 /// How far a turn has come. It outlives the turn's own future, so that a turn cut off by its deadline still leaves

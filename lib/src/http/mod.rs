@@ -14,6 +14,7 @@ use axum::routing::{any, get};
 use crate::coordinator::Coordinator;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::Timestamp;
+use crate::domain::rules::Caps;
 use auth::Auth;
 use error::ApiError;
 use health::Readiness;
@@ -25,6 +26,7 @@ pub struct App {
     pub auth: Auth,
     pub turn_timeout: Duration,
     pub heartbeat: Option<Duration>,
+    pub caps: Caps,
     readiness: Readiness,
 }
 
@@ -34,12 +36,14 @@ impl App {
         auth: Auth,
         turn_timeout: Duration,
         heartbeat: Option<Duration>,
+        caps: Caps,
     ) -> Arc<Self> {
         Arc::new(Self {
             coordinator,
             auth,
             turn_timeout,
             heartbeat,
+            caps,
             readiness: Readiness::default(),
         })
     }

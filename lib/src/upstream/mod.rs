@@ -1,7 +1,11 @@
 //! Calls to models, agents and DIAL Core: one HTTP client, its limits, its readers.
 
+mod answer;
 mod call;
 mod client;
+mod error;
 
+pub use answer::Events;
 pub use call::{Call, Limits, api_version, segment};
-pub use client::{Client, Error, Events, probe};
+pub use client::{Bounds, Client, probe};
+pub use error::Error;

@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::agent::{AgentCard, Endpoint, Protocol};
 use crate::domain::message::Attachment;
 use crate::llm::Provider;
-use crate::upstream::Client;
+use crate::upstream::{Bounds, Client};
 
 fn registry() -> Registry {
     let card = |name: &str| AgentCard {
@@ -23,7 +23,7 @@ fn registry() -> Registry {
 
 fn router() -> ModelRouter {
     let models = Models {
-        client: Client::new(Duration::from_secs(1)).unwrap(),
+        client: Client::new(&Bounds::default()).unwrap(),
         provider: Provider::OpenAi {
             base: String::new(),
             key: None,
@@ -31,7 +31,7 @@ fn router() -> ModelRouter {
         first_byte: Duration::from_secs(1),
         idle: Duration::from_secs(1),
     };
-    ModelRouter::new(models, "m", &registry())
+    ModelRouter::new(models, "m", &registry(), Caps::default())
 }
 
 #[test]

@@ -1,0 +1,82 @@
+//! Why a call gave no answer.
+
+use std::time::Duration;
+
+use crate::dial::delta::WireError;
+use crate::resilience::retry::Failure;
+
+/// Why a call gave no answer, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Causes carry no address: they go to the log.
+    #[error("the connection failed")]
+    Connect(#[source] reqwest::Error),
+    #[error("the request could not be made")]
+    Request(#[source] reqwest::Error),
+    /// The connection broke before anything of the answer came.
+    #[error("there was no answer")]
+    Reset(#[source] reqwest::Error),
+    #[error("there was no answer within {0:?}")]
+    Silent(Duration),
+    #[error("the turn's time was used up")]
+    Deadline,
+    #[error("the answer was status {status} (code {})", error.code.as_deref().unwrap_or("none"))]
+    Status {
+        status: u16,
+        error: WireError,
+        /// When the peer wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    #[error("the answer broke off")]
+    BrokeOff(#[source] reqwest::Error),
+    #[error("the stream ended without its end mark")]
+    Truncated,
+    #[error("the answer cannot be read")]
+    Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the answer is compressed, which was not asked for")]
+    Compressed,
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+    #[error("the answer's headers are longer than {0} bytes")]
+    Headers(usize),
+    /// An error event, after which nothing said before counts as complete.
+    #[error("the stream announced an error")]
+    Announced(WireError),
+}
+
+impl Error {
+    /// What this says about another attempt.
+    pub(super) fn verdict(&self) -> Failure {
+        match self {
+            Self::Connect(_) => Failure::Unsent,
+            Self::Reset(_) => Failure::Transient { after: None },
+            Self::Status {
+                status: 429 | 502..=504,
+                retry_after,
+                ..
+            } => Failure::Transient {
+                after: *retry_after,
+            },
+            _ => Failure::Final,
+        }
+    }
+
+    /// True when the peer was silent rather than wrong.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Silent(_) | Self::Deadline)
+    }
+
+    /// True when the peer withheld its answer, which some say by a status and some by an error event.
+    pub fn is_filtered(&self) -> bool {
+        matches!(self, Self::Status { error, .. } | Self::Announced(error)
+            if error.code.as_deref() == Some("content_filter"))
+    }
+
+    /// What the peer itself said to people, if it did; cut, since it comes from outside.
+    pub fn display_message(&self) -> Option<String> {
+        let (Self::Status { error, .. } | Self::Announced(error)) = self else {
+            return None;
+        };
+        Some(error.display_message.as_ref()?.chars().take(500).collect())
+    }
+}
