@@ -35,6 +35,8 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
     let client = Client::new(&Bounds {
         connect: settings.times.connect,
         caps,
+        networks: settings.private_networks.clone(),
+        ..Bounds::default()
     })?;
     let provider = match (&settings.openai_base_url, &settings.dial_url) {
         (Some(base), _) => Provider::OpenAi {

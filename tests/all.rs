@@ -25,6 +25,7 @@ mod golden;
 mod health;
 mod input;
 mod memory;
+mod outbound;
 mod samples;
 mod snapshots;
 

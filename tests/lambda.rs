@@ -580,6 +580,7 @@ impl Function {
             .env("UMS_AGENT_ENDPOINT", ums)
             .env("MAS_AUTH", "none")
             .env("MAS_STATE_KEYS", STATE_KEYS)
+            .env("MAS_PRIVATE_NETWORKS", "loopback")
             .env("AWS_ENDPOINT_URL_DYNAMODB", endpoint);
         Self {
             api,

@@ -118,6 +118,7 @@ impl Plan {
         }
         env.or("UMS_AGENT_ENDPOINT", &ums.url());
         env.or("MAS_STATE_KEYS", KEYS);
+        env.or("MAS_PRIVATE_NETWORKS", "loopback");
         let settings = Settings::read(&env).unwrap();
         let app = compose::app(&settings).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

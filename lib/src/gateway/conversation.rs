@@ -16,7 +16,7 @@ use crate::domain::agent::AgentCard;
 use crate::domain::event::AgentEvent;
 use crate::domain::ids::Secret;
 use crate::domain::turn::AgentTask;
-use crate::upstream::{self, Call, Events, segment};
+use crate::upstream::{self, Call, Events, Trust, segment};
 
 /// The most of the lost conversation that is told to its successor, in bytes.
 const DIGEST_CAP: usize = 4096;
@@ -161,6 +161,7 @@ impl ConversationGateway {
             Some(body) => Call::post(url, body, limits),
             None => Call::get(url, limits),
         }
+        .guarded()
         .traced(&task.caller);
         match &self.key {
             Some(key) => call.secret("authorization", "Bearer ", key),
@@ -182,7 +183,8 @@ impl Gateway for ConversationGateway {
 
     async fn check(&self, within: Duration) -> Result<(), Error> {
         let until = Instant::now() + within;
-        upstream::probe(&self.reach.client, format!("{}/health", self.base), until).await?;
+        let url = format!("{}/health", self.base);
+        upstream::probe(&self.reach.client, Trust::Guarded, url, until).await?;
         Ok(())
     }
 }

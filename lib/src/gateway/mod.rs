@@ -58,7 +58,10 @@ impl From<upstream::Error> for Error {
     fn from(error: upstream::Error) -> Self {
         if error.is_filtered() {
             Self::Filtered
-        } else if matches!(error, upstream::Error::Connect(_)) {
+        } else if matches!(
+            error,
+            upstream::Error::Connect(_) | upstream::Error::Refused(_)
+        ) {
             Self::Unasked(error)
         } else {
             Self::Call(error)

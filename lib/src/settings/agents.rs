@@ -177,7 +177,11 @@ fn endpoint(agent: &str, protocol: Protocol, written: &str, env: &Env) -> Result
     };
     if value.contains("://") {
         return match Url::parse(&value) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.username().is_empty() => {
+            Ok(url)
+                if matches!(url.scheme(), "http" | "https")
+                    && url.username().is_empty()
+                    && url.password().is_none() =>
+            {
                 Ok(Endpoint::Url(url))
             }
             _ => wrong("a deployment id or a URL such as https://agent.example.com"),

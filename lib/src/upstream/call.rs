@@ -8,6 +8,7 @@ use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
+use super::connections::Trust;
 use crate::domain::ids::Secret;
 use crate::domain::turn::Caller;
 use crate::resilience::retry::Repeat;
@@ -66,6 +67,7 @@ pub struct Call {
     pub body: Option<Bytes>,
     pub limits: Limits,
     pub repeat: Repeat,
+    pub trust: Trust,
 }
 
 impl Call {
@@ -77,6 +79,7 @@ impl Call {
             body: Some(body.into()),
             limits,
             repeat: Repeat::Unsent,
+            trust: Trust::Configured,
         }
     }
 
@@ -88,6 +91,7 @@ impl Call {
             body: None,
             limits,
             repeat: Repeat::Freely,
+            trust: Trust::Configured,
         }
     }
 
@@ -117,6 +121,13 @@ impl Call {
     #[must_use]
     pub fn repeated(mut self, repeat: Repeat) -> Self {
         self.repeat = repeat;
+        self
+    }
+
+    /// Marks a call to an agent outside DIAL Core: it goes only where agents may be.
+    #[must_use]
+    pub fn guarded(mut self) -> Self {
+        self.trust = Trust::Guarded;
         self
     }
 

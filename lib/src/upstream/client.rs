@@ -1,5 +1,6 @@
 //! The one HTTP client: calls to models, agents and DIAL Core, made as often as they may be.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,10 @@ use tokio::time::Instant;
 
 use super::answer::{Answer, Events, within};
 use super::call::{Call, Limits};
+use super::connections::{Connections, Trust};
 use super::error::Error;
+use super::guard::Lookup;
+use crate::domain::network::{Networks, Refused};
 use crate::domain::rules::{Caps, Times};
 use crate::resilience::retry::{Repeat, Retry};
 
@@ -19,6 +23,9 @@ pub struct Bounds {
     /// One connection attempt.
     pub connect: Duration,
     pub caps: Caps,
+    /// Where agents may be beside public addresses.
+    pub networks: Networks,
+    pub lookup: Lookup,
 }
 
 impl Default for Bounds {
@@ -27,6 +34,8 @@ impl Default for Bounds {
         Self {
             connect: times.connect,
             caps: Caps::default(),
+            networks: Networks::default(),
+            lookup: Lookup::default(),
         }
     }
 }
@@ -34,9 +43,7 @@ impl Default for Bounds {
 /// The one HTTP client of the process. Cheap to clone; clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Client {
-    pooled: reqwest::Client,
-    /// A new connection for every call: one that was idle may be dead, and what was sent on it cannot be sent again.
-    fresh: reqwest::Client,
+    connections: Connections,
     retry: Arc<Retry>,
     caps: Caps,
 }
@@ -44,34 +51,8 @@ pub struct Client {
 impl Client {
     /// Redirects are never followed and nothing is decompressed.
     pub fn new(bounds: &Bounds) -> Result<Self, Error> {
-        let roots = webpki_roots::TLS_SERVER_ROOTS
-            .iter()
-            .cloned()
-            .collect::<rustls::RootCertStore>();
-        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(
-            rustls::crypto::ring::default_provider(),
-        ))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::Unreadable(Box::new(error)))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-        let build = |idle_connections| {
-            reqwest::Client::builder()
-                .tls_backend_preconfigured(tls.clone())
-                .connect_timeout(bounds.connect)
-                .pool_max_idle_per_host(idle_connections)
-                // Below the 5 s after which uvicorn, which serves most agents, closes an idle connection.
-                .pool_idle_timeout(Duration::from_secs(4))
-                .redirect(reqwest::redirect::Policy::none())
-                .retry(reqwest::retry::never())
-                .tcp_nodelay(true)
-                .no_proxy()
-                .build()
-                .map_err(Error::Request)
-        };
         Ok(Self {
-            pooled: build(usize::MAX)?,
-            fresh: build(0)?,
+            connections: Connections::new(bounds)?,
             retry: Arc::new(Retry::new(Instant::now())),
             caps: bounds.caps,
         })
@@ -103,12 +84,11 @@ impl Client {
             body,
             limits,
             repeat,
+            trust,
         } = call;
-        let http = match repeat {
-            Repeat::Unsent => &self.fresh,
-            Repeat::Never | Repeat::Freely => &self.pooled,
-        };
-        let mut request = http
+        let mut request = self
+            .connections
+            .of(trust, &url, repeat)?
             .request(method, url)
             .headers(headers)
             .header(ACCEPT_ENCODING, "identity");
@@ -120,7 +100,9 @@ impl Client {
             .await?
             .map_err(|error| {
                 let error = error.without_url();
-                if error.is_connect() {
+                if let Some(refused) = refused(&error) {
+                    Error::Refused(refused)
+                } else if error.is_connect() {
                     Error::Connect(error)
                 } else if error.is_builder() {
                     Error::Request(error)
@@ -134,17 +116,33 @@ impl Client {
     }
 }
 
+/// The refusal of an agent's address that a failed connection was for.
+fn refused(error: &reqwest::Error) -> Option<Refused> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(refused) = error.downcast_ref() {
+            return Some(Refused::clone(refused));
+        }
+        cause = error.source();
+    }
+    None
+}
+
 /// Asks whether anything answers at an address: any status but a server error will do.
-pub async fn probe(client: &Client, url: String, until: Instant) -> Result<(), Error> {
+pub async fn probe(
+    client: &Client,
+    trust: Trust,
+    url: String,
+    until: Instant,
+) -> Result<(), Error> {
     let limits = Limits {
         first_byte: until.saturating_duration_since(Instant::now()),
         idle: until.saturating_duration_since(Instant::now()),
         until,
     };
-    match client
-        .body(Call::get(url, limits).repeated(Repeat::Never))
-        .await
-    {
+    let mut call = Call::get(url, limits).repeated(Repeat::Never);
+    call.trust = trust;
+    match client.body(call).await {
         Err(Error::Status { status, .. }) if status < 500 => Ok(()),
         other => other.map(drop),
     }

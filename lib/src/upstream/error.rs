@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::dial::delta::WireError;
+use crate::domain::network::Refused;
 use crate::resilience::retry::Failure;
 
 /// Why a call gave no answer, or not all of it.
@@ -11,6 +12,9 @@ pub enum Error {
     /// Causes carry no address: they go to the log.
     #[error("the connection failed")]
     Connect(#[source] reqwest::Error),
+    /// Nothing was sent: no agent may be at the address.
+    #[error("no agent may be at this address")]
+    Refused(#[source] Refused),
     #[error("the request could not be made")]
     Request(#[source] reqwest::Error),
     /// The connection broke before anything of the answer came.

@@ -3,9 +3,13 @@
 mod answer;
 mod call;
 mod client;
+mod connections;
 mod error;
+mod guard;
 
 pub use answer::Events;
 pub use call::{Call, Limits, api_version, segment};
 pub use client::{Bounds, Client, probe};
+pub use connections::Trust;
 pub use error::Error;
+pub use guard::Lookup;

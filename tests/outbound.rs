@@ -1,0 +1,215 @@
+//! Calls out: agents only where agents may be, checked when the connection is made.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use coordinator::domain::agent::{AgentCard, Effect, Endpoint, Protocol, Registry};
+use coordinator::domain::ids::AgentId;
+use coordinator::domain::network::{Networks, Refused};
+use coordinator::gateway::{self, Gateway, Gateways, Reach};
+use coordinator::upstream::{Bounds, Call, Client, Error, Limits, Lookup};
+use futures_util::StreamExt;
+use sandbox::stub::{Reply, Stub};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::gateway_contract::{protocols, task};
+use crate::world::{plan, user};
+
+fn networks(entries: &str) -> Networks {
+    Networks::parse(entries.split(',').filter(|entry| !entry.is_empty())).unwrap()
+}
+
+/// A client whose names resolve to these addresses, one list for each time that it asks; the last one is repeated.
+fn client(entries: &str, answers: &'static [&'static [&'static str]]) -> Client {
+    let asked = AtomicUsize::new(0);
+    let lookup = Lookup::new(move |_| {
+        let at = asked.fetch_add(1, Ordering::SeqCst).min(answers.len() - 1);
+        let found: Vec<IpAddr> = (answers[at].iter())
+            .map(|address| address.parse().unwrap())
+            .collect();
+        Box::pin(std::future::ready(Ok(found)))
+    });
+    Client::new(&Bounds {
+        networks: networks(entries),
+        lookup,
+        ..Bounds::default()
+    })
+    .unwrap()
+}
+
+/// A call to an agent that may change something, so that each has a connection of its own.
+fn call(url: &str) -> Call {
+    let limits = Limits {
+        first_byte: Duration::from_secs(5),
+        idle: Duration::from_secs(5),
+        until: Instant::now() + Duration::from_secs(5),
+    };
+    Call::post(url.to_owned(), b"{}".to_vec(), limits).guarded()
+}
+
+async fn refused(client: &Client, url: &str) -> Refused {
+    match client.body(call(url)).await {
+        Err(Error::Refused(refused)) => refused,
+        other => panic!("{url}: {other:?}"),
+    }
+}
+
+async fn stub() -> (Stub, String) {
+    let stub = Stub::start(|_| Reply::json(200, json!({}))).await.unwrap();
+    let named = stub.url().replace("127.0.0.1", "agent.test");
+    (stub, named)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_changes_its_address_between_two_calls_gains_nothing() {
+    let (stub, named) = stub().await;
+    for second in [
+        &["169.254.169.254"] as &'static [&'static str],
+        &["10.0.0.1"],
+        &["::ffff:10.0.0.1"],
+        &["127.0.0.2"],
+    ] {
+        let answers: &'static [&'static [&'static str]] =
+            Box::leak(Box::new([&["127.0.0.1"] as &[&str], second]));
+        let client = client("127.0.0.1/32", answers);
+        let before = stub.seen().len();
+        client.body(call(&named)).await.unwrap();
+        refused(&client, &named).await;
+        assert_eq!(stub.seen().len(), before + 1, "{second:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_addresses_only_the_good_ones_are_called() {
+    let (stub, named) = stub().await;
+    let both = client("loopback", &[&["10.0.0.1", "127.0.0.1", "169.254.169.254"]]);
+    both.body(call(&named)).await.unwrap();
+    assert_eq!(stub.seen().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_in_place_of_a_name_is_checked_as_well() {
+    let (stub, _) = stub().await;
+    let port = stub.url().rsplit(':').next().unwrap().to_owned();
+    let nothing_listed = client("", &[&["8.8.8.8"]]);
+    for host in [
+        "127.0.0.1",
+        "0x7f.1",
+        "2130706433",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+    ] {
+        let url = format!("http://{host}:{port}/");
+        assert!(
+            matches!(refused(&nothing_listed, &url).await, Refused::Private(_)),
+            "{host}"
+        );
+    }
+    let metadata = client("loopback,private", &[&["8.8.8.8"]]);
+    for host in [
+        "169.254.169.254",
+        "[fd00:ec2::254]",
+        "[::ffff:a9fe:a9fe]",
+        "0.0.0.0",
+    ] {
+        let url = format!("https://{host}/latest/meta-data/");
+        assert!(
+            matches!(refused(&metadata, &url).await, Refused::Never(..)),
+            "{host}"
+        );
+    }
+    for url in ["ftp://x/", "https://user@x/", "https://:pw@x/", "nonsense"] {
+        assert_eq!(refused(&metadata, url).await, Refused::Malformed, "{url}");
+    }
+    assert_eq!(stub.seen().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_http_is_spoken_only_where_it_is_listed() {
+    let (stub, named) = stub().await;
+    let public = client("10.0.0.0/8", &[&["93.184.216.34"]]);
+    assert!(matches!(
+        refused(&public, "http://agent.test/").await,
+        Refused::Plain(_)
+    ));
+    let by_name = client("agent.test", &[&["127.0.0.1"]]);
+    by_name.body(call(&named)).await.unwrap();
+    let below = client(".test", &[&["127.0.0.1"]]);
+    below.body(call(&named)).await.unwrap();
+    assert_eq!(stub.seen().len(), 2);
+}
+
+fn gateways(protocol: Protocol, endpoint: &str, client: Client) -> Gateways {
+    let card = AgentCard {
+        id: AgentId::new("A"),
+        protocol,
+        endpoint: Endpoint::Url(endpoint.parse().unwrap()),
+        key: None,
+        description: String::new(),
+        capabilities: Vec::new(),
+        priority: 1,
+        effect: Effect::None,
+        accepts: Vec::new(),
+    };
+    let reach = Reach {
+        client,
+        core: None,
+        first_byte: Duration::from_secs(5),
+        idle: Duration::from_secs(5),
+    };
+    Gateways::connect(&Registry::new(vec![card], None).unwrap(), &reach).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_protocol_calls_and_checks_its_agent_under_the_rule() {
+    for protocol in protocols() {
+        let (stub, named) = stub().await;
+        for endpoint in [stub.url(), named] {
+            let before = stub.seen().len();
+            let connected = |entries: &str| {
+                gateways(protocol, &endpoint, client(entries, &[&["127.0.0.1"]]))
+                    .get(&AgentId::new("A"))
+                    .unwrap()
+                    .clone()
+            };
+            let strict: std::sync::Arc<dyn Gateway> = connected("");
+            let is_refused = |error: &gateway::Error| {
+                matches!(error, gateway::Error::Unasked(Error::Refused(_))) && error.is_unasked()
+            };
+            let checked = strict.check(Duration::from_secs(5)).await;
+            assert!(is_refused(&checked.unwrap_err()), "{protocol:?} {endpoint}");
+            let first = strict.call(task()).next().await;
+            assert!(
+                is_refused(&first.unwrap().unwrap_err()),
+                "{protocol:?} {endpoint}"
+            );
+            assert_eq!(stub.seen().len(), before, "{protocol:?} {endpoint}");
+            let open = connected("loopback");
+            open.check(Duration::from_secs(5)).await.unwrap();
+        }
+        assert_eq!(stub.seen().len(), 2, "{protocol:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_agent_fails_kindly_and_its_address_is_not_shown() {
+    for agent in ["GPA", "UMS"] {
+        let world = plan(agent)
+            .set("MAS_PRIVATE_NETWORKS", "10.0.0.0/8")
+            .start()
+            .await;
+        let answer = world.ask(&[user("Delete user Bob")]).await;
+        assert_eq!(answer.error_code(), "agent_unavailable");
+        // What is configured is trusted: the model on the same machine has answered.
+        assert_eq!(answer.stage("Coordination Request")["status"], "completed");
+        let raw = String::from_utf8_lossy(&answer.raw);
+        assert!(raw.contains("Please try again."), "nothing was done: {raw}");
+        assert!(
+            !raw.contains("127.0.0.1") && !raw.contains("MAS_PRIVATE"),
+            "{raw}"
+        );
+        assert_eq!(world.gpa.seen().len() + world.ums.seen().len(), 0);
+    }
+}
