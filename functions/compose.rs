@@ -5,8 +5,8 @@ use std::sync::Arc;
 use coordinator::coordinator::Coordinator;
 use coordinator::domain::access::Way;
 use coordinator::gateway::{Gateways, Reach};
-use coordinator::http::App;
 use coordinator::http::auth::{Auth, Introspection};
+use coordinator::http::{self, App};
 use coordinator::llm::{Models, Provider};
 use coordinator::orchestrate::Agents;
 use coordinator::route::{Chain, ModelRouter};
@@ -15,7 +15,7 @@ use coordinator::store;
 use coordinator::store::envelope::Seal;
 use coordinator::stream::Nesting;
 use coordinator::synthesize::Synthesizer;
-use coordinator::upstream::{Bounds, Client};
+use coordinator::upstream::{Bounds, Client, Clock};
 
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -34,8 +34,11 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
         .capped(caps.state);
     let client = Client::new(&Bounds {
         connect: settings.times.connect,
+        pool_idle: settings.times.pool_idle,
+        retry_reserve: settings.times.retry_reserve,
         caps,
         networks: settings.private_networks.clone(),
+        clock: Clock::new(http::wall_clock),
         ..Bounds::default()
     })?;
     let provider = match (&settings.openai_base_url, &settings.dial_url) {

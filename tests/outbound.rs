@@ -1,17 +1,22 @@
 //! Calls out: agents only where agents may be, checked when the connection is made.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
 use coordinator::domain::agent::{AgentCard, Effect, Endpoint, Protocol, Registry};
 use coordinator::domain::ids::AgentId;
 use coordinator::domain::network::{Networks, Refused};
 use coordinator::gateway::{self, Gateway, Gateways, Reach};
-use coordinator::upstream::{Bounds, Call, Client, Error, Limits, Lookup};
+use coordinator::resilience::retry::Repeat;
+use coordinator::upstream::{Bounds, Call, Client, Clock, Error, Limits, Lookup};
 use futures_util::StreamExt;
 use sandbox::stub::{Reply, Stub};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::gateway_contract::{protocols, task};
@@ -174,7 +179,7 @@ async fn every_protocol_calls_and_checks_its_agent_under_the_rule() {
                     .unwrap()
                     .clone()
             };
-            let strict: std::sync::Arc<dyn Gateway> = connected("");
+            let strict: Arc<dyn Gateway> = connected("");
             let is_refused = |error: &gateway::Error| {
                 matches!(error, gateway::Error::Unasked(Error::Refused(_))) && error.is_unasked()
             };
@@ -212,4 +217,121 @@ async fn a_refused_agent_fails_kindly_and_its_address_is_not_shown() {
         );
         assert_eq!(world.gpa.seen().len() + world.ums.seen().len(), 0);
     }
+}
+
+/// A server that keeps connections and counts them; `drops` breaks a connection at its second request, before any answer.
+struct Keeper {
+    url: String,
+    connections: Arc<AtomicUsize>,
+    dropped: Arc<AtomicUsize>,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn keeper(drops: bool) -> Keeper {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (connections, dropped) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let (counted, broken) = (Arc::clone(&connections), Arc::clone(&dropped));
+    let server = tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            counted.fetch_add(1, Ordering::SeqCst);
+            let broken = Arc::clone(&broken);
+            tokio::spawn(async move {
+                let (mut request, mut answered) = ([0; 4096], 0);
+                while socket.read(&mut request).await.unwrap_or(0) > 0 {
+                    if drops && answered == 1 {
+                        broken.fetch_add(1, Ordering::SeqCst);
+                        return;
+                    }
+                    answered += 1;
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+                    socket.write_all(answer).await.unwrap();
+                }
+            });
+        }
+    });
+    Keeper {
+        url,
+        connections,
+        dropped,
+        server,
+    }
+}
+
+fn reads(url: &str) -> Call {
+    let mut call = call(url);
+    call.repeat = Repeat::Freely;
+    call
+}
+
+/// Calls until a connection was used again: it goes back to the others shortly after its answer.
+async fn reuses(client: &Client, keeper: &Keeper) -> usize {
+    for _ in 0..100 {
+        let before = keeper.connections.load(Ordering::SeqCst);
+        client.body(reads(&keeper.url)).await.unwrap();
+        if before > 0 && keeper.connections.load(Ordering::SeqCst) == before {
+            return before;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("no connection was used twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_dropped_after_a_gap_that_only_the_wall_clock_has_seen() {
+    let keeper = keeper(false).await;
+    let seconds = Arc::new(AtomicU64::new(1000));
+    let now = Arc::clone(&seconds);
+    let clock = Clock::new(move || {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(now.load(Ordering::SeqCst))
+    });
+    let client = Client::new(&Bounds {
+        networks: networks("loopback"),
+        pool_idle: Duration::from_secs(60),
+        clock,
+        ..Bounds::default()
+    })
+    .unwrap();
+    for gap in [61, 0] {
+        let kept = reuses(&client, &keeper).await;
+        // Frozen for a minute, or set back by one.
+        if gap > 0 {
+            seconds.fetch_add(gap, Ordering::SeqCst);
+        } else {
+            seconds.store(900, Ordering::SeqCst);
+        }
+        client.body(reads(&keeper.url)).await.unwrap();
+        assert_eq!(keeper.connections.load(Ordering::SeqCst), kept + 1, "{gap}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_connection_that_turns_out_dead_costs_a_reading_call_nothing() {
+    let keeper = keeper(true).await;
+    let client = client("loopback", &[]);
+    for _ in 0..100 {
+        client.body(reads(&keeper.url)).await.unwrap();
+        if keeper.dropped.load(Ordering::SeqCst) > 0 {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("no connection was used twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_may_change_something_never_uses_a_kept_connection() {
+    let keeper = keeper(true).await;
+    let client = client("loopback", &[]);
+    for _ in 0..5 {
+        client.body(call(&keeper.url)).await.unwrap();
+    }
+    assert_eq!(keeper.connections.load(Ordering::SeqCst), 5);
 }

@@ -9,6 +9,7 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFT
 use tokio::time::{Instant, timeout_at};
 
 use super::call::Limits;
+use super::connections::Lease;
 use super::error::Error;
 use crate::dial::delta::WireError;
 use crate::dial::sse::{self, Decoder};
@@ -49,6 +50,8 @@ pub(super) async fn within<T>(
 /// The head of an answer, and its body piece by piece.
 pub(super) struct Answer {
     response: Response,
+    /// Held until the answer is over.
+    _lease: Lease,
     limits: Limits,
     caps: Caps,
     /// When the first byte of the body is due; `None` once it has come.
@@ -57,9 +60,16 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub fn new(response: Response, limits: Limits, caps: Caps, first_byte: Instant) -> Self {
+    pub fn new(
+        response: Response,
+        lease: Lease,
+        limits: Limits,
+        caps: Caps,
+        first_byte: Instant,
+    ) -> Self {
         Self {
             response,
+            _lease: lease,
             limits,
             caps,
             first_byte: Some(first_byte),

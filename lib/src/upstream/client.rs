@@ -13,6 +13,7 @@ use super::call::{Call, Limits};
 use super::connections::{Connections, Trust};
 use super::error::Error;
 use super::guard::Lookup;
+use super::pool::Clock;
 use crate::domain::network::{Networks, Refused};
 use crate::domain::rules::{Caps, Times};
 use crate::resilience::retry::{Repeat, Retry};
@@ -22,10 +23,15 @@ use crate::resilience::retry::{Repeat, Retry};
 pub struct Bounds {
     /// One connection attempt.
     pub connect: Duration,
+    /// How long an unused connection is kept.
+    pub pool_idle: Duration,
+    /// An attempt that would have less time than this is not made.
+    pub retry_reserve: Duration,
     pub caps: Caps,
     /// Where agents may be beside public addresses.
     pub networks: Networks,
     pub lookup: Lookup,
+    pub clock: Clock,
 }
 
 impl Default for Bounds {
@@ -33,9 +39,12 @@ impl Default for Bounds {
         let times = Times::default();
         Self {
             connect: times.connect,
+            pool_idle: times.pool_idle,
+            retry_reserve: times.retry_reserve,
             caps: Caps::default(),
             networks: Networks::default(),
             lookup: Lookup::default(),
+            clock: Clock::default(),
         }
     }
 }
@@ -53,7 +62,7 @@ impl Client {
     pub fn new(bounds: &Bounds) -> Result<Self, Error> {
         Ok(Self {
             connections: Connections::new(bounds)?,
-            retry: Arc::new(Retry::new(Instant::now())),
+            retry: Arc::new(Retry::new(Instant::now(), bounds.retry_reserve)),
             caps: bounds.caps,
         })
     }
@@ -86,9 +95,9 @@ impl Client {
             repeat,
             trust,
         } = call;
-        let mut request = self
-            .connections
-            .of(trust, &url, repeat)?
+        let lease = self.connections.of(trust, &url, repeat)?;
+        let mut request = lease
+            .client
             .request(method, url)
             .headers(headers)
             .header(ACCEPT_ENCODING, "identity");
@@ -110,7 +119,7 @@ impl Client {
                     Error::Reset(error)
                 }
             })?;
-        Answer::new(response, limits, self.caps, first_byte)
+        Answer::new(response, lease, limits, self.caps, first_byte)
             .good()
             .await
     }

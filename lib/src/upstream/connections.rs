@@ -7,6 +7,7 @@ use url::{Host, Url};
 use super::client::Bounds;
 use super::error::Error;
 use super::guard::Guard;
+use super::pool::Pool;
 use crate::domain::network::{Networks, Refused};
 use crate::resilience::retry::Repeat;
 
@@ -30,9 +31,23 @@ pub(super) struct Connections {
 
 #[derive(Clone, Debug)]
 struct Pair {
-    pooled: reqwest::Client,
+    pooled: Arc<Pool>,
     /// A new connection for every call: one that was idle may be dead, and what was sent on it cannot be sent again.
     fresh: reqwest::Client,
+}
+
+/// Where a call is made. Dropped when its answer is over.
+pub(super) struct Lease {
+    pub client: reqwest::Client,
+    pool: Option<Arc<Pool>>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.pool {
+            pool.touch();
+        }
+    }
 }
 
 impl Connections {
@@ -53,14 +68,20 @@ impl Connections {
     }
 
     /// The client for a call, if its address may be called as far as can be said before a name is resolved.
-    pub fn of(&self, trust: Trust, url: &str, repeat: Repeat) -> Result<&reqwest::Client, Error> {
+    pub fn of(&self, trust: Trust, url: &str, repeat: Repeat) -> Result<Lease, Error> {
         let pair = match trust {
             Trust::Configured => &self.configured,
             Trust::Guarded => self.guarded(url).map_err(Error::Refused)?,
         };
         Ok(match repeat {
-            Repeat::Unsent => &pair.fresh,
-            Repeat::Never | Repeat::Freely => &pair.pooled,
+            Repeat::Unsent => Lease {
+                client: pair.fresh.clone(),
+                pool: None,
+            },
+            Repeat::Never | Repeat::Freely => Lease {
+                client: pair.pooled.client(),
+                pool: Some(Arc::clone(&pair.pooled)),
+            },
         })
     }
 
@@ -91,13 +112,13 @@ impl Pair {
         guard: Option<Guard>,
     ) -> Result<Self, Error> {
         let guard = guard.map(Arc::new);
-        let build = |idle_connections| {
+        let (tls, connect, idle) = (tls.clone(), bounds.connect, bounds.pool_idle);
+        let build = move |idle_connections| {
             let mut client = reqwest::Client::builder()
                 .tls_backend_preconfigured(tls.clone())
-                .connect_timeout(bounds.connect)
+                .connect_timeout(connect)
                 .pool_max_idle_per_host(idle_connections)
-                // Below the 5 s after which uvicorn, which serves most agents, closes an idle connection.
-                .pool_idle_timeout(std::time::Duration::from_secs(4))
+                .pool_idle_timeout(idle)
                 .redirect(reqwest::redirect::Policy::none())
                 .retry(reqwest::retry::never())
                 .tcp_nodelay(true)
@@ -109,8 +130,12 @@ impl Pair {
             client.build().map_err(Error::Request)
         };
         Ok(Self {
-            pooled: build(usize::MAX)?,
             fresh: build(0)?,
+            pooled: Arc::new(Pool::new(
+                Box::new(move || build(usize::MAX)),
+                idle,
+                bounds.clock.clone(),
+            )?),
         })
     }
 }

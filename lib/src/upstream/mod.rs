@@ -6,6 +6,7 @@ mod client;
 mod connections;
 mod error;
 mod guard;
+mod pool;
 
 pub use answer::Events;
 pub use call::{Call, Limits, api_version, segment};
@@ -13,3 +14,4 @@ pub use client::{Bounds, Client, probe};
 pub use connections::Trust;
 pub use error::Error;
 pub use guard::Lookup;
+pub use pool::Clock;

@@ -1,0 +1,91 @@
+//! Kept connections, given up when the process has slept for longer than their peers keep them.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::error::Error;
+
+/// The wall clock. A process that was frozen, as functions are between two requests, sees it alone go on.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
+
+impl Clock {
+    pub fn new(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+}
+
+/// A clock that stands still: for a process that is never frozen.
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new(|| SystemTime::UNIX_EPOCH)
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+type Build = Box<dyn Fn() -> Result<reqwest::Client, Error> + Send + Sync>;
+
+/// The connections that calls may share.
+pub(super) struct Pool {
+    build: Build,
+    /// How long an unused connection is kept.
+    idle: Duration,
+    clock: Clock,
+    kept: Mutex<Kept>,
+}
+
+struct Kept {
+    client: reqwest::Client,
+    used_at: SystemTime,
+}
+
+impl Pool {
+    pub fn new(build: Build, idle: Duration, clock: Clock) -> Result<Self, Error> {
+        let kept = Kept {
+            client: build()?,
+            used_at: (clock.0)(),
+        };
+        Ok(Self {
+            build,
+            idle,
+            clock,
+            kept: Mutex::new(kept),
+        })
+    }
+
+    /// The connections as they are, or new ones after a gap in which the old ones have been closed by their peers.
+    pub fn client(&self) -> reqwest::Client {
+        let now = (self.clock.0)();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // A clock that went back tells nothing, so it counts as a gap: that costs one connection.
+        let gap = now.duration_since(kept.used_at);
+        if gap.map_or(true, |gap| gap > self.idle)
+            && let Ok(client) = (self.build)()
+        {
+            kept.client = client;
+        }
+        kept.used_at = now;
+        kept.client.clone()
+    }
+
+    /// Notes that a call has ended here, so that a long answer is no gap.
+    pub fn touch(&self) {
+        let now = (self.clock.0)();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.used_at = kept.used_at.max(now);
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("idle", &self.idle)
+            .finish_non_exhaustive()
+    }
+}
