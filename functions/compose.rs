@@ -15,7 +15,7 @@ use coordinator::store;
 use coordinator::store::envelope::Seal;
 use coordinator::stream::Nesting;
 use coordinator::synthesize::Synthesizer;
-use coordinator::upstream::{Bounds, Client, Clock};
+use coordinator::upstream::{Bounds, Certificates, Client, Clock};
 
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -32,6 +32,13 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
     let seal = Seal::parse(keys.expose())
         .map_err(|problem| format!("MAS_STATE_KEYS: {problem}"))?
         .capped(caps.state);
+    let certificates = settings.certificates.as_deref();
+    let certificates = certificates.map(Certificates::read).transpose()?;
+    let table = store::connect_trusting(
+        &settings.table,
+        settings.dynamodb_endpoint.as_deref(),
+        certificates.as_ref().map(Certificates::pem),
+    );
     let client = Client::new(&Bounds {
         connect: settings.times.connect,
         pool_idle: settings.times.pool_idle,
@@ -39,6 +46,7 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
         caps,
         networks: settings.private_networks.clone(),
         clock: Clock::new(http::wall_clock),
+        certificates: certificates.clone().unwrap_or_default(),
         ..Bounds::default()
     })?;
     let provider = match (&settings.openai_base_url, &settings.dial_url) {
@@ -88,7 +96,7 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
             caps,
         },
         synthesizer: Synthesizer::new(models, &settings.synthesis_model),
-        table: store::connect(&settings.table, settings.dynamodb_endpoint.as_deref()).await,
+        table: table.await,
         seal,
         retention: settings.state_ttl,
         trust_legacy_sessions: settings.legacy_sessions,

@@ -378,13 +378,14 @@ async fn mas_prints_the_entry_for_dial_core() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sandbox_prints_an_environment_that_emulators_can_read() {
     let sandbox = Process::start(command_of_mas(&["sandbox", "--memory"]));
-    let last = ["MAS_STATE_KEYS=", "MAS_AUTH="];
+    let last = ["MAS_STATE_KEYS=", "MAS_AUTH=", "MAS_PRIVATE_NETWORKS="];
     let told = |output: &Output| last.iter().all(|name| output.stdout.contains(name));
     sandbox.until(told).await;
     let lines = sandbox.stdout();
     let pairs = lines.lines().map(|line| line.split_once('=').unwrap());
     let settings: BTreeMap<_, _> = pairs.collect();
     assert_eq!(settings["MAS_AUTH"], "none");
+    assert_eq!(settings["MAS_PRIVATE_NETWORKS"], "loopback");
     assert!(settings["OPENAI_BASE_URL"].starts_with("http://127.0.0.1:"));
     // cargo-lambda's parser takes no `=` in a value that is not quoted.
     let quoted = |value: &str| value.len() > 2 && value.starts_with('\'') && value.ends_with('\'');

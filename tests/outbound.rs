@@ -10,7 +10,11 @@ use coordinator::domain::ids::AgentId;
 use coordinator::domain::network::{Networks, Refused};
 use coordinator::gateway::{self, Gateway, Gateways, Reach};
 use coordinator::resilience::retry::Repeat;
-use coordinator::upstream::{Bounds, Call, Client, Clock, Error, Limits, Lookup};
+use coordinator::settings::{Env, Settings};
+use coordinator::store;
+use coordinator::upstream::{
+    Bounds, Call, Certificates, Client, Clock, Error, Limits, Lookup, Trust,
+};
 use futures_util::StreamExt;
 use sandbox::stub::{Reply, Stub};
 use serde_json::json;
@@ -19,8 +23,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::compose;
 use crate::gateway_contract::{protocols, task};
-use crate::world::{plan, user};
+use crate::world::{KEYS, plan, user};
 
 fn networks(entries: &str) -> Networks {
     Networks::parse(entries.split(',').filter(|entry| !entry.is_empty())).unwrap()
@@ -334,4 +339,104 @@ async fn a_call_that_may_change_something_never_uses_a_kept_connection() {
         client.body(call(&keeper.url)).await.unwrap();
     }
     assert_eq!(keeper.connections.load(Ordering::SeqCst), 5);
+}
+
+/// A server of its own certificate that answers every request with `{}`; the certificate is the file's only content.
+async fn tls_server(name: &str) -> (String, String, JoinHandle<()>) {
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let file = format!("{}/{name}.pem", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&file, cert.pem()).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!(
+        "https://localhost:{}",
+        listener.local_addr().unwrap().port()
+    );
+    let server = tokio::spawn(async move {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut socket) = acceptor.accept(socket).await else {
+                    return;
+                };
+                let mut request = [0; 4096];
+                while socket.read(&mut request).await.unwrap_or(0) > 0 {
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+                    socket.write_all(answer).await.unwrap();
+                }
+            });
+        }
+    });
+    (url, file, server)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_trusted_once_its_certificate_is_in_the_file() {
+    let (url, file, server) = tls_server("agent").await;
+    let client = |certificates| {
+        Client::new(&Bounds {
+            networks: networks("loopback"),
+            certificates,
+            ..Bounds::default()
+        })
+        .unwrap()
+    };
+    let stranger = client(Certificates::default()).body(call(&url)).await;
+    assert!(matches!(stranger, Err(Error::Connect(_))), "{stranger:?}");
+    let certificates = Certificates::read(&file).unwrap();
+    let trusting = client(certificates.clone());
+    trusting.body(call(&url)).await.unwrap();
+    let mut configured = call(&url);
+    configured.trust = Trust::Configured;
+    trusting.body(configured).await.unwrap();
+    // The table's client is another one.
+    let table = store::connect_trusting("mas", Some(&url), Some(certificates.pem())).await;
+    table.check().await.unwrap();
+    assert!(
+        store::connect("mas", Some(&url))
+            .await
+            .check()
+            .await
+            .is_err()
+    );
+    server.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_file_of_certificates_stops_the_start_with_a_sentence() {
+    let file = |name: &str, text: &str| {
+        let path = format!("{}/{name}", env!("CARGO_TARGET_TMPDIR"));
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for path in [
+        "/nowhere/ca.pem".to_owned(),
+        file("empty.pem", ""),
+        file("text.pem", "certificates"),
+        file("broken.pem", broken),
+    ] {
+        let env = Env::from([
+            ("OPENAI_BASE_URL", "http://127.0.0.1:9"),
+            ("UMS_AGENT_ENDPOINT", "http://127.0.0.1:9"),
+            ("GPA_AGENT_ENDPOINT", "http://127.0.0.1:9"),
+            ("MAS_AUTH", "none"),
+            ("MAS_STATE_KEYS", KEYS),
+            ("SSL_CERT_FILE", &path),
+        ]);
+        let settings = Settings::read(&env).unwrap();
+        let problem = compose::app(&settings).await.unwrap_err().to_string();
+        let sentence = format!("SSL_CERT_FILE is {path:?}, expected a file of certificates (PEM)");
+        assert!(problem.starts_with(&sentence), "{problem}");
+    }
 }

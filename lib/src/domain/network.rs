@@ -1,6 +1,6 @@
 //! Where agents may be: public addresses, and what the administrator lists beside them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// A host or an address is not one where agents may be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -156,16 +156,16 @@ fn embedded(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else {
         return address;
     };
-    let [a, b, c, d, e, f, g, h] = v6.segments();
-    let v4 = |high: u16, low: u16| {
-        let [[a, b], [c, d]] = [high.to_be_bytes(), low.to_be_bytes()];
+    let bits = v6.to_bits();
+    let at = |shift: u32| {
+        let [.., a, b, c, d] = (bits >> shift).to_be_bytes();
         IpAddr::V4(Ipv4Addr::new(a, b, c, d))
     };
-    match [a, b, c, d, e, f] {
-        [0, 0, 0, 0, 0, 0xffff] | [0x64, 0xff9b, 0, 0, 0, 0] => v4(g, h),
+    match bits >> 32 {
+        0xffff | 0x0064_ff9b_0000_0000_0000_0000 => at(0),
         // `::` and `::1` are addresses of their own.
-        [0, 0, 0, 0, 0, 0] if (g, h) != (0, 0) && (g, h) != (0, 1) => v4(g, h),
-        [0x2002, high, low, ..] => v4(high, low),
+        0 if bits > 1 => at(0),
+        _ if bits >> 112 == 0x2002 => at(80),
         _ => address,
     }
 }
@@ -198,7 +198,7 @@ impl Range {
 
 fn bits(address: IpAddr) -> u128 {
     match address {
-        IpAddr::V4(v4) => Ipv6Addr::from(v4.to_ipv6_mapped()).to_bits(),
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
         IpAddr::V6(v6) => v6.to_bits(),
     }
 }

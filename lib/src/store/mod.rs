@@ -5,7 +5,7 @@ mod conversations;
 pub mod envelope;
 mod keys;
 
-pub use client::{Table, connect, create, is_local};
+pub use client::{Table, connect, connect_trusting, create, is_local};
 pub use conversations::{Conversations, Saved, Write};
 
 use aws_sdk_dynamodb::error::SdkError;

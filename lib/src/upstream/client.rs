@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::answer::{Answer, Events, within};
 use super::call::{Call, Limits};
+use super::certificates::Certificates;
 use super::connections::{Connections, Trust};
 use super::error::Error;
 use super::guard::Lookup;
@@ -32,6 +33,7 @@ pub struct Bounds {
     pub networks: Networks,
     pub lookup: Lookup,
     pub clock: Clock,
+    pub certificates: Certificates,
 }
 
 impl Default for Bounds {
@@ -45,6 +47,7 @@ impl Default for Bounds {
             networks: Networks::default(),
             lookup: Lookup::default(),
             clock: Clock::default(),
+            certificates: Certificates::default(),
         }
     }
 }
@@ -52,7 +55,7 @@ impl Default for Bounds {
 /// The one HTTP client of the process. Cheap to clone; clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Client {
-    connections: Connections,
+    connections: Arc<Connections>,
     retry: Arc<Retry>,
     caps: Caps,
 }
@@ -61,7 +64,7 @@ impl Client {
     /// Redirects are never followed and nothing is decompressed.
     pub fn new(bounds: &Bounds) -> Result<Self, Error> {
         Ok(Self {
-            connections: Connections::new(bounds)?,
+            connections: Arc::new(Connections::new(bounds)?),
             retry: Arc::new(Retry::new(Instant::now(), bounds.retry_reserve)),
             caps: bounds.caps,
         })

@@ -20,7 +20,7 @@ pub enum Trust {
     Guarded,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Connections {
     configured: Pair,
     /// To agents, with TLS and without: a resolver does not know for which of them it is asked.
@@ -29,7 +29,7 @@ pub(super) struct Connections {
     networks: Arc<Networks>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Pair {
     pooled: Arc<Pool>,
     /// A new connection for every call: one that was idle may be dead, and what was sent on it cannot be sent again.
@@ -52,7 +52,7 @@ impl Drop for Lease {
 
 impl Connections {
     pub fn new(bounds: &Bounds) -> Result<Self, Error> {
-        let tls = tls()?;
+        let tls = bounds.certificates.tls()?;
         let networks = Arc::new(bounds.networks.clone());
         let guard = |tls| Guard {
             networks: Arc::clone(&networks),
@@ -138,19 +138,4 @@ impl Pair {
             )?),
         })
     }
-}
-
-fn tls() -> Result<rustls::ClientConfig, Error> {
-    let roots = webpki_roots::TLS_SERVER_ROOTS
-        .iter()
-        .cloned()
-        .collect::<rustls::RootCertStore>();
-    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .map_err(|error| Error::Unreadable(Box::new(error)))?
-    .with_root_certificates(roots)
-    .with_no_client_auth();
-    Ok(tls)
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod call;
+mod certificates;
 mod client;
 mod connections;
 mod error;
@@ -10,6 +11,7 @@ mod pool;
 
 pub use answer::Events;
 pub use call::{Call, Limits, api_version, segment};
+pub use certificates::Certificates;
 pub use client::{Bounds, Client, probe};
 pub use connections::Trust;
 pub use error::Error;

@@ -89,3 +89,44 @@ impl fmt::Debug for Pool {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::upstream::Certificates;
+
+    #[test]
+    fn new_connections_are_made_after_a_gap_and_only_then() {
+        let builds = Arc::<AtomicUsize>::default();
+        let seconds = Arc::new(AtomicU64::new(1000));
+        let (counted, now) = (Arc::clone(&builds), Arc::clone(&seconds));
+        let tls = Certificates::default().tls().unwrap();
+        let build = move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let client = reqwest::Client::builder().tls_backend_preconfigured(tls.clone());
+            client.build().map_err(Error::Request)
+        };
+        let clock = Clock::new(move || {
+            SystemTime::UNIX_EPOCH + Duration::from_secs(now.load(Ordering::SeqCst))
+        });
+        let pool = Pool::new(Box::new(build), Duration::from_secs(4), clock).unwrap();
+        let after = |second: u64, work: &dyn Fn()| {
+            seconds.store(second, Ordering::SeqCst);
+            work();
+            builds.load(Ordering::SeqCst)
+        };
+        let call = || drop(pool.client());
+        assert_eq!(
+            after(1004, &call),
+            1,
+            "not longer than connections are kept"
+        );
+        assert_eq!(after(1009, &call), 2, "longer");
+        assert_eq!(after(1050, &|| pool.touch()), 2, "a long answer ends");
+        assert_eq!(after(1053, &call), 2, "which was no gap");
+        assert_eq!(after(1000, &call), 3, "the clock went back");
+        assert_eq!(after(1001, &call), 3);
+    }
+}
