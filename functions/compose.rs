@@ -84,6 +84,11 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
         );
         Auth::None
     };
+    if settings.log_content {
+        tracing::warn!(
+            "MAS_LOG_CONTENT=on: what people and agents say is logged at level debug; never where real people talk"
+        );
+    }
     let coordinator = Coordinator {
         chain: Chain::new(vec![Box::new(router)], &registry),
         agents: Agents {
@@ -101,6 +106,7 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
         retention: settings.state_ttl,
         trust_legacy_sessions: settings.legacy_sessions,
         caps,
+        log_content: settings.log_content,
         registry,
     };
     Ok(App::new(

@@ -24,6 +24,7 @@ mod gateway_contract;
 mod golden;
 mod health;
 mod input;
+mod logs;
 mod memory;
 mod outbound;
 mod samples;

@@ -44,6 +44,8 @@ pub struct Coordinator {
     /// Takes a bare UMS conversation id of the reference coordinator as it comes.
     pub trust_legacy_sessions: bool,
     pub caps: Caps,
+    /// Also logs what people and agents say.
+    pub log_content: bool,
 }
 
 /// How far a turn has come. It outlives the turn's own future, so that a turn cut off by its deadline still leaves
@@ -86,6 +88,9 @@ impl Coordinator {
         }
         self.save(&turn, &sink, &progress, begun).await;
         log(&turn, &progress, &end, begun);
+        if self.log_content {
+            log_content(&turn, &progress);
+        }
         match end {
             Ok(reason) => sink.finish(reason, &progress.tally),
             Err(failure) => sink.fail(&failure),
@@ -325,5 +330,16 @@ fn log(turn: &ChatTurn, progress: &Progress, end: &Result<FinishReason, Failure>
         error.code = end.as_ref().err().map(|failure| failure.code.as_str()),
         duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         "turn ended"
+    );
+}
+
+/// What was said, for debugging: the one place from which text gets into the log, and only where `MAS_LOG_CONTENT` says so.
+fn log_content(turn: &ChatTurn, progress: &Progress) {
+    tracing::debug!(
+        turn.id = %turn.id,
+        request = turn.messages.last().map(|message| message.text.as_str()),
+        report = progress.report.text,
+        answer = progress.shown,
+        "what was said"
     );
 }

@@ -50,8 +50,8 @@ pub enum Error {
     Unknown,
     #[error("the agent's answer is empty")]
     Empty,
-    #[error("the agent named its conversation {0:?}, which cannot be an id")]
-    BadSession(String),
+    #[error("the agent named its conversation with something that cannot be an id")]
+    BadSession,
 }
 
 impl From<upstream::Error> for Error {
@@ -72,7 +72,7 @@ impl From<upstream::Error> for Error {
 impl Error {
     /// True when the agent has surely done nothing.
     pub fn is_unasked(&self) -> bool {
-        matches!(self, Self::Unasked(_) | Self::BadSession(_) | Self::Unknown)
+        matches!(self, Self::Unasked(_) | Self::BadSession | Self::Unknown)
     }
 
     /// True when the agent withheld its answer.

@@ -296,7 +296,8 @@ impl Reading {
                 let json: String = parts.into_values().collect();
                 serde_json::from_str(&json)
                     .inspect_err(
-                        |error| tracing::warn!(%turn, %error, "a stored turn cannot be read"),
+                        // Only the kind: the whole error repeats what was read.
+                        |error| tracing::warn!(%turn, error = ?error.classify(), "a stored turn cannot be read"),
                     )
                     .ok()
             })

@@ -24,7 +24,7 @@ pub enum Error {
     Silent(Duration),
     #[error("the turn's time was used up")]
     Deadline,
-    #[error("the answer was status {status} (code {})", error.code.as_deref().unwrap_or("none"))]
+    #[error("the answer was status {status} (code {})", code(error))]
     Status {
         status: u16,
         error: WireError,
@@ -82,5 +82,15 @@ impl Error {
             return None;
         };
         Some(error.display_message.as_ref()?.chars().take(500).collect())
+    }
+}
+
+/// A peer's error code as it may be logged: one that is not a word may be anything that was said.
+fn code(error: &WireError) -> &str {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    match error.code.as_deref() {
+        None => "none",
+        Some(code) if code.len() <= 64 && code.bytes().all(plain) => code,
+        Some(_) => "unreadable",
     }
 }
