@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 /// An agent's name as the registry has it, for example `GPA`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -108,13 +109,13 @@ impl Timestamp {
     }
 }
 
-/// A credential: it can be used, not printed.
+/// A credential: it can be used, not printed, and it is wiped from memory when nobody needs it any more.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<str>);
+pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
     pub fn new(value: &str) -> Self {
-        Self(value.into())
+        Self(Arc::new(Zeroizing::new(value.to_owned())))
     }
 
     /// The value itself, for the one place that sends it.
@@ -136,6 +137,13 @@ mod tests {
     #[test]
     fn a_secret_does_not_print() {
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "[redacted]");
+    }
+
+    #[test]
+    fn a_secret_is_of_a_type_that_wipes_itself() {
+        fn wiped(_: &impl zeroize::ZeroizeOnDrop) {}
+        let Secret(value) = Secret::new("hunter2");
+        wiped(&*value);
     }
 
     #[test]

@@ -211,3 +211,20 @@ fn secrets_prove_names_and_are_never_repeated_in_an_error() {
     .unwrap_err();
     assert!(!problem.to_string().contains("hunter2"), "{problem}");
 }
+
+#[test]
+fn settings_print_no_credential() {
+    let secret = "5ecre7-0123456789abcdef0123456789abcdef";
+    let shared = format!("core:{secret}");
+    let keys = format!("k1:{secret}");
+    let settings = read([
+        ("OPENAI_API_KEY", secret),
+        ("GPA_API_KEY", secret),
+        ("MAS_STATE_KEYS", &keys),
+        ("MAS_AUTH", "secret"),
+        ("MAS_AUTH_SECRETS", &shared),
+    ]);
+    let printed = format!("{:?}", settings.unwrap());
+    assert!(!printed.contains("5ecre7"), "{printed}");
+    assert_eq!(printed.matches("[redacted]").count(), 4, "{printed}");
+}

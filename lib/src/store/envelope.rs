@@ -6,6 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 use crate::domain::conversation::{Envelope, Recalled};
 use crate::domain::ids::Owner;
@@ -19,7 +20,8 @@ const VERSION: u8 = 1;
 /// The keys that sign states. The first one signs; every one of them verifies, so keys can be rotated.
 #[derive(Clone)]
 pub struct Seal {
-    keys: Vec<(String, Vec<u8>)>,
+    /// Wiped when they are dropped.
+    keys: Vec<(String, Zeroizing<Vec<u8>>)>,
     /// The most a sealed state may take as JSON, in bytes.
     cap: usize,
 }
@@ -60,7 +62,7 @@ impl Seal {
                         key.len()
                     ));
                 }
-                Ok((kid.to_owned(), key))
+                Ok((kid.to_owned(), Zeroizing::new(key)))
             })
             .collect::<Result<Vec<_>, String>>()?;
         if keys.is_empty() {

@@ -7,6 +7,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::connections::Trust;
 use crate::domain::ids::Secret;
@@ -152,7 +153,8 @@ impl Call {
     /// Adds a credential, marked so that it is never printed.
     #[must_use]
     pub fn secret(mut self, name: &'static str, prefix: &str, value: &Secret) -> Self {
-        if let Ok(mut value) = HeaderValue::from_str(&format!("{prefix}{}", value.expose())) {
+        let value = Zeroizing::new(format!("{prefix}{}", value.expose()));
+        if let Ok(mut value) = HeaderValue::from_str(&value) {
             value.set_sensitive(true);
             self.headers.insert(HeaderName::from_static(name), value);
         }
