@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::compose;
 use crate::gateway_contract::{protocols, task};
-use crate::world::{KEYS, plan, user};
+use crate::world::{KEYS, delta, echoed, finish, plan, user};
 
 fn networks(entries: &str) -> Networks {
     Networks::parse(entries.split(',').filter(|entry| !entry.is_empty())).unwrap()
@@ -439,4 +439,37 @@ async fn a_wrong_file_of_certificates_stops_the_start_with_a_sentence() {
         let sentence = format!("SSL_CERT_FILE is {path:?}, expected a file of certificates (PEM)");
         assert!(problem.starts_with(&sentence), "{problem}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_in_messages_and_answers_are_never_fetched() {
+    let bait = Stub::start(|_| Reply::text(200, "fetched")).await.unwrap();
+    let url = bait.url();
+    let file = |name: &str| {
+        json!({"title": "t", "type": "image/png", "url": format!("{url}/{name}"),
+                                   "reference_url": format!("{url}/{name}-reference")})
+    };
+    let stage = json!({"index": 0, "name": format!("{url}/name"), "content": format!("![i]({url}/stage)"),
+                       "attachments": [file("stage-file")], "status": "completed"});
+    let links =
+        format!("see ![image]({url}/image), [link]({url}/link), <{url}/bare> and {url}/plain");
+    let reply = Reply::sse()
+        .data(delta(json!({"content": links})))
+        .data(delta(
+            json!({"custom_content": {"stages": [stage], "attachments": [file("answer-file")]}}),
+        ))
+        .data(finish())
+        .done();
+    let asks = json!({"role": "user", "content": [
+        {"type": "text", "text": links},
+        {"type": "image_url", "image_url": {"url": format!("{url}/part")}}
+    ], "custom_content": {"attachments": [file("request-file")]}});
+    for agent in ["GPA", "UMS"] {
+        let reply = reply.clone();
+        let world = plan(agent).gpa(move |_| reply.clone()).start().await;
+        let answer = world.well(std::slice::from_ref(&asks)).await;
+        let again = [asks.clone(), echoed(&answer), asks.clone()];
+        world.well(&again).await;
+    }
+    assert_eq!(bait.seen().len(), 0, "{:?}", bait.seen());
 }
