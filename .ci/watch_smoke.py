@@ -191,7 +191,7 @@ def main():
         pace = str(round(PACE * 1000))
         sandbox = Process("sandbox", [str(BINARIES / "mas"), "sandbox", "--memory", "--pace", pace], dict(os.environ))
         processes.append(sandbox)
-        for last in ("AWS_ENDPOINT_URL_DYNAMODB=", "MAS_STATE_KEYS=", "MAS_AUTH="):
+        for last in ("AWS_ENDPOINT_URL_DYNAMODB=", "MAS_STATE_KEYS=", "MAS_AUTH=", "MAS_PRIVATE_NETWORKS="):
             sandbox.until("stdout", last, 15)
         lines = sandbox.lines["stdout"]
         bare(lines, processes)

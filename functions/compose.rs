@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use coordinator::coordinator::Coordinator;
 use coordinator::domain::access::Way;
-use coordinator::domain::ids::TurnId;
+use coordinator::domain::ids::{Clock, TurnId};
 use coordinator::domain::rules::Quotas;
 use coordinator::gateway::{Gateways, Reach};
 use coordinator::guard::Guard;
@@ -20,7 +20,7 @@ use coordinator::store::secrets::{self, Reference};
 use coordinator::store::{self, Accounts, Breakers};
 use coordinator::stream::Nesting;
 use coordinator::synthesize::Synthesizer;
-use coordinator::upstream::Client;
+use coordinator::upstream::{Bounds, Certificates, Client};
 
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -42,6 +42,7 @@ pub async fn settings(mut env: Env) -> Result<Settings, Failed> {
 
 /// Builds everything a request needs. Nothing is called yet, so a start never depends on an agent.
 pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
+    let caps = settings.caps;
     let Some(keys) = &settings.state_keys else {
         return Err(
             "MAS_STATE_KEYS is not set, expected kid:base64 pairs of at least 32 bytes; \
@@ -49,28 +50,27 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
                 .into(),
         );
     };
-    let seal =
-        Seal::parse(keys.expose()).map_err(|problem| format!("MAS_STATE_KEYS: {problem}"))?;
-    let client = Client::new(settings.times.connect)?;
-    let provider = match (&settings.openai_base_url, &settings.dial_url) {
-        (Some(base), _) => Provider::OpenAi {
-            base: base.clone(),
-            key: settings.openai_api_key.clone(),
-        },
-        (None, core) => Provider::Core {
-            url: core.clone().unwrap_or_default(),
-        },
-    };
-    let table = store::connect(&settings.table, settings.dynamodb_endpoint.as_deref()).await;
+    let seal = Seal::parse(keys.expose())
+        .map_err(|problem| format!("MAS_STATE_KEYS: {problem}"))?
+        .capped(caps.state);
+    let certificates = settings.certificates.as_deref();
+    let certificates = certificates.map(Certificates::read).transpose()?;
+    let table = store::connect_trusting(
+        &settings.table,
+        settings.dynamodb_endpoint.as_deref(),
+        certificates.as_ref().map(Certificates::pem),
+    )
+    .await;
+    let client = client(settings, certificates.unwrap_or_default())?;
     let guard = Arc::new(Guard::new(
         settings.breaker,
         Breakers::of(&table),
-        http::clock,
+        Clock::new(http::clock),
         TurnId::now().random(),
     ));
     let models = Models {
         client: client.clone(),
-        provider,
+        provider: provider(settings),
         first_byte: settings.times.model_first_byte,
         idle: settings.times.stream_idle,
         guard: Arc::clone(&guard),
@@ -84,19 +84,8 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
         dwell: settings.times.failover_dwell,
     };
     let registry = settings.registry.clone();
-    let router = ModelRouter::new(models.clone(), &settings.routing_model, &registry);
-    let auth = if settings.callers.ways.contains(&Way::Dial) {
-        Auth::Dial(Introspection {
-            client,
-            core: settings.dial_url.clone().unwrap_or_default(),
-            deployments: settings.deployments.clone(),
-        })
-    } else {
-        tracing::warn!(
-            "MAS_AUTH=none: every caller is trusted and all share one memory; for development only"
-        );
-        Auth::None
-    };
+    let router = ModelRouter::new(models.clone(), &settings.routing_model, &registry, caps);
+    let auth = auth(settings, client);
     let coordinator = Coordinator {
         chain: Chain::new(vec![Box::new(router)], &registry),
         agents: Agents {
@@ -106,6 +95,7 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
             } else {
                 Nesting::Flat
             },
+            caps,
         },
         synthesizer: Synthesizer::new(models, &settings.synthesis_model),
         accounts: Accounts::of(&table, quotas(settings), settings.state_ttl),
@@ -114,16 +104,18 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
         table,
         guard,
         seal,
-        caps: settings.caps,
         times: settings.times,
         retention: settings.state_ttl,
         trust_legacy_sessions: settings.legacy_sessions,
+        caps,
+        log_content: settings.log_content,
         registry,
     };
     Ok(App::new(
         coordinator,
         auth,
         settings.times,
+        caps,
         settings.quotas.depth,
         Statuses::new(
             settings.rate_limit_status,
@@ -131,6 +123,53 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
             settings.times.retry_after,
         ),
     ))
+}
+
+/// What calls models, agents and DIAL Core.
+fn client(settings: &Settings, certificates: Certificates) -> Result<Client, Failed> {
+    Ok(Client::new(&Bounds {
+        connect: settings.times.connect,
+        pool_idle: settings.times.pool_idle,
+        retry_reserve: settings.times.retry_reserve,
+        caps: settings.caps,
+        networks: settings.private_networks.clone(),
+        clock: Clock::new(http::clock),
+        certificates,
+        ..Bounds::default()
+    })?)
+}
+
+/// Where models come from.
+fn provider(settings: &Settings) -> Provider {
+    match (&settings.openai_base_url, &settings.dial_url) {
+        (Some(base), _) => Provider::OpenAi {
+            base: base.clone(),
+            key: settings.openai_api_key.clone(),
+        },
+        (None, core) => Provider::Core {
+            url: core.clone().unwrap_or_default(),
+        },
+    }
+}
+
+/// How callers prove themselves. What is for development only says so at each start.
+fn auth(settings: &Settings, client: Client) -> Auth {
+    if settings.log_content {
+        tracing::warn!(
+            "MAS_LOG_CONTENT=on: what people and agents say is logged at level debug; never where real people talk"
+        );
+    }
+    if settings.callers.ways.contains(&Way::Dial) {
+        return Auth::Dial(Introspection {
+            client,
+            core: settings.dial_url.clone().unwrap_or_default(),
+            deployments: settings.deployments.clone(),
+        });
+    }
+    tracing::warn!(
+        "MAS_AUTH=none: every caller is trusted and all share one memory; for development only"
+    );
+    Auth::None
 }
 
 /// Where everybody is the same person, the limits of one person are no use.

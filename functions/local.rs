@@ -62,6 +62,8 @@ pub async fn start(env: &mut Env, options: &Options) -> Result<Local, Failed> {
         made_key: false,
         server: None,
     };
+    // On this machine, agents may be on this machine.
+    env.or("MAS_PRIVATE_NETWORKS", "loopback");
     if env.wants_sandbox() {
         let sandbox = Sandbox::start_with(sandbox::Options {
             pace: Duration::from_millis(options.pace),

@@ -11,7 +11,7 @@ use coordinator::domain::event::{AgentEvent, StageChange, StageStatus};
 use coordinator::domain::ids::Secret;
 use coordinator::domain::message::OpaqueState;
 use coordinator::settings::Env;
-use coordinator::upstream::{Call, Client, Limits};
+use coordinator::upstream::{Bounds, Call, Client, Limits};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -57,7 +57,10 @@ pub async fn run(mut options: Options) -> Result<ExitCode, Failed> {
     }
     let texts = std::mem::take(&mut options.text);
     let mut conversation = Conversation {
-        client: Client::new(Duration::from_secs(5))?,
+        client: Client::new(&Bounds {
+            connect: Duration::from_secs(5),
+            ..Bounds::default()
+        })?,
         id: format!("terminal-{}", coordinator::domain::ids::TurnId::now()),
         options,
         messages: Vec::new(),

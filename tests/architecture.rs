@@ -203,6 +203,64 @@ fn pure_rooms_never_wait() {
     }
 }
 
+/// Fields of structs that are named after credentials, and are of a type that prints and is not wiped.
+fn bare_credentials(text: &str) -> Vec<&str> {
+    let named = |field: &str| {
+        let last = field.rsplit('_').next().unwrap_or_default();
+        [
+            "key",
+            "keys",
+            "secret",
+            "secrets",
+            "password",
+            "credential",
+            "token",
+        ]
+        .contains(&last)
+    };
+    text.lines()
+        .map(|line| {
+            line.trim()
+                .trim_start_matches("pub ")
+                .trim_start_matches("pub(super) ")
+        })
+        .filter(|line| {
+            let field = line
+                .strip_suffix(',')
+                .and_then(|line| line.split_once(": "));
+            field.is_some_and(|(field, kind)| {
+                let declared = ["String", "Option<", "Vec<", "Arc<", "Box<", "&"]
+                    .iter()
+                    .any(|beginning| kind.starts_with(beginning));
+                // A table's key is an address.
+                let safe = ["Secret", "Zeroizing", "&Key"]
+                    .iter()
+                    .any(|word| kind.contains(word));
+                named(field) && declared && !safe
+            })
+        })
+        .collect()
+}
+
+#[test]
+fn credentials_are_of_a_type_that_does_not_print_and_is_wiped() {
+    // The agents file as it is written, before variables are put into it.
+    let exempt = ["lib/src/settings/agents.rs"];
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        if path.starts_with("lib/src/") && !is_test(&path) && !exempt.contains(&path.as_str()) {
+            let found = bare_credentials(production(&text));
+            wrong.extend(found.iter().map(|line| format!("{path}: {line}")));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    let sample = "pub api_key: Option<String>,\n    state_keys: Secret,\n    prompt_tokens: u64,\n    key: &self.key,";
+    assert_eq!(
+        bare_credentials(sample),
+        ["api_key: Option<String>,", "key: &self.key,"]
+    );
+}
+
 #[test]
 fn the_law_finds_what_it_is_for() {
     let text = "use crate::{store::Table, http};\nuse crate::llm;\n";

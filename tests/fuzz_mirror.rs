@@ -12,6 +12,7 @@ use coordinator::domain::event::{AgentEvent, StageChange, StageStatus};
 use coordinator::domain::failure::Failure;
 use coordinator::domain::ids::AgentId;
 use coordinator::domain::message::Attachment;
+use coordinator::domain::rules::Caps;
 use coordinator::domain::usage::Tally;
 use coordinator::stream::{AnswerSink, Mirror, Nesting, Stage};
 
@@ -193,7 +194,7 @@ impl Work {
         let tops = ["One", "Two"].map(|name| sink.open_stage(Some(name), None));
         let mirrors = tops
             .each_ref()
-            .map(|top| Mirror::new(&sink, &AgentId::new("A"), top, nesting));
+            .map(|top| Mirror::new(&sink, &AgentId::new("A"), top, nesting, Caps::default()));
         Self {
             sink,
             tops,

@@ -5,9 +5,10 @@ use std::time::Duration;
 use coordinator::domain::agent::{AgentCard, Effect, Endpoint, Protocol, Registry};
 use coordinator::domain::event::AgentEvent;
 use coordinator::domain::ids::{AgentId, TurnId};
+use coordinator::domain::network::Networks;
 use coordinator::domain::turn::AgentTask;
 use coordinator::gateway::{Error, Gateways, Reach};
-use coordinator::upstream::Client;
+use coordinator::upstream::{Bounds, Client};
 use futures_util::StreamExt;
 use sandbox::stub::{Reply, Seen, Stub};
 use serde_json::json;
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 use crate::world::{delta, finish, guard};
 
 /// Every protocol; a new one fails to compile until it is listed.
-fn protocols() -> [Protocol; 2] {
+pub fn protocols() -> [Protocol; 2] {
     let all = [Protocol::Dial, Protocol::Conversation];
     for protocol in all {
         match protocol {
@@ -26,7 +27,7 @@ fn protocols() -> [Protocol; 2] {
     all
 }
 
-fn task() -> AgentTask {
+pub fn task() -> AgentTask {
     AgentTask {
         turn: TurnId::now(),
         caller: Default::default(),
@@ -55,7 +56,11 @@ async fn gateways(protocol: Protocol, stub: &Stub) -> Gateways {
         accepts: Vec::new(),
     };
     let reach = Reach {
-        client: Client::new(Duration::from_secs(1)).unwrap(),
+        client: Client::new(&Bounds {
+            networks: Networks::parse(["loopback"].into_iter()).unwrap(),
+            ..Bounds::default()
+        })
+        .unwrap(),
         core: None,
         first_byte: Duration::from_millis(300),
         idle: Duration::from_millis(300),

@@ -15,7 +15,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use coordinator::store;
-use coordinator::upstream::{Call, Client, Limits};
+use coordinator::upstream::{Bounds, Call, Client, Limits};
 use dynoxide::Database;
 use dynoxide::actions::scan::ScanRequest;
 use sandbox::runtime_api::{Answer, FunctionUrlEvent, Invocation, RuntimeApi};
@@ -378,13 +378,14 @@ async fn mas_prints_the_entry_for_dial_core() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sandbox_prints_an_environment_that_emulators_can_read() {
     let sandbox = Process::start(command_of_mas(&["sandbox", "--memory"]));
-    let last = ["MAS_STATE_KEYS=", "MAS_AUTH="];
+    let last = ["MAS_STATE_KEYS=", "MAS_AUTH=", "MAS_PRIVATE_NETWORKS="];
     let told = |output: &Output| last.iter().all(|name| output.stdout.contains(name));
     sandbox.until(told).await;
     let lines = sandbox.stdout();
     let pairs = lines.lines().map(|line| line.split_once('=').unwrap());
     let settings: BTreeMap<_, _> = pairs.collect();
     assert_eq!(settings["MAS_AUTH"], "none");
+    assert_eq!(settings["MAS_PRIVATE_NETWORKS"], "loopback");
     assert!(settings["OPENAI_BASE_URL"].starts_with("http://127.0.0.1:"));
     // cargo-lambda's parser takes no `=` in a value that is not quoted.
     let quoted = |value: &str| value.len() > 2 && value.starts_with('\'') && value.ends_with('\'');
@@ -580,6 +581,7 @@ impl Function {
             .env("UMS_AGENT_ENDPOINT", ums)
             .env("MAS_AUTH", "none")
             .env("MAS_STATE_KEYS", STATE_KEYS)
+            .env("MAS_PRIVATE_NETWORKS", "loopback")
             .env("AWS_ENDPOINT_URL_DYNAMODB", endpoint);
         Self {
             api,
@@ -681,7 +683,7 @@ impl Mas {
         };
         let body = json!({"stream": true, "messages": messages}).to_string();
         let call = Call::post(format!("{}{CHAT}", self.url), body.into(), limits);
-        let client = Client::new(PATIENCE).unwrap();
+        let client = Client::new(&Bounds::default()).unwrap();
         let mut stream = client.events(call).await.unwrap();
         let mut events = Vec::new();
         while let Some(event) = stream.next().await.unwrap() {

@@ -22,7 +22,7 @@ const INSTANCES: usize = 6;
 macro_rules! clock {
     () => {{
         static NOW: AtomicU64 = AtomicU64::new(1_000_000);
-        let clock: Clock = || Millis(NOW.load(Ordering::SeqCst));
+        let clock = Clock::new(|| Millis(NOW.load(Ordering::SeqCst)));
         (&NOW, clock)
     }};
 }
@@ -32,7 +32,12 @@ async fn instances(count: usize, endpoint: &str, clock: Clock) -> Vec<Arc<Guard>
     for me in 0..count {
         let table = store::connect("mas", Some(endpoint)).await;
         let (rules, shared) = (BreakerRules::default(), Breakers::of(&table));
-        guards.push(Arc::new(Guard::new(rules, shared, clock, me as u64)));
+        guards.push(Arc::new(Guard::new(
+            rules,
+            shared,
+            clock.clone(),
+            me as u64,
+        )));
     }
     guards
 }
@@ -97,7 +102,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
             let (endpoint, server) = table().await;
-            let guards = instances(INSTANCES, &endpoint, clock).await;
+            let guards = instances(INSTANCES, &endpoint, clock.clone()).await;
             let mut running: BTreeMap<usize, Permit> = BTreeMap::new();
             let observer = Breakers::of(&store::connect("mas", Some(&endpoint)).await);
             // Calls that began while the agent was to be left alone, by the moment until which it was.
@@ -107,14 +112,14 @@ proptest! {
                 match event {
                     // One turn at a time runs in an instance.
                     Event::Begin(at) if !running.contains_key(&at) => {
-                        let known = observer.all(clock()).await.unwrap();
+                        let known = observer.all(clock.now()).await.unwrap();
                         if let Some(permit) = ask(&guards[at]).await {
                             let breaker = known.first().map(|(_, known)| known.value).unwrap_or_default();
                             match breaker {
-                                Breaker::Open { until, .. } if clock() < until => *stray.entry(until.0).or_default() += 1,
+                                Breaker::Open { until, .. } if clock.now() < until => *stray.entry(until.0).or_default() += 1,
                                 Breaker::HalfOpen { until, holder, .. } => {
                                     prop_assert!(
-                                        holder == at as u64 || clock() >= until,
+                                        holder == at as u64 || clock.now() >= until,
                                         "a second probe beside the one of {holder}"
                                     );
                                 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coordinator::dial::fold::{Folded, fold};
+use coordinator::domain::ids::Clock;
 use coordinator::guard::Guard;
 use coordinator::http::{self, App};
 use coordinator::settings::Env;
@@ -150,6 +151,7 @@ impl Plan {
         }
         env.or("UMS_AGENT_ENDPOINT", &before(Place::Ums, ums.url()).await);
         env.or("MAS_STATE_KEYS", KEYS);
+        env.or("MAS_PRIVATE_NETWORKS", "loopback");
         let settings = compose::settings(env).await.unwrap();
         let app = compose::app(&settings).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -197,7 +199,12 @@ pub fn conversation_of(client: &str) -> String {
 pub async fn guard() -> Arc<Guard> {
     let table = store::connect("mas", Some("http://127.0.0.1:9")).await;
     let shared = store::Breakers::of(&table);
-    Arc::new(Guard::new(Default::default(), shared, http::clock, 1))
+    Arc::new(Guard::new(
+        Default::default(),
+        shared,
+        Clock::new(http::clock),
+        1,
+    ))
 }
 
 /// One answer, checked against the grammar.

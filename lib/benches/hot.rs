@@ -17,6 +17,7 @@ use coordinator::domain::conversation::{Envelope, Exchange};
 use coordinator::domain::event::{AgentEvent, StageStatus};
 use coordinator::domain::ids::{AgentId, ConversationId, Owner, TurnId};
 use coordinator::domain::message::OpaqueState;
+use coordinator::domain::rules::Caps;
 use coordinator::domain::usage::Tally;
 use coordinator::store::envelope::{Seal, fresh_key};
 use coordinator::stream::{AnswerSink, FinishReason, Mirror, Nesting};
@@ -75,7 +76,7 @@ fn request(bencher: Bencher, request: &Value) {
     let body = request.to_string();
     bencher
         .counter(BytesCount::of_str(&body))
-        .bench(|| ChatRequest::read(black_box(body.as_bytes())).unwrap());
+        .bench(|| ChatRequest::read(black_box(body.as_bytes()), 2000).unwrap());
 }
 
 /// Bytes into events' data, in one piece and in pieces that fit no event.
@@ -201,7 +202,13 @@ fn events(stream: &str, piece: usize) -> Vec<AgentEvent> {
 fn mirrored(events: &[AgentEvent], nesting: Nesting) -> Bytes {
     let sink = AnswerSink::new("turn", 1_700_000_000, "mas-coordinator");
     let stage = sink.open_stage(Some("Call GPA Agent"), None);
-    let mut mirror = Mirror::new(&sink, &AgentId::new("GPA"), &stage, nesting);
+    let mut mirror = Mirror::new(
+        &sink,
+        &AgentId::new("GPA"),
+        &stage,
+        nesting,
+        Caps::default(),
+    );
     for event in events {
         match event {
             AgentEvent::Stage { index, change } => mirror.apply(*index, change),

@@ -61,13 +61,13 @@ impl Guard {
     }
 
     pub fn now(&self) -> Millis {
-        (self.clock)()
+        self.clock.now()
     }
 
     /// Looks at what the other instances found, if the last look is too old. A store that does not answer leaves this
     /// instance with its own view: it never closes the service.
     pub async fn refresh(&self) {
-        let now = (self.clock)();
+        let now = self.clock.now();
         {
             let mut seen = self.lock();
             if (seen.at).is_some_and(|at| now.since(at) < self.rules.fresh) {
@@ -107,7 +107,7 @@ impl Guard {
         patience: Duration,
         until: Instant,
     ) -> Result<Permit, Resting> {
-        let now = (self.clock)();
+        let now = self.clock.now();
         let permit = |probe| Permit {
             guard: Arc::clone(self),
             peer: Arc::clone(peer),
@@ -191,7 +191,7 @@ impl Guard {
         probe: bool,
         outcome: Outcome,
     ) -> Option<(Versioned<Breaker>, Step)> {
-        let now = (self.clock)();
+        let now = self.clock.now();
         let rules = &self.rules;
         self.with(peer, |known| {
             if probe {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::domain::access::{Callers, Way};
 use crate::domain::agent::Registry;
 use crate::domain::ids::Secret;
+use crate::domain::network::Networks;
 use crate::domain::rules::{BreakerRules, Caps, Quotas, Times};
 use crate::domain::usage::Prices;
 pub use env::Env;
@@ -80,7 +81,7 @@ pub struct Settings {
     /// `MAS_FAILED_AGENT_STATUS`: 424, or 500, of a block answer that an agent failed to give.
     pub failed_agent_status: u16,
     /// `MAS_PRIVATE_NETWORKS`: where agents may be beside public addresses.
-    pub private_networks: Vec<String>,
+    pub private_networks: Networks,
     /// `SSL_CERT_FILE`: certificates to trust beside the built-in ones.
     pub certificates: Option<String>,
     /// `MAS_AUDIT_TTL`: how long the audit log is kept.
@@ -190,9 +191,7 @@ impl Settings {
                 [424, 500],
                 "424 or 500",
             )?,
-            private_networks: (list(env.get("MAS_PRIVATE_NETWORKS").unwrap_or_default()))
-                .map(str::to_owned)
-                .collect(),
+            private_networks: rules::networks(env)?,
             certificates: env.get("SSL_CERT_FILE").map(str::to_owned),
             audit_ttl: duration(env, "MAS_AUDIT_TTL", Duration::from_hours(365 * 24))?,
             log_content: switch(env, "MAS_LOG_CONTENT", false)?,

@@ -65,7 +65,8 @@ impl Coordinator {
             .map(|message| self.seal.open(owner, message.state.as_ref()))
             .collect();
         let conversation = context::conversation_id(&recalled, turn);
-        let conversations = Conversations::of(&self.table, owner.clone(), self.retention);
+        let conversations =
+            Conversations::of(&self.table, owner.clone(), self.retention).capped(self.caps.stored);
         // A conversation that begins remembers nothing, whatever was stored under its client's id before.
         let begins = recalled.is_empty();
         let loaded = if begins {

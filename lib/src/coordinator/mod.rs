@@ -49,12 +49,14 @@ pub struct Coordinator {
     /// Who may be called.
     pub guard: Arc<Guard>,
     pub seal: Seal,
-    pub caps: Caps,
     pub times: Times,
     /// How long conversations are remembered.
     pub retention: Duration,
     /// Takes a bare UMS conversation id of the reference coordinator as it comes.
     pub trust_legacy_sessions: bool,
+    pub caps: Caps,
+    /// Also logs what people and agents say.
+    pub log_content: bool,
 }
 
 /// How far a turn has come. It outlives the turn's own future, so that a turn cut off by its deadline still leaves
@@ -115,6 +117,9 @@ impl Coordinator {
             self.leave(&turn, &progress)
         );
         log(&turn, &progress, &end, begun);
+        if self.log_content {
+            log_content(&turn, &progress);
+        }
         match end {
             Ok(reason) => sink.finish(reason, &progress.tally),
             Err(failure) => sink.fail(&failure),
@@ -274,5 +279,16 @@ fn log(turn: &ChatTurn, progress: &Progress, end: &Result<FinishReason, Failure>
         error.code = end.as_ref().err().map(|failure| failure.code.as_str()),
         duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         "turn ended"
+    );
+}
+
+/// What was said, for debugging: the one place from which text gets into the log, and only where `MAS_LOG_CONTENT` says so.
+fn log_content(turn: &ChatTurn, progress: &Progress) {
+    tracing::debug!(
+        turn.id = %turn.id,
+        request = turn.messages.last().map(|message| message.text.as_str()),
+        report = progress.report.text,
+        answer = progress.shown,
+        "what was said"
     );
 }

@@ -15,6 +15,7 @@ use crate::domain::usage::{ModelUsage, Usage};
 #[derive(Debug, Default, Deserialize)]
 pub struct Chunk<'a> {
     #[serde(borrow, default, deserialize_with = "lenient::or_default")]
+    /// The first one alone is kept.
     choices: Vec<Choice<'a>>,
     #[serde(default, deserialize_with = "lenient::read")]
     usage: Option<WireUsage>,
@@ -139,8 +140,28 @@ macro_rules! made_of_fields {
     )* };
 }
 
-made_of_fields!(Choice<'de>, Delta<'de>, CustomContent<'de>, Stage);
-made_of_fields!(WireAttachment, WireUsage, Statistics);
+made_of_fields!(Delta<'de>, CustomContent<'de>, Stage, WireUsage, Statistics);
+
+impl<'de> Lenient<'de> for Choice<'de> {
+    fn of_map<A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
+        lenient::of_fields(map)
+    }
+
+    /// Nothing is asked of another choice.
+    fn is_kept(&self, before: usize) -> bool {
+        before == 0 && self.is_first()
+    }
+}
+
+impl<'de> Lenient<'de> for WireAttachment {
+    fn of_map<A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
+        lenient::of_fields(map)
+    }
+
+    fn is_kept(&self, _before: usize) -> bool {
+        self.url.is_some() || self.data.is_some()
+    }
+}
 
 impl<'de> Lenient<'de> for StageStatus {
     fn of_text(text: Cow<'de, str>) -> Option<Self> {
@@ -254,14 +275,14 @@ impl<'a> Chunk<'a> {
 
     /// What the chunk says of the answer, as events, in the order text, stages, attachments, state.
     pub fn into_events(self, mut emit: impl FnMut(AgentEvent)) {
-        let first = self.choices.into_iter().find(Choice::is_first);
+        let first = self.choices.into_iter().next();
         if let Some(delta) = first.and_then(|choice| choice.delta.or(choice.message)) {
             delta.into_events(&mut emit);
         }
     }
 
     fn first(&self) -> Option<&Choice<'a>> {
-        self.choices.iter().find(|choice| choice.is_first())
+        self.choices.first()
     }
 }
 
@@ -468,6 +489,30 @@ mod tests {
         ] {
             assert_eq!(events(odd), vec![], "{odd}");
         }
+    }
+
+    #[test]
+    fn a_long_list_is_read_to_its_cap_and_what_says_nothing_is_not_kept() {
+        let of = |item: &str, count: usize| vec![item; count].join(",");
+        let stages = |items: &str| {
+            format!(r#"{{"choices":[{{"delta":{{"custom_content":{{"stages":[{items}]}}}}}}]}}"#)
+        };
+        assert_eq!(events(&stages(&of(r#"{"index":0}"#, 3000))).len(), 1000);
+        let empty = stages(&format!(
+            r#"{{"index":0,"attachments":[{}]}}"#,
+            of("{}", 3000)
+        ));
+        let chunk = Chunk::read(&empty).unwrap();
+        let custom = chunk.choices[0]
+            .delta
+            .as_ref()
+            .unwrap()
+            .custom_content
+            .as_ref()
+            .unwrap();
+        assert_eq!(custom.stages[0].attachments.capacity(), 0);
+        let many = format!(r#"{{"choices":[{}]}}"#, of("{}", 3000));
+        assert_eq!(Chunk::read(&many).unwrap().choices.len(), 1);
     }
 
     #[test]

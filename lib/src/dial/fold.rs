@@ -13,45 +13,84 @@ pub enum Folded {
     Broken,
 }
 
-/// Folds a whole stream of ours. Strings concatenate, lists of indexed items merge by index, the state is left as it is.
+/// Folds a whole stream of ours.
 pub fn fold(stream: &[u8]) -> Folded {
-    // Our own events are one line each; the reader of foreign streams would have its caps here.
-    let Some(body) = std::str::from_utf8(stream)
-        .ok()
-        .and_then(|text| text.strip_suffix("\n\ndata: [DONE]\n\n"))
-    else {
-        return Folded::Broken;
-    };
-    let mut answer = Value::Null;
-    for event in body.split("\n\n") {
-        let Some(data) = event.strip_prefix("data: ") else {
-            continue; // a comment
-        };
-        let Ok(mut chunk) = serde_json::from_str::<Value>(data) else {
-            return Folded::Broken;
-        };
-        if let Some(error) = chunk.get_mut("error") {
-            return Folded::Error(error.take());
+    let mut fold = Fold::default();
+    fold.push(stream);
+    fold.end()
+}
+
+/// A stream being folded: strings concatenate, lists of indexed items merge by index, the state is left as it is.
+#[derive(Debug, Default)]
+pub struct Fold {
+    answer: Value,
+    /// The error event's `error`.
+    error: Option<Value>,
+    /// The beginning of an event that is not complete.
+    rest: Vec<u8>,
+    done: bool,
+    broken: bool,
+}
+
+impl Fold {
+    /// Takes more of the stream. Only what it adds up to is kept.
+    pub fn push(&mut self, bytes: &[u8]) {
+        // Our own events are one line each; the reader of foreign streams has its caps.
+        self.rest.extend_from_slice(bytes);
+        let rest = std::mem::take(&mut self.rest);
+        let mut left = rest.as_slice();
+        while let Some(end) = left.windows(2).position(|pair| pair == b"\n\n") {
+            let (event, after) = left.split_at(end);
+            self.event(event);
+            left = after.get(2..).unwrap_or_default();
         }
-        merge(&mut answer, chunk);
+        self.rest = left.to_vec();
     }
-    if let Some(top) = answer.as_object_mut() {
-        top.insert("object".into(), "chat.completion".into());
-        for choice in top
-            .get_mut("choices")
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-        {
-            if let Some(choice) = choice.as_object_mut()
-                && let Some(mut delta) = choice.shift_remove("delta")
-            {
-                drop_indexes(&mut delta);
-                choice.insert("message".into(), delta);
+
+    fn event(&mut self, event: &[u8]) {
+        let Some(data) = event.strip_prefix(b"data: ") else {
+            return; // a comment
+        };
+        if self.done {
+            self.broken = true;
+        } else if data == b"[DONE]" {
+            self.done = true;
+        } else {
+            match serde_json::from_slice::<Value>(data) {
+                Ok(mut chunk) => match chunk.get_mut("error") {
+                    Some(error) => self.error = Some(error.take()),
+                    None => merge(&mut self.answer, chunk),
+                },
+                Err(_) => self.broken = true,
             }
         }
     }
-    Folded::Answer(answer)
+
+    /// What the chunks add up to.
+    pub fn end(mut self) -> Folded {
+        if self.broken || !self.done || !self.rest.is_empty() {
+            return Folded::Broken;
+        }
+        if let Some(error) = self.error {
+            return Folded::Error(error);
+        }
+        if self.answer.is_null() {
+            return Folded::Broken;
+        }
+        if let Some(top) = self.answer.as_object_mut() {
+            top.insert("object".into(), "chat.completion".into());
+            let choices = top.get_mut("choices").and_then(Value::as_array_mut);
+            for choice in choices.into_iter().flatten() {
+                if let Some(choice) = choice.as_object_mut()
+                    && let Some(mut delta) = choice.shift_remove("delta")
+                {
+                    drop_indexes(&mut delta);
+                    choice.insert("message".into(), delta);
+                }
+            }
+        }
+        Folded::Answer(self.answer)
+    }
 }
 
 fn merge(into: &mut Value, from: Value) {

@@ -7,6 +7,9 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+/// Longer lists are read to here: no peer means more, and a list in memory takes many times what it takes on the wire.
+const LIST: usize = 1000;
+
 /// A type that knows which JSON it can be made of; everything else makes nothing.
 pub trait Lenient<'de>: Sized {
     fn of_text(_: Cow<'de, str>) -> Option<Self> {
@@ -25,6 +28,11 @@ pub trait Lenient<'de>: Sized {
     fn of_list<A: SeqAccess<'de>>(mut list: A) -> Result<Option<Self>, A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
         Ok(None)
+    }
+
+    /// False for an item that says nothing; `before` counts the kept ones. What is not kept takes no memory.
+    fn is_kept(&self, _before: usize) -> bool {
+        true
     }
 }
 
@@ -57,7 +65,11 @@ impl<'de, T: Lenient<'de>> Lenient<'de> for Vec<T> {
     fn of_list<A: SeqAccess<'de>>(mut list: A) -> Result<Option<Self>, A::Error> {
         let mut items = Self::new();
         while let Some(Read(item)) = list.next_element::<Read<T>>()? {
-            items.extend(item);
+            items.extend(item.filter(|item| item.is_kept(items.len())));
+            if items.len() >= LIST {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                break;
+            }
         }
         Ok(Some(items))
     }

@@ -4,6 +4,7 @@ pub mod chunk;
 pub mod delta;
 pub mod fold;
 mod lenient;
+mod objects;
 pub mod request;
 pub mod sse;
 pub mod surrogate;

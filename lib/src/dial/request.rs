@@ -8,13 +8,10 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use super::surrogate;
+use super::{objects, surrogate};
 
 use crate::domain::failure::{Code, Failure};
 use crate::domain::message::{Attachment, Message, OpaqueState, Role};
-
-/// More messages than this are refused.
-pub const MAX_MESSAGES: usize = 2000;
 
 /// A chat request, validated.
 #[derive(Debug, PartialEq)]
@@ -131,8 +128,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 }
 
 impl ChatRequest {
-    /// Reads and checks a body. Unknown fields are accepted; what is wrong is named with its path.
-    pub fn read(body: &[u8]) -> Result<Self, Failure> {
+    /// Reads and checks a body of at most so many messages. Unknown fields are accepted; what is wrong is named with its
+    /// path.
+    pub fn read(body: &[u8], most: usize) -> Result<Self, Failure> {
         let text = std::str::from_utf8(body).map_err(|error| {
             malformed(&format!(
                 "it is not UTF-8 from byte {} on",
@@ -140,14 +138,21 @@ impl ChatRequest {
             ))
         })?;
         let text = surrogate::mended(text);
+        if objects::are_too_many(&text) {
+            return Err(Failure::new(
+                Code::RequestTooLarge,
+                format!("the request has more than {} parts", objects::MOST),
+                "This conversation has become too large. Please start a new one.",
+            ));
+        }
         let Ok(Object(parsed)) = serde_json::from_str::<Object<Body>>(&text) else {
             return Err(explain(&text));
         };
-        if parsed.messages.len() > MAX_MESSAGES {
+        if parsed.messages.len() > most {
             return Err(Failure::new(
                 Code::RequestTooLarge,
                 format!(
-                    "{} messages were sent, {MAX_MESSAGES} are the most that is accepted",
+                    "{} messages were sent, {most} are the most that is accepted",
                     parsed.messages.len()
                 ),
                 "This conversation is too long. Please start a new one.",

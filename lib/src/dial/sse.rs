@@ -2,14 +2,15 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// The longest line and the longest event that are read, in bytes.
-pub const CAP: usize = 1024 * 1024;
+use crate::domain::rules::Caps;
 
 /// What the peer sent is not a readable event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    #[error("a line or an event of the stream is longer than {CAP} bytes")]
-    TooLong,
+    #[error("a line of the stream is longer than {0} bytes")]
+    LongLine(usize),
+    #[error("an event of the stream is longer than {0} bytes")]
+    LongEvent(usize),
 }
 
 /// An incremental reader of `text/event-stream`.
@@ -17,8 +18,11 @@ pub enum Error {
 /// CR, LF and CR LF end a line, a leading byte order mark is skipped, comments and fields other than `data` are
 /// passed over, several `data` lines of one event are joined by a line feed. A trailing event without its blank
 /// line is dropped, as the standard has it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decoder {
+    /// The longest line and the longest event that are read, in bytes.
+    line: usize,
+    event: usize,
     buffer: BytesMut,
     /// Bytes of the buffer already searched for a line end.
     searched: usize,
@@ -29,7 +33,27 @@ pub struct Decoder {
     begun: bool,
 }
 
+impl Default for Decoder {
+    fn default() -> Self {
+        let caps = Caps::default();
+        Self::new(caps.line, caps.event)
+    }
+}
+
 impl Decoder {
+    /// A reader that refuses longer lines and longer events than these, in bytes.
+    pub fn new(line: usize, event: usize) -> Self {
+        Self {
+            line,
+            event,
+            buffer: BytesMut::new(),
+            searched: 0,
+            data: None,
+            after_cr: false,
+            begun: false,
+        }
+    }
+
     /// Takes more bytes of the stream.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
@@ -51,9 +75,13 @@ impl Decoder {
     }
 
     fn append(&mut self, value: Bytes) -> Result<(), Error> {
+        // A line feed joins what was there before.
+        let before = self.data.as_ref().map_or(0, |data| data.len() + 1);
+        if before + value.len() > self.event {
+            return Err(Error::LongEvent(self.event));
+        }
         self.data = Some(match self.data.take() {
             None => value,
-            Some(data) if data.len() + value.len() >= CAP => return Err(Error::TooLong),
             Some(data) => {
                 // Joining is rare; a BytesMut that owns its bytes alone grows in place, so this stays linear.
                 let mut joined = BytesMut::from(data);
@@ -75,15 +103,15 @@ impl Decoder {
         let fresh = self.buffer.get(self.searched..).unwrap_or_default();
         let Some(found) = fresh.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
             self.searched = self.buffer.len();
-            return if self.searched > CAP {
-                Err(Error::TooLong)
+            return if self.searched > self.line {
+                Err(Error::LongLine(self.line))
             } else {
                 Ok(None)
             };
         };
         let end = self.searched + found;
-        if end > CAP {
-            return Err(Error::TooLong);
+        if end > self.line {
+            return Err(Error::LongLine(self.line));
         }
         self.after_cr = self.buffer.get(end) == Some(&b'\r');
         let mut line = self.buffer.split_to(end).freeze();
@@ -154,14 +182,16 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_an_end_is_refused_once_it_is_too_long() {
-        let mut decoder = Decoder::default();
-        let piece = vec![b'x'; CAP / 2];
-        decoder.push(&piece);
+    fn a_line_is_refused_once_it_is_too_long_whether_or_not_it_ends() {
+        let mut decoder = Decoder::new(8, 100);
+        decoder.push(b"data: ab");
         assert_eq!(decoder.next_event(), Ok(None));
-        decoder.push(&piece);
-        decoder.push(b"x");
-        assert_eq!(decoder.next_event(), Err(Error::TooLong));
+        decoder.push(b"c");
+        assert_eq!(decoder.next_event(), Err(Error::LongLine(8)));
+        let mut decoder = Decoder::new(8, 100);
+        decoder.push(b"data: ab\n\ndata: abc\n\n");
+        assert_eq!(decoder.next_event(), Ok(Some(Bytes::from_static(b"ab"))));
+        assert_eq!(decoder.next_event(), Err(Error::LongLine(8)));
     }
 
     #[test]
@@ -183,7 +213,7 @@ mod tests {
             vec![&longer[..]],
             vec![&longer[..longest], &longer[longest..]],
         ] {
-            assert_eq!(decode(&pieces), Err(Error::TooLong));
+            assert_eq!(decode(&pieces), Err(Error::LongLine(longest)));
         }
     }
 
@@ -198,11 +228,18 @@ mod tests {
     }
 
     #[test]
-    fn many_data_lines_are_refused_once_the_event_is_too_long() {
-        let mut line = b"data: ".to_vec();
-        line.extend(vec![b'x'; CAP / 2]);
-        line.push(b'\n');
-        assert_eq!(decode(&[&line, &line, b"\n"]), Err(Error::TooLong));
+    fn an_event_is_refused_once_it_is_too_long_in_one_line_or_in_many() {
+        for (input, expected) in [
+            ("data: abcde\n\n", Ok(Some("abcde".into()))),
+            ("data: ab\ndata: cd\n\n", Ok(Some("ab\ncd".into()))),
+            ("data: abcdef\n\n", Err(Error::LongEvent(5))),
+            ("data: ab\ndata: cde\n\n", Err(Error::LongEvent(5))),
+            (&"data:\n".repeat(7), Err(Error::LongEvent(5))),
+        ] {
+            let mut decoder = Decoder::new(100, 5);
+            decoder.push(input.as_bytes());
+            assert_eq!(decoder.next_event(), expected, "{input:?}");
+        }
     }
 
     proptest! {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 /// An agent's name as the registry has it, for example `GPA`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -143,16 +144,41 @@ impl Millis {
     }
 }
 
-/// Tells the time. Where it comes from is decided at the door, so that tests can hold it.
-pub type Clock = fn() -> Millis;
+/// Tells the time. Where it comes from is decided at the door, so that tests can hold it. A process that was frozen, as
+/// functions are between two requests, sees the wall clock alone go on.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Millis + Send + Sync>);
 
-/// A credential: it can be used, not printed.
+impl Clock {
+    pub fn new(now: impl Fn() -> Millis + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    pub fn now(&self) -> Millis {
+        (self.0)()
+    }
+}
+
+/// A clock that stands still: for a process that is never frozen.
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new(Millis::default)
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// A credential: it can be used, not printed, and it is wiped from memory when nobody needs it any more.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<str>);
+pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
     pub fn new(value: &str) -> Self {
-        Self(value.into())
+        Self(Arc::new(Zeroizing::new(value.to_owned())))
     }
 
     /// The value itself, for the one place that sends it.
@@ -174,6 +200,13 @@ mod tests {
     #[test]
     fn a_secret_does_not_print() {
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "[redacted]");
+    }
+
+    #[test]
+    fn a_secret_is_of_a_type_that_wipes_itself() {
+        fn wiped(_: &impl zeroize::ZeroizeOnDrop) {}
+        let Secret(value) = Secret::new("hunter2");
+        wiped(&*value);
     }
 
     #[test]

@@ -55,6 +55,19 @@ impl Attachment {
         (self.url.is_some() || self.data.is_some()).then_some(self)
     }
 
+    /// What it takes, in bytes, all fields together: data can also stand in an address.
+    pub fn size(&self) -> usize {
+        let fields = [
+            &self.media_type,
+            &self.title,
+            &self.data,
+            &self.url,
+            &self.reference_url,
+            &self.reference_type,
+        ];
+        fields.into_iter().flatten().map(String::len).sum()
+    }
+
     /// One line for a model or an agent that cannot see the file: title, type and, where known, size in bytes.
     pub fn manifest(&self) -> String {
         let title = self

@@ -8,6 +8,7 @@ pub mod failure;
 pub mod ids;
 pub mod markdown;
 pub mod message;
+pub mod network;
 pub mod plan;
 pub mod rules;
 pub mod turn;

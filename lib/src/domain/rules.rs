@@ -95,19 +95,24 @@ const KB: usize = 1024;
 const MB: usize = 1024 * KB;
 
 /// How much of anything is taken, in bytes where nothing else is said.
+///
+/// At the defaults no request takes more than 64 MB: `docs/decisions/0006-caps-and-addresses.md` has the sum. What is cut
+/// says so in the answer: stages, texts and attachments over a cap are left out with a note, and the agent is read on to
+/// its end. What cannot be cut fails that one call: a line, an event, an answer, the headers of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
     /// A request's body, and its messages (a count).
     pub body: usize,
     pub messages: usize,
-    /// One line of a peer's stream, one event, one whole answer.
+    /// One line of a peer's stream, one event, one whole answer; an answer that is no stream may take two events.
     pub line: usize,
     pub event: usize,
     pub answer: usize,
     /// A peer's error answer, and the headers of any answer.
     pub error: usize,
     pub headers: usize,
-    /// An agent's text; its stages (a count) and the text of each; its attachments (a count) and the inline data of each.
+    /// An agent's text; its stages (a count) and the name and text of each; its attachments (a count, those of stages
+    /// included) and all that is written of each.
     pub text: usize,
     pub stages: usize,
     pub stage_text: usize,

@@ -16,7 +16,7 @@ use crate::domain::agent::AgentCard;
 use crate::domain::event::AgentEvent;
 use crate::domain::ids::Secret;
 use crate::domain::turn::AgentTask;
-use crate::upstream::{self, Call, Events, segment};
+use crate::upstream::{self, Call, Events, Trust, segment};
 
 /// The most of the lost conversation that is told to its successor, in bytes.
 const DIGEST_CAP: usize = 4096;
@@ -94,10 +94,13 @@ impl ConversationGateway {
         let call = self.call(task, "/conversations", Some(body.into_bytes()));
         let answer = self.reach.client.body(call).await.map_err(Error::Unasked)?;
         let session = serde_json::from_slice::<Created>(&answer)
-            .map_err(|error| Error::Unasked(upstream::Error::Unreadable(Box::new(error))))?
+            // The reader's own error would repeat what it read.
+            .map_err(|_| {
+                Error::Unasked(upstream::Error::Unreadable("there is no id in it".into()))
+            })?
             .id;
         if !is_id(&session) {
-            return Err(Error::BadSession(session.chars().take(40).collect()));
+            return Err(Error::BadSession);
         }
         let event = AgentEvent::Session {
             id: session.clone(),
@@ -161,6 +164,7 @@ impl ConversationGateway {
             Some(body) => Call::post(url, body, limits),
             None => Call::get(url, limits),
         }
+        .guarded()
         .traced(&task.caller);
         match &self.key {
             Some(key) => call.secret("authorization", "Bearer ", key),
@@ -182,7 +186,8 @@ impl Gateway for ConversationGateway {
 
     async fn check(&self, within: Duration) -> Result<(), Error> {
         let until = Instant::now() + within;
-        upstream::probe(&self.reach.client, format!("{}/health", self.base), until).await?;
+        let url = format!("{}/health", self.base);
+        upstream::probe(&self.reach.client, Trust::Guarded, url, until).await?;
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ use crate::domain::agent::{AgentCard, Effect, Endpoint};
 use crate::domain::ids::Secret;
 use crate::domain::turn::{AgentTask, Caller, with_note};
 use crate::resilience::retry::Repeat;
-use crate::upstream::{self, Call};
+use crate::upstream::{self, Call, Trust};
 
 /// An agent that speaks DIAL chat completions.
 #[derive(Debug)]
@@ -56,7 +56,9 @@ impl DialGateway {
             ),
             Endpoint::Url(url) => {
                 let address = direct(url, &self.name, &task.caller);
-                let call = Call::post(address, body(&self.name), limits).traced(&task.caller);
+                let call = Call::post(address, body(&self.name), limits)
+                    .guarded()
+                    .traced(&task.caller);
                 match &self.key {
                     Some(key) => call.secret("api-key", "", key),
                     None => call,
@@ -84,12 +86,16 @@ impl Gateway for DialGateway {
     }
 
     async fn check(&self, within: Duration) -> Result<(), Error> {
-        let origin = match &self.endpoint {
-            Endpoint::Deployment(_) => self.reach.core.clone().unwrap_or_default(),
-            Endpoint::Url(url) => url.origin().ascii_serialization(),
+        let (trust, origin) = match &self.endpoint {
+            Endpoint::Deployment(_) => (
+                Trust::Configured,
+                self.reach.core.clone().unwrap_or_default(),
+            ),
+            Endpoint::Url(url) => (Trust::Guarded, url.origin().ascii_serialization()),
         };
         upstream::probe(
             &self.reach.client,
+            trust,
             format!("{origin}/health"),
             Instant::now() + within,
         )

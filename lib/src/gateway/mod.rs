@@ -57,15 +57,18 @@ pub enum Error {
     /// Its breaker is open.
     #[error("the agent is left alone")]
     Resting(#[source] Resting),
-    #[error("the agent named its conversation {0:?}, which cannot be an id")]
-    BadSession(String),
+    #[error("the agent named its conversation with something that cannot be an id")]
+    BadSession,
 }
 
 impl From<upstream::Error> for Error {
     fn from(error: upstream::Error) -> Self {
         if error.is_filtered() {
             Self::Filtered
-        } else if matches!(error, upstream::Error::Connect(_)) {
+        } else if matches!(
+            error,
+            upstream::Error::Connect(_) | upstream::Error::Refused(_)
+        ) {
             Self::Unasked(error)
         } else {
             Self::Call(error)
@@ -78,7 +81,7 @@ impl Error {
     pub fn is_unasked(&self) -> bool {
         matches!(
             self,
-            Self::Unasked(_) | Self::BadSession(_) | Self::Unknown | Self::Resting(_)
+            Self::Unasked(_) | Self::BadSession | Self::Unknown | Self::Resting(_)
         )
     }
 
@@ -87,7 +90,7 @@ impl Error {
         match self {
             Self::Call(error) | Self::Unasked(error) => error.outcome(out_of_time),
             Self::Filtered | Self::Unknown | Self::Resting(_) => Outcome::Ignored,
-            Self::Malformed(_) | Self::Unfinished | Self::Empty | Self::BadSession(_) => {
+            Self::Malformed(_) | Self::Unfinished | Self::Empty | Self::BadSession => {
                 Outcome::Failure { after: None }
             }
         }
@@ -98,7 +101,7 @@ impl Error {
         match self {
             Self::Unasked(error) => error.may_go_elsewhere(),
             Self::Call(error) => effect == Effect::None && error.may_go_elsewhere(),
-            Self::BadSession(_) | Self::Resting(_) => true,
+            Self::BadSession | Self::Resting(_) => true,
             Self::Malformed(_) | Self::Unfinished => effect == Effect::None,
             Self::Filtered | Self::Unknown | Self::Empty => false,
         }
@@ -115,7 +118,7 @@ impl Error {
             Self::Resting(_) => "resting",
             Self::Filtered => "filtered",
             _ if self.is_timeout() => "timeout",
-            Self::Unasked(_) | Self::BadSession(_) | Self::Unknown => "unasked",
+            Self::Unasked(_) | Self::BadSession | Self::Unknown => "unasked",
             Self::Call(_) | Self::Malformed(_) | Self::Unfinished | Self::Empty => "failed",
         }
     }

@@ -13,7 +13,7 @@ use crate::coordinator::Verification;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{Owner, Secret};
 use crate::resilience::health::{Checked, Part};
-use crate::upstream::{self, Call, Client, Limits};
+use crate::upstream::{self, Call, Client, Limits, Trust};
 
 /// Longer keys are not keys.
 const KEY_CAP: usize = 4096;
@@ -75,7 +75,13 @@ impl Auth {
         };
         let begun = Instant::now();
         let url = format!("{}/health", introspection.core);
-        let asked = upstream::probe(&introspection.client, url, begun + within).await;
+        let asked = upstream::probe(
+            &introspection.client,
+            Trust::Configured,
+            url,
+            begun + within,
+        )
+        .await;
         Some(Checked {
             name: "dial-core".into(),
             part: Part::Gatekeeper,

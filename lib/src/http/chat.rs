@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
@@ -25,7 +25,7 @@ use url::form_urlencoded;
 use super::error::{self, ApiError, Statuses};
 use super::{App, FunctionTime, auth, not_found, now, wrong_method_for};
 use crate::coordinator::Verification;
-use crate::dial::fold::{Folded, fold};
+use crate::dial::fold::{Fold, Folded};
 use crate::dial::request::ChatRequest;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::TurnId;
@@ -33,8 +33,6 @@ use crate::domain::turn::{Caller, ChatTurn, DEPTH};
 use crate::resilience::deadline;
 use crate::stream::{AnswerSink, TurnBody};
 
-/// The largest body that is read, in bytes: a function's own limit is 6 MB after quoting.
-const BODY_CAP: usize = 4 * 1024 * 1024;
 /// How much of a refused body is still taken, and for how long.
 const DRAIN_CAP: usize = 32 * 1024 * 1024;
 const DRAIN_WITHIN: Duration = Duration::from_secs(1);
@@ -101,15 +99,15 @@ async fn accept(
     check_media(&parts.headers)?;
     let length =
         header(&parts.headers, CONTENT_LENGTH.as_str()).and_then(|value| value.parse().ok());
-    if length.is_some_and(|length: usize| length > BODY_CAP) {
-        return Err(too_large().into());
+    if length.is_some_and(|length: usize| length > app.caps.body) {
+        return Err(too_large(app.caps.body).into());
     }
     let key = auth::key(&parts.headers);
     let verification = app.auth.verify(key.as_ref())?;
-    let body = timeout(BODY_WITHIN, read(body))
+    let body = timeout(BODY_WITHIN, read(body, app.caps.body))
         .await
         .map_err(|_| too_slow())??;
-    let request = ChatRequest::read(&body)?;
+    let request = ChatRequest::read(&body, app.caps.messages)?;
     let depth = depth(&parts.headers);
     if depth > app.depth {
         return Err(too_deep().into());
@@ -150,12 +148,12 @@ async fn accept(
 }
 
 /// The body, if it keeps to the cap.
-async fn read(body: &mut Body) -> Result<BytesMut, Failure> {
+async fn read(body: &mut Body, cap: usize) -> Result<BytesMut, Failure> {
     let mut read = BytesMut::new();
     while let Some(piece) = next(body).await {
         read.extend_from_slice(&piece);
-        if read.len() > BODY_CAP {
-            return Err(too_large());
+        if read.len() > cap {
+            return Err(too_large(cap));
         }
     }
     Ok(read)
@@ -249,10 +247,10 @@ fn too_slow() -> Failure {
     )
 }
 
-fn too_large() -> Failure {
+fn too_large(cap: usize) -> Failure {
     Failure::new(
         Code::RequestTooLarge,
-        format!("the body is larger than {BODY_CAP} bytes"),
+        format!("the body is larger than {cap} bytes"),
         "This conversation has become too large. Please start a new one, or attach files instead of pasting them.",
     )
 }
@@ -279,7 +277,8 @@ impl Accepted {
             .unwrap_or_else(|| "mas-coordinator".into());
         // It is repeated in every chunk.
         model.truncate(model.floor_char_boundary(MODEL_CAP));
-        let sink = AnswerSink::new(&self.turn.id.to_string(), self.turn.received_at.0, &model);
+        let sink = AnswerSink::new(&self.turn.id.to_string(), self.turn.received_at.0, &model)
+            .buffered(app.caps.buffer);
         let reference = self.turn.id.reference();
         let heartbeat = app.times.heartbeat.filter(|_| self.stream);
         let statuses = app.statuses;
@@ -307,12 +306,13 @@ fn streamed(body: TurnBody) -> Response {
     response
 }
 
-/// The same chunks, folded.
+/// The same chunks, folded as they come.
 async fn block(body: TurnBody, reference: &str, statuses: &Statuses) -> Response {
-    let Ok(stream) = to_bytes(Body::new(body), usize::MAX).await else {
-        return ApiError::from(Failure::internal(reference)).into_response();
-    };
-    match fold(&stream) {
+    let (mut body, mut fold) = (Body::new(body), Fold::default());
+    while let Some(piece) = next(&mut body).await {
+        fold.push(&piece);
+    }
+    match fold.end() {
         Folded::Broken => ApiError::from(Failure::internal(reference)).into_response(),
         Folded::Answer(answer) => Json(answer).into_response(),
         Folded::Error(error) => {

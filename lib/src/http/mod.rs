@@ -14,7 +14,7 @@ use axum::routing::{any, get};
 use crate::coordinator::Coordinator;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{Millis, Timestamp};
-use crate::domain::rules::Times;
+use crate::domain::rules::{Caps, Times};
 use auth::Auth;
 use error::{ApiError, Statuses};
 use health::Readiness;
@@ -25,6 +25,7 @@ pub struct App {
     pub coordinator: Coordinator,
     pub auth: Auth,
     pub times: Times,
+    pub caps: Caps,
     /// Requests that came through more coordinators than these are refused.
     pub depth: u32,
     pub statuses: Statuses,
@@ -36,6 +37,7 @@ impl App {
         coordinator: Coordinator,
         auth: Auth,
         times: Times,
+        caps: Caps,
         depth: u32,
         statuses: Statuses,
     ) -> Arc<Self> {
@@ -43,6 +45,7 @@ impl App {
             coordinator,
             auth,
             times,
+            caps,
             depth,
             statuses,
             readiness: Readiness::default(),

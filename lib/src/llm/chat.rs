@@ -13,7 +13,7 @@ use crate::domain::usage::Usage;
 use crate::guard::{Guard, Permit};
 use crate::resilience::breaker::Outcome;
 use crate::resilience::retry::Repeat;
-use crate::upstream::{self, Call, Client, Events, Limits};
+use crate::upstream::{self, Call, Client, Events, Limits, Trust};
 
 /// Where models come from.
 #[derive(Clone, Debug)]
@@ -86,7 +86,13 @@ impl Models {
             Provider::Core { url } => format!("{url}/health"),
             Provider::OpenAi { base, .. } => format!("{base}/models"),
         };
-        Ok(upstream::probe(&self.client, url, Instant::now() + within).await?)
+        Ok(upstream::probe(
+            &self.client,
+            Trust::Configured,
+            url,
+            Instant::now() + within,
+        )
+        .await?)
     }
 
     fn call(&self, prompt: &Prompt, stream: bool) -> Call {

@@ -8,6 +8,7 @@ use crate::domain::agent::AgentCard;
 use crate::domain::event::{AgentEvent, StageStatus};
 use crate::domain::ids::AgentId;
 use crate::domain::message::{Attachment, OpaqueState};
+use crate::domain::rules::Caps;
 use crate::domain::turn::AgentTask;
 use crate::domain::usage::Tally;
 pub use crate::gateway::Error;
@@ -23,6 +24,27 @@ pub struct Report {
     /// The session the agent now keeps, and whether it was made in this call.
     pub session: Option<(String, bool)>,
     pub tally: Tally,
+    /// The text is over its cap, and says so.
+    cut: bool,
+}
+
+impl Report {
+    /// Takes text up to the cap, and returns what it took. Over it the text is cut and says so, but reading goes on to the
+    /// agent's end: its attachments and its state are worth as much as ever. An agent that goes on for longer than a
+    /// whole answer may be fails there.
+    fn add(&mut self, text: &str, cap: usize) -> &str {
+        let before = self.text.len();
+        if !self.cut {
+            let room = cap.saturating_sub(before);
+            let fitting = text.get(..text.floor_char_boundary(room)).unwrap_or(text);
+            self.text.push_str(fitting);
+            if fitting.len() < text.len() {
+                self.text.push_str(&labels::text_cut(cap));
+                self.cut = true;
+            }
+        }
+        self.text.get(before..).unwrap_or_default()
+    }
 }
 
 /// The agents at work: their gateways, and how their stages are shown.
@@ -30,6 +52,7 @@ pub struct Report {
 pub struct Agents {
     pub gateways: Gateways,
     pub nesting: Nesting,
+    pub caps: Caps,
 }
 
 impl Agents {
@@ -49,15 +72,8 @@ impl Agents {
         if let Some(other) = instead_of {
             stage.text(&labels::stands_in(other, agent));
         }
-        work(
-            gateway.call(task),
-            agent,
-            &stage,
-            sink,
-            self.nesting,
-            report,
-        )
-        .await
+        self.work(gateway.call(task), agent, &stage, sink, report)
+            .await
     }
 
     /// Whether an agent can be reached.
@@ -65,62 +81,65 @@ impl Agents {
         let gateway = self.gateways.get(agent).ok_or(Error::Unknown)?;
         gateway.check(within).await
     }
-}
 
-/// Mirrors an agent's events to their end.
-async fn work(
-    mut events: EventStream,
-    agent: &AgentId,
-    stage: &Stage,
-    sink: &AnswerSink,
-    nesting: Nesting,
-    report: &mut Report,
-) -> Result<(), Error> {
-    let mut mirror = Mirror::new(sink, agent, stage, nesting);
-    loop {
-        // The last place to wait for a slow reader: what is not read is not asked for.
-        sink.ready().await;
-        match events.next().await {
-            Some(Ok(AgentEvent::Text(text))) => {
-                stage.text(&text);
-                report.text.push_str(&text);
-            }
-            Some(Ok(AgentEvent::Stage { index, change })) => mirror.apply(index, &change),
-            Some(Ok(AgentEvent::Attachment(attachment))) => {
-                sink.attach(&attachment);
-                report.attachments.push(attachment);
-            }
-            Some(Ok(AgentEvent::State(state))) => report.state = Some(state),
-            Some(Ok(AgentEvent::Usage(lines))) => {
-                for line in lines {
-                    report.tally.add(&line.model, line.usage);
+    /// Mirrors an agent's events to their end.
+    async fn work(
+        &self,
+        mut events: EventStream,
+        agent: &AgentId,
+        stage: &Stage,
+        sink: &AnswerSink,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let mut mirror = Mirror::new(sink, agent, stage, self.nesting, self.caps);
+        loop {
+            // The last place to wait for a slow reader: what is not read is not asked for.
+            sink.ready().await;
+            match events.next().await {
+                Some(Ok(AgentEvent::Text(text))) => {
+                    stage.stream(report.add(&text, self.caps.text)).await;
                 }
-            }
-            Some(Ok(AgentEvent::Session { id, created })) => {
-                if created {
-                    stage.text(&labels::session_created(agent, &id));
+                Some(Ok(AgentEvent::Stage { index, change })) => mirror.apply(index, &change),
+                Some(Ok(AgentEvent::Attachment(attachment))) => match mirror.take(&attachment) {
+                    Ok(()) => {
+                        sink.attach(&attachment);
+                        report.attachments.push(attachment);
+                    }
+                    // It is a part of the answer that is missing, so the answer says so.
+                    Err(note) => stage.stream(report.add(&note, self.caps.text)).await,
+                },
+                Some(Ok(AgentEvent::State(state))) => report.state = Some(state),
+                Some(Ok(AgentEvent::Usage(lines))) => {
+                    for line in lines {
+                        report.tally.add(&line.model, line.usage);
+                    }
                 }
-                report.session = Some((id, created));
-            }
-            // A complete answer of nothing helps nobody: it is never a success.
-            Some(Ok(AgentEvent::Finished))
-                if report.text.trim().is_empty() && report.attachments.is_empty() =>
-            {
-                return Err(Error::Empty);
-            }
-            Some(Ok(AgentEvent::Finished)) => {
-                mirror.close(StageStatus::Completed);
-                stage.close(StageStatus::Completed);
-                return Ok(());
-            }
-            Some(Err(error)) => {
-                if !report.text.is_empty() {
-                    stage.text(labels::PARTIAL);
+                Some(Ok(AgentEvent::Session { id, created })) => {
+                    if created {
+                        stage.text(&labels::session_created(agent, &id));
+                    }
+                    report.session = Some((id, created));
                 }
-                return Err(error);
+                // A complete answer of nothing helps nobody: it is never a success.
+                Some(Ok(AgentEvent::Finished))
+                    if report.text.trim().is_empty() && report.attachments.is_empty() =>
+                {
+                    return Err(Error::Empty);
+                }
+                Some(Ok(AgentEvent::Finished)) => {
+                    mirror.close(StageStatus::Completed);
+                    stage.close(StageStatus::Completed);
+                    return Ok(());
+                }
+                Some(Err(error)) => {
+                    if !report.text.is_empty() {
+                        stage.text(labels::PARTIAL);
+                    }
+                    return Err(error);
+                }
+                // Every gateway ends with Finished or an error; an end without either is no success.
+                None => return Err(Error::Unfinished),
             }
-            // Every gateway ends with Finished or an error; an end without either is no success.
-            None => return Err(Error::Unfinished),
         }
     }
 }

@@ -12,8 +12,6 @@ const BASE: Duration = Duration::from_millis(50);
 const CAP: Duration = Duration::from_secs(1);
 /// A peer that asks for more patience than this is not waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// An attempt that would have less time than this is not made.
-const RESERVE: Duration = Duration::from_secs(2);
 
 /// What of a call may be repeated. It follows from what the call may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +36,13 @@ pub enum Failure {
 }
 
 /// How long to wait before another attempt; `None` gives up. `failed` counts the attempts so far, `luck` is from 0 to 1.
+/// An attempt that would have less time than `reserve` is not made.
 pub fn wait(
     failed: u32,
     failure: Failure,
     repeat: Repeat,
     remaining: Duration,
+    reserve: Duration,
     luck: f64,
 ) -> Option<Duration> {
     let after = match (failure, repeat) {
@@ -64,7 +64,7 @@ pub fn wait(
             .min(CAP)
             .mul_f64(luck.clamp(0.0, 1.0)),
     };
-    (remaining >= wait + RESERVE).then_some(wait)
+    (remaining >= wait + reserve).then_some(wait)
 }
 
 /// How many retries this process may still make: a fifth of the calls of the last seconds, and always one.
@@ -117,13 +117,16 @@ impl Budget {
 #[derive(Debug)]
 pub struct Retry {
     begun: Instant,
+    reserve: Duration,
     budget: Mutex<Budget>,
 }
 
 impl Retry {
-    pub fn new(now: Instant) -> Self {
+    /// `reserve` is what an attempt must have left to be made.
+    pub fn new(now: Instant, reserve: Duration) -> Self {
         Self {
             begun: now,
+            reserve,
             budget: Mutex::default(),
         }
     }
@@ -145,7 +148,8 @@ impl Retry {
             };
             failed += 1;
             let remaining = until.saturating_duration_since(Instant::now());
-            let Some(wait) = wait(failed, judge(&error), repeat, remaining, luck()) else {
+            let verdict = judge(&error);
+            let Some(wait) = wait(failed, verdict, repeat, remaining, self.reserve, luck()) else {
                 return Err(error);
             };
             if !self.budget(Budget::retry) {
@@ -177,11 +181,12 @@ mod tests {
     use super::*;
 
     const TRANSIENT: Failure = Failure::Transient { after: None };
+    const RESERVE: Duration = Duration::from_secs(2);
     const MINUTE: Duration = Duration::from_mins(1);
 
     #[test]
     fn only_what_may_be_repeated_is() {
-        let again = |failure, repeat| wait(1, failure, repeat, MINUTE, 1.0).is_some();
+        let again = |failure, repeat| wait(1, failure, repeat, MINUTE, RESERVE, 1.0).is_some();
         assert!(again(TRANSIENT, Repeat::Freely) && again(Failure::Unsent, Repeat::Freely));
         assert!(again(Failure::Unsent, Repeat::Unsent) && !again(TRANSIENT, Repeat::Unsent));
         assert!(!again(TRANSIENT, Repeat::Never) && !again(Failure::Unsent, Repeat::Never));
@@ -197,6 +202,7 @@ mod tests {
                 Failure::Transient { after },
                 Repeat::Freely,
                 Duration::from_secs(remaining),
+                RESERVE,
                 1.0,
             )
         };
@@ -209,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_longest_wait_doubles() {
-        let longest = |failed| wait(failed, TRANSIENT, Repeat::Freely, MINUTE, 1.0);
+        let longest = |failed| wait(failed, TRANSIENT, Repeat::Freely, MINUTE, RESERVE, 1.0);
         assert_eq!(longest(1), Some(BASE));
         assert_eq!(longest(2), Some(BASE * 2));
         assert_eq!(longest(3), None);
@@ -237,7 +243,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_loop_ends_with_success_or_with_the_last_failure() {
-        let retry = Retry::new(Instant::now());
+        let retry = Retry::new(Instant::now(), RESERVE);
         for _ in 0..100 {
             let _: Result<(), ()> = retry
                 .run(
@@ -291,7 +297,7 @@ mod tests {
                 } else {
                     Failure::Transient { after: after.map(Duration::from_millis) }
                 };
-                let Some(wait) = wait(attempts, failure, Repeat::Freely, remaining, luck) else { break };
+                let Some(wait) = wait(attempts, failure, Repeat::Freely, remaining, RESERVE, luck) else { break };
                 prop_assert!(wait + RESERVE <= remaining);
                 remaining -= wait;
                 attempts += 1;

@@ -13,11 +13,10 @@ use crate::domain::agent::{Effect, Registry};
 use crate::domain::ids::AgentId;
 use crate::domain::message::{Message, Role};
 use crate::domain::plan::{Assignment, DecisionSource, Plan, RoutingDecision};
+use crate::domain::rules::Caps;
 use crate::domain::usage::Tally;
 use crate::llm::{Models, Prompt, PromptMessage};
 
-/// Instructions longer than this are cut, in bytes.
-const INSTRUCTIONS_CAP: usize = 4096;
 /// Of an earlier answer, this many characters of its head and of its tail are shown: questions stand at the end.
 const ANSWER_SHOWN: usize = 600;
 
@@ -29,17 +28,20 @@ pub struct ModelRouter {
     agents: Vec<AgentId>,
     system: String,
     response_format: Arc<RawValue>,
+    /// Longer instructions are cut, in bytes.
+    instructions_cap: usize,
 }
 
 impl ModelRouter {
     /// Prompt and schema are made once, from the registry: an unknown agent is no legal answer.
-    pub fn new(models: Models, model: &str, registry: &Registry) -> Self {
+    pub fn new(models: Models, model: &str, registry: &Registry, caps: Caps) -> Self {
         Self {
             models,
             model: model.into(),
             agents: registry.iter().map(|card| card.id.clone()).collect(),
             system: system_prompt(registry),
             response_format: response_format(registry),
+            instructions_cap: caps.instructions,
         }
     }
 
@@ -84,7 +86,7 @@ impl ModelRouter {
             .ok_or_else(|| format!("there is no agent {:?}", cut(&answer.agent_name, 80)))?;
         let instructions = answer
             .additional_instructions
-            .map(|text| cut(text.trim(), INSTRUCTIONS_CAP).to_owned())
+            .map(|text| cut(text.trim(), self.instructions_cap).to_owned())
             .filter(|text| !text.is_empty());
         Ok(RoutingDecision {
             plan: Plan::Single(Assignment {

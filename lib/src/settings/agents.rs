@@ -214,7 +214,11 @@ fn endpoint(
     };
     if value.contains("://") {
         return match Url::parse(value) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.username().is_empty() => {
+            Ok(url)
+                if matches!(url.scheme(), "http" | "https")
+                    && url.username().is_empty()
+                    && url.password().is_none() =>
+            {
                 Ok(Endpoint::Url(url))
             }
             _ => wrong("a deployment id or a URL such as https://agent.example.com"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::parse::{Group, duration, list, parse_price, parsed};
 use super::{Env, Error};
+use crate::domain::network::Networks;
 use crate::domain::rules::{BreakerRules, Caps, Quotas, Times};
 use crate::domain::usage::Prices;
 
@@ -142,6 +143,18 @@ pub fn prices(env: &Env) -> Result<Prices, Error> {
         })
     });
     Ok(Prices(pairs.collect::<Result<BTreeMap<_, _>, _>>()?))
+}
+
+/// Where agents may be beside public addresses.
+pub fn networks(env: &Env) -> Result<Networks, Error> {
+    const NAME: &str = "MAS_PRIVATE_NETWORKS";
+    Networks::parse(list(env.get(NAME).unwrap_or_default())).map_err(|entry| Error::Refused {
+        name: NAME,
+        problem: format!(
+            "{entry:?} is no network and no host, expected loopback, private, a network such as 10.0.0.0/8 or \
+             fd00::/8, or a host such as ums.internal or .svc.cluster.local"
+        ),
+    })
 }
 
 /// The first of two statuses is the default.

@@ -80,6 +80,12 @@ fn a_wrong_value_is_named_with_what_was_expected() {
         ("MAS_BREAKER", "failing=5", "failures, ratio"),
         ("MAS_BREAKER", "ratio=120", "percent"),
         ("MAS_CAPS", "line=1GB", "KB or MB"),
+        (
+            "MAS_PRIVATE_NETWORKS",
+            "loopback,10.0.0.0/33",
+            "a network such as",
+        ),
+        ("MAS_PRIVATE_NETWORKS", "http://ums", "a host such as"),
         ("MAS_LIMITS", "requests=none", "or off"),
         ("MAS_LIMITS", "spend=much", "dollars"),
         ("MAS_PRICES", "gpt-4o=cheap", "model=in/out"),
@@ -94,6 +100,11 @@ fn a_wrong_value_is_named_with_what_was_expected() {
         ("MAS_DEFAULT_AGENT", "HR", "GPA, UMS"),
         ("UMS_AGENT_ENDPOINT", "ums:8000", "a full URL"),
         ("GPA_AGENT_ENDPOINT", "ftp://x", "a deployment id or a URL"),
+        (
+            "GPA_AGENT_ENDPOINT",
+            "https://:pw@x",
+            "a deployment id or a URL",
+        ),
     ] {
         let problem = read([(name, value)]).unwrap_err().to_string();
         assert!(
@@ -199,4 +210,21 @@ fn secrets_prove_names_and_are_never_repeated_in_an_error() {
     )])
     .unwrap_err();
     assert!(!problem.to_string().contains("hunter2"), "{problem}");
+}
+
+#[test]
+fn settings_print_no_credential() {
+    let secret = "5ecre7-0123456789abcdef0123456789abcdef";
+    let shared = format!("core:{secret}");
+    let keys = format!("k1:{secret}");
+    let settings = read([
+        ("OPENAI_API_KEY", secret),
+        ("GPA_API_KEY", secret),
+        ("MAS_STATE_KEYS", &keys),
+        ("MAS_AUTH", "secret"),
+        ("MAS_AUTH_SECRETS", &shared),
+    ]);
+    let printed = format!("{:?}", settings.unwrap());
+    assert!(!printed.contains("5ecre7"), "{printed}");
+    assert_eq!(printed.matches("[redacted]").count(), 4, "{printed}");
 }

@@ -10,7 +10,9 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
     TimeToLiveSpecification,
 };
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use url::{Host, Url};
 
@@ -41,8 +43,13 @@ impl Table {
 /// Connects to a table: at `endpoint`, or at AWS, with the function's own role. An emulator on this machine is satisfied
 /// by any credentials. Nothing is sent yet.
 pub async fn connect(name: &str, endpoint: Option<&str>) -> Table {
+    connect_trusting(name, endpoint, None).await
+}
+
+/// Connects to a table whose server may be vouched for by certificates of our own (PEM).
+pub async fn connect_trusting(name: &str, endpoint: Option<&str>, pem: Option<&str>) -> Table {
     let mut config = aws_config::defaults(aws_config::BehaviorVersion::latest())
-        .http_client(http())
+        .http_client(http(pem))
         // The answer must not wait for a store that does not answer: two quick retries, then it goes on without.
         .retry_config(
             RetryConfig::standard()
@@ -72,10 +79,34 @@ pub async fn connect(name: &str, endpoint: Option<&str>) -> Table {
 }
 
 /// How AWS is spoken to.
-pub(super) fn http() -> SharedHttpClient {
+pub(super) fn http(pem: Option<&str>) -> SharedHttpClient {
     aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .tls_context(tls(pem))
         .build_https()
+}
+
+/// Whom the table's client trusts: what the system trusts, or what `pem` holds beside the built-in roots. The system's own
+/// reader takes `SSL_CERT_FILE` for all there is, and AWS would not be trusted any more.
+fn tls(pem: Option<&str>) -> TlsContext {
+    let trusted = match pem {
+        None => TrustStore::default(),
+        Some(pem) => {
+            let mut trusted = TrustStore::empty().with_pem_certificate(pem);
+            for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
+                let root = STANDARD.encode(root);
+                trusted.add_pem_certificate(format!(
+                    "-----BEGIN CERTIFICATE-----\n{root}\n-----END CERTIFICATE-----\n"
+                ));
+            }
+            trusted
+        }
+    };
+    // Nothing in it can fail.
+    TlsContext::builder()
+        .with_trust_store(trusted)
+        .build()
+        .unwrap_or_default()
 }
 
 /// True for an address on this machine.

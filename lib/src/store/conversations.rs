@@ -10,13 +10,12 @@ use super::keys::{self, Key};
 use super::{Error, Table};
 use crate::domain::conversation::{Stored, StoredSession, TurnRecord};
 use crate::domain::ids::{AgentId, ConversationId, Owner, Timestamp, TurnId};
+use crate::domain::rules::Caps;
 
 /// An item may have 400 KB; this leaves room for its keys.
 const PART_CAP: usize = 350 * 1024;
 /// A transaction may have 4 MB.
 const RECORD_CAP: usize = 8 * PART_CAP;
-/// Of a very long conversation the newest pages of 1 MB are read.
-const PAGES: usize = 4;
 /// Before an agent's name, in the head's attributes.
 const SESSION: &str = "session:";
 
@@ -27,6 +26,8 @@ pub struct Conversations {
     owner: Owner,
     /// How long what is written stays.
     ttl: Duration,
+    /// Of a very long conversation the newest turns are read, up to so many bytes.
+    most: usize,
 }
 
 /// What of a turn found its place.
@@ -54,7 +55,15 @@ impl Conversations {
             table: table.clone(),
             owner,
             ttl,
+            most: Caps::default().stored,
         }
+    }
+
+    /// Reads at most so many bytes of a conversation.
+    #[must_use]
+    pub fn capped(mut self, most: usize) -> Self {
+        self.most = most;
+        self
     }
 
     /// Everything remembered of a conversation; empty when nothing is.
@@ -65,7 +74,8 @@ impl Conversations {
     ) -> Result<Stored, Error> {
         let mut reading = Reading::default();
         let mut start = None;
-        for _ in 0..PAGES {
+        let mut read = 0;
+        'pages: loop {
             let page = self
                 .table
                 .client
@@ -81,6 +91,11 @@ impl Conversations {
                 .send()
                 .await?;
             for item in page.items() {
+                // A turn of which a part is not read is not remembered, like those before it.
+                read += string(item, "record").map_or(0, str::len);
+                if read > self.most {
+                    break 'pages;
+                }
                 // The table deletes expired items days late; to us they are gone.
                 if expires_at(item) > now {
                     reading.take(item);
@@ -281,7 +296,8 @@ impl Reading {
                 let json: String = parts.into_values().collect();
                 serde_json::from_str(&json)
                     .inspect_err(
-                        |error| tracing::warn!(%turn, %error, "a stored turn cannot be read"),
+                        // Only the kind: the whole error repeats what was read.
+                        |error| tracing::warn!(%turn, error = ?error.classify(), "a stored turn cannot be read"),
                     )
                     .ok()
             })

@@ -6,21 +6,24 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 use crate::domain::conversation::{Envelope, Recalled};
 use crate::domain::ids::Owner;
 use crate::domain::message::OpaqueState;
+use crate::domain::rules::Caps;
 
-/// The most a sealed state may take as JSON, in bytes.
-pub const CAP: usize = 16 * 1024;
-/// What that leaves for the payload, before base64 and beside the other fields.
-const PAYLOAD_CAP: usize = CAP * 3 / 4 - 384;
+/// What a sealed state holds beside its payload, in bytes, counted like the payload before base64.
+const FRAME: usize = 384;
 const VERSION: u8 = 1;
 
 /// The keys that sign states. The first one signs; every one of them verifies, so keys can be rotated.
 #[derive(Clone)]
 pub struct Seal {
-    keys: Vec<(String, Vec<u8>)>,
+    /// Wiped when they are dropped.
+    keys: Vec<(String, Zeroizing<Vec<u8>>)>,
+    /// The most a sealed state may take as JSON, in bytes.
+    cap: usize,
 }
 
 /// The state as it travels. The payload is base64, so that no client's JSON library can change or inflate what was signed.
@@ -59,18 +62,29 @@ impl Seal {
                         key.len()
                     ));
                 }
-                Ok((kid.to_owned(), key))
+                Ok((kid.to_owned(), Zeroizing::new(key)))
             })
             .collect::<Result<Vec<_>, String>>()?;
         if keys.is_empty() {
             return Err("at least one kid:base64 pair is needed".into());
         }
-        Ok(Self { keys })
+        Ok(Self {
+            keys,
+            cap: Caps::default().state,
+        })
+    }
+
+    /// Keeps sealed states to so many bytes.
+    #[must_use]
+    pub fn capped(mut self, cap: usize) -> Self {
+        self.cap = cap;
+        self
     }
 
     /// Signs an envelope for its owner. What makes it too large is left to the store: the agent's state, then the
     /// whole exchange, then the sessions.
     pub fn seal(&self, owner: &Owner, mut envelope: Envelope) -> SealedState {
+        let cap = (self.cap * 3 / 4).saturating_sub(FRAME);
         let mut payload = json(&envelope);
         for shrink in [
             (|envelope| {
@@ -81,7 +95,7 @@ impl Seal {
             |envelope| envelope.exchange = None,
             |envelope| envelope.sessions.clear(),
         ] {
-            if payload.len() > PAYLOAD_CAP {
+            if payload.len() > cap {
                 shrink(&mut envelope);
                 envelope.stored = true;
                 payload = json(&envelope);

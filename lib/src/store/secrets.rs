@@ -39,7 +39,7 @@ pub async fn fetch(
     endpoint: Option<&str>,
 ) -> Result<Vec<Secret>, String> {
     let mut config = aws_config::defaults(aws_config::BehaviorVersion::latest())
-        .http_client(http())
+        .http_client(http(None))
         .retry_config(RetryConfig::standard().with_max_attempts(3));
     if let Some(endpoint) = endpoint {
         config = config.endpoint_url(endpoint);

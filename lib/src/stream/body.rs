@@ -249,7 +249,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_waits_for_a_slow_reader() {
-        let writer = sink();
+        let writer = sink().buffered(64 * 1024);
         let turn = {
             let writer = writer.clone();
             async move {
@@ -266,5 +266,24 @@ mod tests {
             frames += 1;
         }
         assert!(frames > 10);
+    }
+
+    #[tokio::test]
+    async fn one_long_text_waits_for_a_slow_reader_as_well() {
+        let writer = sink().buffered(1000);
+        let turn = {
+            let writer = writer.clone();
+            async move {
+                let stage = writer.open_stage(Some("S"), None);
+                stage.stream(&"x".repeat(1_000_000)).await;
+            }
+        };
+        let mut body = TurnBody::new(turn, writer, None, String::new());
+        let mut whole = 0;
+        while let Some(text) = frame(&mut body).await {
+            assert!(text.len() < 40_000, "{}", text.len());
+            whole += text.len();
+        }
+        assert!(whole > 1_000_000);
     }
 }

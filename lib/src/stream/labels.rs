@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::domain::agent::Effect;
 use crate::domain::ids::AgentId;
+use crate::domain::message::Attachment;
 use crate::domain::plan::{Plan, RoutingDecision};
 
 /// The routing stage's name; the chosen agent is appended to it.
@@ -29,6 +30,9 @@ pub const PARTIAL: &str = "\n\n_(broken off here: this is not the whole answer)_
 /// Appended to a synthesised answer that broke off; the agent's own text follows.
 pub const SYNTHESIS_BROKE_OFF: &str =
     "\n\n_(the summary broke off; what the agent itself said follows)_\n\n";
+
+/// The name of the stage that stands for those that are not shown.
+pub const STAGES_LEFT_OUT: &str = "More stages";
 
 /// Appended to the routing stage's name.
 pub fn routed_to(agent: &AgentId) -> String {
@@ -122,4 +126,63 @@ pub fn over_limit(wait: Duration, reference: &str) -> String {
 
 pub fn deadline(advice: &str, reference: &str) -> String {
     format!("The time for this answer was used up. {advice} (reference {reference})")
+}
+
+pub fn stages_left_out(agent: &AgentId, cap: usize) -> String {
+    format!("_{agent} opened more stages than the {cap} that are shown._")
+}
+
+/// Appended to a stage's text.
+pub fn stage_cut(cap: usize) -> String {
+    format!("\n\n_(cut here: a stage has at most {})_", size(cap))
+}
+
+/// Appended to an agent's text.
+pub fn text_cut(cap: usize) -> String {
+    format!(
+        "\n\n_(cut here: an agent's answer has at most {})_",
+        size(cap)
+    )
+}
+
+pub fn attachment_left_out(attachment: &Attachment, cap: usize) -> String {
+    format!(
+        "\n\n_(the attachment {} is left out: it is larger than {})_\n\n",
+        named(attachment),
+        size(cap)
+    )
+}
+
+pub fn attachments_left_out(attachment: &Attachment, cap: usize) -> String {
+    format!(
+        "\n\n_(the attachment {} and all after it are left out: {cap} are the most)_\n\n",
+        named(attachment)
+    )
+}
+
+/// An attachment's title on one line, of a readable length.
+fn named(attachment: &Attachment) -> String {
+    let title = attachment.title.as_deref().unwrap_or("without a title");
+    let plain = title.chars().filter(|letter| !letter.is_control());
+    plain.take(80).collect()
+}
+
+fn size(bytes: usize) -> String {
+    const KB: usize = 1024;
+    match bytes {
+        bytes if bytes >= KB * KB && bytes % (KB * KB) == 0 => format!("{} MB", bytes / KB / KB),
+        bytes if bytes >= KB && bytes % KB == 0 => format!("{} KB", bytes / KB),
+        bytes => format!("{bytes} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_told_as_they_are_set() {
+        let sizes = [4096, 1024 * 1024, 1500, 12];
+        assert_eq!(sizes.map(size), ["4 KB", "1 MB", "1500 bytes", "12 bytes"]);
+    }
 }

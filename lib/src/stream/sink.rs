@@ -12,12 +12,11 @@ use crate::dial::chunk::{
 use crate::domain::event::StageStatus;
 use crate::domain::failure::Failure;
 use crate::domain::message::Attachment;
+use crate::domain::rules::Caps;
 use crate::domain::usage::Tally;
 
 /// Longer texts are written in pieces, so that no event grows beyond what readers of events take.
 const PIECE: usize = 32 * 1024;
-/// Unread bytes beyond which [`AnswerSink::ready`] waits for the reader.
-const HIGH_WATER: usize = 64 * 1024;
 
 /// The writing end of one answer. Clones write the same answer; the reading end is [`super::TurnBody`].
 ///
@@ -26,6 +25,8 @@ const HIGH_WATER: usize = 64 * 1024;
 #[derive(Clone, Debug)]
 pub struct AnswerSink {
     shared: Arc<Mutex<Shared>>,
+    /// Unread bytes from which on [`AnswerSink::ready`] waits for the reader.
+    high_water: usize,
 }
 
 #[derive(Debug)]
@@ -72,7 +73,15 @@ impl AnswerSink {
                 state: false,
                 ended: false,
             })),
+            high_water: Caps::default().buffer,
         }
+    }
+
+    /// Waits for the reader from so many unread bytes on.
+    #[must_use]
+    pub fn buffered(mut self, bytes: usize) -> Self {
+        self.high_water = bytes;
+        self
     }
 
     /// The role chunk. Called once, first.
@@ -157,7 +166,7 @@ impl AnswerSink {
     pub async fn ready(&self) {
         std::future::poll_fn(|context| {
             let mut shared = self.lock();
-            if shared.reader.left || shared.out.len() < HIGH_WATER {
+            if shared.reader.left || shared.out.len() < self.high_water {
                 return Poll::Ready(());
             }
             shared.reader.behind = Some(context.waker().clone());
@@ -280,6 +289,14 @@ impl Stage {
                 content: Some(piece),
                 ..StageDelta::default()
             });
+        }
+    }
+
+    /// Appends like [`Stage::text`], as fast as the reader takes it.
+    pub async fn stream(&self, more: &str) {
+        for piece in pieces(more) {
+            self.sink.ready().await;
+            self.text(piece);
         }
     }
 

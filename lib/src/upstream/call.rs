@@ -7,7 +7,9 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
+use super::connections::Trust;
 use crate::domain::ids::Secret;
 use crate::domain::turn::{Caller, DEPTH};
 use crate::resilience::retry::Repeat;
@@ -66,6 +68,7 @@ pub struct Call {
     pub body: Option<Bytes>,
     pub limits: Limits,
     pub repeat: Repeat,
+    pub trust: Trust,
 }
 
 impl Call {
@@ -77,6 +80,7 @@ impl Call {
             body: Some(body.into()),
             limits,
             repeat: Repeat::Unsent,
+            trust: Trust::Configured,
         }
     }
 
@@ -88,6 +92,7 @@ impl Call {
             body: None,
             limits,
             repeat: Repeat::Freely,
+            trust: Trust::Configured,
         }
     }
 
@@ -120,6 +125,13 @@ impl Call {
         self
     }
 
+    /// Marks a call to an agent outside DIAL Core: it goes only where agents may be.
+    #[must_use]
+    pub fn guarded(mut self) -> Self {
+        self.trust = Trust::Guarded;
+        self
+    }
+
     /// Passes the caller's trace context on, and that there is one coordinator more in it.
     #[must_use]
     pub fn traced(self, caller: &Caller) -> Self {
@@ -144,7 +156,8 @@ impl Call {
     /// Adds a credential, marked so that it is never printed.
     #[must_use]
     pub fn secret(mut self, name: &'static str, prefix: &str, value: &Secret) -> Self {
-        if let Ok(mut value) = HeaderValue::from_str(&format!("{prefix}{}", value.expose())) {
+        let value = Zeroizing::new(format!("{prefix}{}", value.expose()));
+        if let Ok(mut value) = HeaderValue::from_str(&value) {
             value.set_sensitive(true);
             self.headers.insert(HeaderName::from_static(name), value);
         }

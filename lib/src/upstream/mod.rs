@@ -1,7 +1,18 @@
 //! Calls to models, agents and DIAL Core: one HTTP client, its limits, its readers.
 
+mod answer;
 mod call;
+mod certificates;
 mod client;
+mod connections;
+mod error;
+mod guard;
+mod pool;
 
+pub use answer::Events;
 pub use call::{Call, Limits, api_version, segment};
-pub use client::{Client, Error, Events, probe};
+pub use certificates::Certificates;
+pub use client::{Bounds, Client, probe};
+pub use connections::Trust;
+pub use error::Error;
+pub use guard::Lookup;

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+const MAX_MESSAGES: usize = 2000;
+
 /// Stands wherever a person's words may stand.
 const WORDS: &str = "MARKER-OF-A-PERSON";
 
@@ -165,7 +167,7 @@ fn set(parent: &mut Value, key: &str, change: impl FnOnce(Value) -> Value) {
 }
 
 fn check(body: &[u8]) {
-    match ChatRequest::read(body) {
+    match ChatRequest::read(body, MAX_MESSAGES) {
         Ok(request) => {
             let last = request.messages.last().unwrap();
             assert_eq!(last.role, Role::User);
@@ -230,6 +232,6 @@ fn any_bytes_are_read_or_refused() {
 
 #[test]
 fn a_good_request_is_good_before_anybody_edits_it() {
-    let request = ChatRequest::read(sample().to_string().as_bytes()).unwrap();
+    let request = ChatRequest::read(sample().to_string().as_bytes(), MAX_MESSAGES).unwrap();
     assert_eq!(request.messages.len(), 6);
 }

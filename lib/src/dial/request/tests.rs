@@ -1,7 +1,9 @@
 use super::*;
 
+const MOST: usize = 2000;
+
 fn read(body: &str) -> Result<ChatRequest, Failure> {
-    ChatRequest::read(body.as_bytes())
+    ChatRequest::read(body.as_bytes(), MOST)
 }
 
 fn refused(body: &str) -> (Code, Option<String>, String) {
@@ -227,14 +229,33 @@ fn several_choices_and_too_many_messages_are_refused() {
         (Code::UnsupportedParameter, Some("n"))
     );
     let one = r#"{"role":"user","content":"x"}"#;
-    let many = vec![one; MAX_MESSAGES + 1].join(",");
+    let many = vec![one; MOST + 1].join(",");
     let (code, _, message) = refused(&format!(r#"{{"messages":[{many}]}}"#));
     assert_eq!(code, Code::RequestTooLarge);
     assert!(message.contains("2001"));
     assert!(
         read(&format!(
             r#"{{"messages":[{}]}}"#,
-            vec![one; MAX_MESSAGES].join(",")
+            vec![one; MOST].join(",")
+        ))
+        .is_ok()
+    );
+}
+
+#[test]
+fn a_body_of_tiny_parts_is_refused_before_they_take_a_hundred_times_its_size() {
+    let filled = |part: &str| {
+        let parts = vec![part; 100_000].join(",");
+        format!(
+            r#"{{"messages":[{{"role":"user","content":"x","custom_content":{{"attachments":[{parts}]}}}}]}}"#
+        )
+    };
+    let (code, ..) = refused(&filled("{}"));
+    assert_eq!(code, Code::RequestTooLarge);
+    let quoted = vec!["{ \\\"{"; 100_000].join("");
+    assert!(
+        read(&format!(
+            r#"{{"messages":[{{"role":"user","content":"{quoted}"}}]}}"#
         ))
         .is_ok()
     );
@@ -243,6 +264,6 @@ fn several_choices_and_too_many_messages_are_refused() {
 proptest::proptest! {
     #[test]
     fn any_bytes_give_a_request_or_a_refusal(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
-        let _ = ChatRequest::read(&bytes);
+        let _ = ChatRequest::read(&bytes, MOST);
     }
 }

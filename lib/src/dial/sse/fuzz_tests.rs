@@ -6,6 +6,9 @@ use bolero::TypeGenerator;
 
 use super::*;
 
+/// Of a line and of an event alike.
+const CAP: usize = 1024 * 1024;
+
 /// What streams are made of, and what they are not.
 #[derive(Clone, Debug, TypeGenerator)]
 enum Piece {
@@ -79,7 +82,7 @@ fn read_plainly(stream: &[u8]) -> Read {
         };
         let end = rest.iter().position(|byte| b"\r\n".contains(byte));
         if end.unwrap_or(rest.len()) + first > CAP {
-            return (events, Some(Error::TooLong));
+            return (events, Some(Error::LongLine(CAP)));
         }
         let Some(end) = end else {
             return (events, None);
@@ -102,7 +105,7 @@ fn read_plainly(stream: &[u8]) -> Read {
             data = Some(match data {
                 None => value.to_vec(),
                 Some(data) if data.len() + value.len() >= CAP => {
-                    return (events, Some(Error::TooLong));
+                    return (events, Some(Error::LongEvent(CAP)));
                 }
                 Some(data) => [&data, &b"\n"[..], value].concat(),
             });

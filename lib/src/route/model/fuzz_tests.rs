@@ -8,6 +8,8 @@ use bolero::TypeGenerator;
 use super::tests::router;
 use super::*;
 
+const INSTRUCTIONS_CAP: usize = 4096;
+
 /// What may stand where a value should.
 #[derive(Clone, Debug, TypeGenerator)]
 enum Odd {

@@ -2,13 +2,13 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::agent::{AgentCard, Endpoint, Protocol};
-use crate::domain::ids::Millis;
+use crate::domain::ids::Clock;
 use crate::domain::message::Attachment;
 use crate::domain::rules::BreakerRules;
 use crate::guard::Guard;
 use crate::llm::Provider;
 use crate::store;
-use crate::upstream::Client;
+use crate::upstream::{Bounds, Client};
 
 fn registry() -> Registry {
     let card = |name: &str| AgentCard {
@@ -34,11 +34,11 @@ pub(super) fn router() -> ModelRouter {
     let guard = Guard::new(
         BreakerRules::default(),
         store::Breakers::of(&table),
-        || Millis(0),
+        Clock::default(),
         1,
     );
     let models = Models {
-        client: Client::new(Duration::from_secs(1)).unwrap(),
+        client: Client::new(&Bounds::default()).unwrap(),
         provider: Provider::OpenAi {
             base: String::new(),
             key: None,
@@ -47,7 +47,7 @@ pub(super) fn router() -> ModelRouter {
         idle: Duration::from_secs(1),
         guard: Arc::new(guard),
     };
-    ModelRouter::new(models, "m", &registry())
+    ModelRouter::new(models, "m", &registry(), Caps::default())
 }
 
 #[test]

@@ -34,7 +34,13 @@ fn named(name: &str) -> StageChange {
 fn every_field_of_the_opening_delta_is_applied() {
     let sink = sink();
     let top = sink.open_stage(Some("Call"), None);
-    let mut mirror = Mirror::new(&sink, &AgentId::new("GPA"), &top, Nesting::Nested);
+    let mut mirror = Mirror::new(
+        &sink,
+        &AgentId::new("GPA"),
+        &top,
+        Nesting::Nested,
+        Caps::default(),
+    );
     let attachment = Attachment {
         title: Some("t".into()),
         data: Some("d".into()),
@@ -65,7 +71,13 @@ fn every_field_of_the_opening_delta_is_applied() {
 fn flat_stages_carry_the_agents_name() {
     let sink = sink();
     let top = sink.open_stage(Some("Call"), None);
-    let mut mirror = Mirror::new(&sink, &AgentId::new("GPA"), &top, Nesting::Flat);
+    let mut mirror = Mirror::new(
+        &sink,
+        &AgentId::new("GPA"),
+        &top,
+        Nesting::Flat,
+        Caps::default(),
+    );
     mirror.apply(0, &named("Tool"));
     mirror.close(StageStatus::Completed);
     top.close(StageStatus::Completed);
@@ -79,13 +91,100 @@ fn flat_stages_carry_the_agents_name() {
 fn an_unnamed_stage_and_a_later_name_are_kept() {
     let sink = sink();
     let top = sink.open_stage(Some("Call"), None);
-    let mut mirror = Mirror::new(&sink, &AgentId::new("GPA"), &top, Nesting::Nested);
+    let mut mirror = Mirror::new(
+        &sink,
+        &AgentId::new("GPA"),
+        &top,
+        Nesting::Nested,
+        Caps::default(),
+    );
     mirror.apply(0, &StageChange::default());
     mirror.apply(0, &named("late"));
     mirror.apply(0, &named(" name"));
     mirror.close(StageStatus::Completed);
     drop((mirror, top));
     assert_eq!(stages(&sink)[1]["name"], "late name");
+}
+
+fn capped(caps: Caps, changes: &[(u32, StageChange)]) -> Vec<Value> {
+    let sink = sink();
+    let top = sink.open_stage(Some("Call"), None);
+    let agent = AgentId::new("GPA");
+    let mut mirror = Mirror::new(&sink, &agent, &top, Nesting::Nested, caps);
+    for (index, change) in changes {
+        mirror.apply(*index, change);
+    }
+    mirror.close(StageStatus::Completed);
+    top.close(StageStatus::Completed);
+    drop((mirror, top));
+    stages(&sink)
+}
+
+#[test]
+fn stages_over_the_cap_are_left_out_with_one_note() {
+    let caps = Caps {
+        stages: 2,
+        ..Caps::default()
+    };
+    let names = ["a", "b", "c", "d"];
+    let changes: Vec<_> = (0..).zip(names.map(named)).collect();
+    let shown = capped(caps, &changes);
+    let names: Vec<_> = shown[1..].iter().map(|stage| &stage["name"]).collect();
+    assert_eq!(names, ["a", "b", labels::STAGES_LEFT_OUT]);
+    assert_eq!(
+        shown[3]["content"],
+        "_GPA opened more stages than the 2 that are shown._"
+    );
+}
+
+#[test]
+fn a_stage_over_its_cap_is_cut_once_between_characters() {
+    let caps = Caps {
+        stage_text: 6,
+        ..Caps::default()
+    };
+    let text = |content: &str| StageChange {
+        content: Some(content.into()),
+        ..StageChange::default()
+    };
+    let shown = capped(
+        caps,
+        &[
+            (0, named("na")),
+            (0, text("a\u{44f}\u{44f}")),
+            (0, text("more")),
+            (1, named("a longer name")),
+        ],
+    );
+    assert_eq!(
+        shown[1]["content"],
+        format!("a\u{44f}{}", labels::stage_cut(6))
+    );
+    assert_eq!(shown[2]["name"], "a long");
+}
+
+#[test]
+fn attachments_of_stages_count_like_all_others() {
+    let caps = Caps {
+        attachments: 2,
+        ..Caps::default()
+    };
+    let file = |title: &str| Attachment {
+        title: Some(title.into()),
+        url: Some("files/b/x".into()),
+        ..Attachment::default()
+    };
+    let change = StageChange {
+        attachments: ["a", "b", "c", "d"].map(file).to_vec(),
+        ..named("Tool")
+    };
+    let shown = capped(caps, &[(0, change)]);
+    assert_eq!(shown[1]["attachments"].as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        shown[1]["content"],
+        labels::attachments_left_out(&file("c"), 2),
+        "one note for all of them"
+    );
 }
 
 /// One agent's stage as it merges on the agent's own side.
@@ -200,7 +299,7 @@ proptest! {
         let tops = [sink.open_stage(Some("One"), None), sink.open_stage(Some("Two"), None)];
         let mut mirrors: Vec<Mirror> = tops
             .iter()
-            .map(|top| Mirror::new(&sink, &AgentId::new("A"), top, Nesting::Nested))
+            .map(|top| Mirror::new(&sink, &AgentId::new("A"), top, Nesting::Nested, Caps::default()))
             .collect();
         // Where each agent's stages end up in our numbering.
         let mut places: [Vec<u32>; 2] = [Vec::new(), Vec::new()];
@@ -244,7 +343,7 @@ proptest! {
     fn every_opened_stage_closes_once(steps in agent(), stop in 0_usize..20, fails in any::<bool>()) {
         let sink = sink();
         let top = sink.open_stage(Some("Call"), None);
-        let mut mirror = Mirror::new(&sink, &AgentId::new("A"), &top, Nesting::Nested);
+        let mut mirror = Mirror::new(&sink, &AgentId::new("A"), &top, Nesting::Nested, Caps::default());
         for step in steps.iter().take(stop) {
             mirror.apply(step.stage, &step.change);
         }
