@@ -6,7 +6,7 @@ use coordinator::coordinator::Coordinator;
 use coordinator::domain::access::Way;
 use coordinator::gateway::{Gateways, Reach};
 use coordinator::http::App;
-use coordinator::http::auth::{Auth, Introspection};
+use coordinator::http::auth::Auth;
 use coordinator::llm::{Models, Provider};
 use coordinator::orchestrate::Agents;
 use coordinator::route::{Chain, ModelRouter};
@@ -54,18 +54,17 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
     };
     let registry = settings.registry.clone();
     let router = ModelRouter::new(models.clone(), &settings.routing_model, &registry);
-    let auth = if settings.callers.ways.contains(&Way::Dial) {
-        Auth::Dial(Introspection {
-            client,
-            core: settings.dial_url.clone().unwrap_or_default(),
-            deployments: settings.deployments.clone(),
-        })
-    } else {
+    let auth = Auth::new(
+        &settings.callers,
+        &client,
+        settings.dial_url.as_deref(),
+        &settings.deployments,
+    );
+    if settings.callers.ways.contains(&Way::None) {
         tracing::warn!(
             "MAS_AUTH=none: every caller is trusted and all share one memory; for development only"
         );
-        Auth::None
-    };
+    }
     let coordinator = Coordinator {
         chain: Chain::new(vec![Box::new(router)], &registry),
         agents: Agents {

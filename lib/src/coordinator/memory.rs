@@ -39,7 +39,7 @@ impl Coordinator {
         turn: &ChatTurn,
         verification: Verification,
     ) -> Result<Recollection, Failure> {
-        let owner = verification.await?;
+        let owner = verification.await?.owner;
         let recalled: Vec<_> = (turn.messages.iter())
             .filter(|message| message.role == Role::Assistant)
             .map(|message| self.seal.open(&owner, message.state.as_ref()))

@@ -10,11 +10,12 @@ use futures_util::try_join;
 use tokio::time::{Instant, timeout_at};
 
 use crate::context;
+use crate::domain::access::Identity;
 use crate::domain::agent::{Effect, Registry};
 use crate::domain::conversation::{Memory, Outcome};
 use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
-use crate::domain::ids::{AgentId, Owner};
+use crate::domain::ids::AgentId;
 use crate::domain::plan::{Assignment, Plan, RoutingDecision};
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::Tally;
@@ -27,7 +28,7 @@ use crate::synthesize::{self, Synthesizer};
 use memory::{Recollection, memory_trouble};
 
 /// Who calls, as soon as it is verified. Polled beside the routing call, awaited before any agent is called.
-pub type Verification = BoxFuture<'static, Result<Owner, Failure>>;
+pub type Verification = BoxFuture<'static, Result<Identity, Failure>>;
 
 /// Everything a turn needs.
 #[derive(Debug)]

@@ -24,6 +24,7 @@ use super::{App, FunctionTime, auth, not_found, now, wrong_method_for};
 use crate::coordinator::Verification;
 use crate::dial::fold::{Folded, fold};
 use crate::dial::request::ChatRequest;
+use crate::domain::access::Role;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::TurnId;
 use crate::domain::turn::{Caller, ChatTurn};
@@ -102,7 +103,7 @@ async fn accept(
         return Err(too_large().into());
     }
     let key = auth::key(&parts.headers);
-    let verification = app.auth.verify(key.as_ref())?;
+    let verification = app.auth.verify(&parts.headers, Role::User, now())?;
     let body = timeout(BODY_WITHIN, read(body))
         .await
         .map_err(|_| too_slow())??;

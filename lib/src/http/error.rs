@@ -77,6 +77,7 @@ pub fn answer(code: Code, body: impl IntoResponse) -> Response {
 fn status(code: Code) -> StatusCode {
     match code {
         Code::Unauthorized | Code::InvalidCredentials => StatusCode::UNAUTHORIZED,
+        Code::Forbidden => StatusCode::FORBIDDEN,
         Code::InvalidRequest => StatusCode::BAD_REQUEST,
         Code::UnsupportedParameter => StatusCode::UNPROCESSABLE_ENTITY,
         Code::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -122,6 +123,7 @@ mod tests {
             [
                 "401 authentication_error unauthorized",
                 "401 authentication_error invalid_credentials",
+                "403 permission_error forbidden",
                 "400 invalid_request_error invalid_request",
                 "422 invalid_request_error unsupported_parameter",
                 "413 invalid_request_error request_too_large",
