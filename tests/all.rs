@@ -26,6 +26,7 @@ mod input;
 mod memory;
 mod samples;
 mod snapshots;
+mod tokens;
 
 mod architecture;
 mod template;

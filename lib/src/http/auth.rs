@@ -1,7 +1,10 @@
 //! Who calls? The configured ways are tried in their order; nothing else that a request says decides.
 
 mod dial;
+mod issuer;
+mod keys;
 mod secret;
+mod token;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +20,7 @@ use crate::resilience::health::{Checked, Part};
 use crate::upstream::Client;
 use dial::Introspection;
 use secret::Secrets;
+use token::Tokens;
 
 /// Longer keys are not keys.
 const KEY_CAP: usize = 4096;
@@ -32,6 +36,7 @@ pub struct Auth {
 enum Verifier {
     Dial(Introspection),
     Secret(Secrets),
+    Jwt(Tokens),
     /// Everybody is the same person. Development only.
     Anybody(Identity),
 }
@@ -72,7 +77,8 @@ impl Auth {
                 &callers.secrets,
                 &callers.tenant,
             ))),
-            Way::Jwt => None,
+            Way::Jwt => (callers.jwt.as_ref())
+                .map(|rules| Verifier::Jwt(Tokens::new(rules, &callers.tenant, client))),
             Way::None => Some(Verifier::Anybody(Identity {
                 owner: Owner::new(&callers.tenant, DEVELOPMENT),
                 roles: Role::ALL.into(),
@@ -91,11 +97,10 @@ impl Auth {
         role: Role,
         now: Timestamp,
     ) -> Result<Verification, Failure> {
-        let _ = now;
         let mut tried = false;
         let mut open = Vec::new();
         for way in &self.ways {
-            let Some(answer) = way.ask(headers) else {
+            let Some(answer) = way.ask(headers, now) else {
                 continue;
             };
             tried = true;
@@ -134,15 +139,17 @@ impl Verifier {
         match self {
             Self::Dial(_) => "dial",
             Self::Secret(_) => "secret",
+            Self::Jwt(_) => "jwt",
             Self::Anybody(_) => "none",
         }
     }
 
     /// `None` when the request has no credentials for this way.
-    fn ask(&self, headers: &HeaderMap) -> Option<Answer> {
+    fn ask(&self, headers: &HeaderMap, now: Timestamp) -> Option<Answer> {
         match self {
             Self::Dial(introspection) => introspection.ask(headers),
             Self::Secret(secrets) => secrets.ask(headers).map(Answer::Known),
+            Self::Jwt(tokens) => tokens.ask(headers, now),
             Self::Anybody(identity) => Some(Answer::Known(Ok(identity.clone()))),
         }
     }
@@ -150,6 +157,7 @@ impl Verifier {
     fn check(&self, within: Duration) -> Option<BoxFuture<'_, Checked>> {
         match self {
             Self::Dial(introspection) => Some(introspection.check(within).boxed()),
+            Self::Jwt(tokens) => Some(tokens.check(within).boxed()),
             Self::Secret(_) | Self::Anybody(_) => None,
         }
     }
