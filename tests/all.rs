@@ -16,6 +16,7 @@ mod compose;
 mod checker;
 mod world;
 
+mod ambiguity;
 mod auth;
 mod chat;
 mod failures;

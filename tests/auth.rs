@@ -1,9 +1,17 @@
 //! Stories of who calls: the configured ways are tried, and nothing else that a client says decides.
 
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+
+use coordinator::settings::{Env, Settings};
 use reqwest::header::{HeaderName, HeaderValue};
 use sandbox::stub::{Reply, Seen};
 use serde_json::{Value, json};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::compose;
 use crate::world::{Answer, Plan, World, echoed, model, plan, says, ums, user};
 
 /// DIAL Core as the upstream of everything: `key-<person>-…` is a per-request key of a person.
@@ -411,5 +419,113 @@ async fn core_is_asked_whether_it_is_ready_only_where_it_verifies() {
             state,
             "{ways}"
         );
+    }
+}
+
+#[test]
+fn without_a_way_to_verify_callers_there_is_no_start() {
+    for (auth, named) in [
+        (None, "MAS_AUTH"),
+        (Some(","), "MAS_AUTH"),
+        (Some("dial"), "MAS_AUTH"),
+        (Some("secret"), "MAS_AUTH_SECRETS"),
+        (Some("jwt"), "MAS_JWT"),
+        (Some("secret,none"), "MAS_AUTH"),
+        (Some("anybody"), "MAS_AUTH"),
+    ] {
+        let mut env = Env::from([("OPENAI_BASE_URL", "http://models.example/v1")]);
+        if let Some(auth) = auth {
+            env.set("MAS_AUTH", auth);
+        }
+        let problem = Settings::read(&env).unwrap_err().to_string();
+        assert!(problem.contains(named), "{auth:?}: {problem}");
+    }
+}
+
+/// Hears what is logged on this thread.
+#[derive(Clone, Default)]
+struct Ear(Arc<Mutex<Vec<(Level, String)>>>);
+
+impl Ear {
+    fn lines(&self) -> Vec<(Level, String)> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0 += &format!("{field}={value:?} ");
+    }
+}
+
+impl Subscriber for Ear {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("coordinator") || metadata.target().contains("compose")
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        let level = *event.metadata().level();
+        self.0.lock().unwrap().push((level, line.0));
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+#[tokio::test]
+async fn a_start_that_trusts_everybody_warns_each_time() {
+    for (auth, warned) in [("none", true), ("secret", false)] {
+        let env = Env::from([
+            ("OPENAI_BASE_URL", "http://models.example/v1"),
+            ("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9"),
+            ("MAS_AUTH", auth),
+            ("MAS_AUTH_SECRETS", "core:0123456789abcdef0123456789abcdef"),
+            ("MAS_STATE_KEYS", crate::world::KEYS),
+            ("GPA_AGENT_ENDPOINT", "http://127.0.0.1:9/gpa"),
+        ]);
+        let settings = Settings::read(&env).unwrap();
+        for _ in 0..2 {
+            let ear = Ear::default();
+            let listening = tracing::subscriber::set_default(ear.clone());
+            compose::app(&settings).await.unwrap();
+            drop(listening);
+            let heard = ear.lines().iter().any(|(level, line)| {
+                *level == Level::WARN && line.contains("every caller is trusted")
+            });
+            assert_eq!(heard, warned, "{auth}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_log_says_why_a_caller_was_refused_and_never_what_was_sent() {
+    let world = with_people_and_secrets("GPA", "dial,secret").start().await;
+    let ear = Ear::default();
+    let _listening = tracing::subscriber::set_default(ear.clone());
+    let sent = [
+        ("api-key", "key-elsewhere-1"),
+        ("x-mas-secret", "guessed-secret"),
+    ];
+    let request = with(&world, sent, &[user("hi")], false);
+    assert_eq!(refusal(&world, request).await.0, 401);
+    let lines: String = ear.lines().into_iter().map(|(_, line)| line).collect();
+    assert!(lines.contains("caller_refused"), "{lines}");
+    assert!(lines.contains("MAS_DEPLOYMENT names ours"), "{lines}");
+    assert!(lines.contains("no such secret"), "{lines}");
+    for (_, value) in sent {
+        assert!(!lines.contains(value), "{lines}");
+    }
+    while world.running() > 0 {
+        tokio::task::yield_now().await;
     }
 }

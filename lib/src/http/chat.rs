@@ -139,7 +139,10 @@ async fn accept(
 /// The body, if it keeps to the cap.
 async fn read(body: &mut Body) -> Result<BytesMut, Failure> {
     let mut read = BytesMut::new();
-    while let Some(piece) = next(body).await {
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
+        let Ok(piece) = frame.map_err(|_| broken_off())?.into_data() else {
+            continue;
+        };
         read.extend_from_slice(&piece);
         if read.len() > BODY_CAP {
             return Err(too_large());
@@ -185,6 +188,15 @@ fn check_media(headers: &HeaderMap) -> Result<(), Failure> {
         return Err(unsupported("the body must not be compressed"));
     }
     Ok(())
+}
+
+/// Even if what came could be read as a whole: who knows what was to follow, or where the next request begins.
+fn broken_off() -> Failure {
+    Failure::new(
+        Code::InvalidRequest,
+        "the body broke off",
+        "The request did not arrive whole. Please try again.",
+    )
 }
 
 fn too_slow() -> Failure {
