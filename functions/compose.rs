@@ -8,7 +8,7 @@ use coordinator::domain::ids::{Clock, TurnId};
 use coordinator::domain::rules::Quotas;
 use coordinator::gateway::{Gateways, Reach};
 use coordinator::guard::Guard;
-use coordinator::http::auth::{Auth, Introspection};
+use coordinator::http::auth::Auth;
 use coordinator::http::error::Statuses;
 use coordinator::http::{self, App};
 use coordinator::llm::{Models, Provider};
@@ -17,7 +17,7 @@ use coordinator::route::{Chain, ModelRouter};
 use coordinator::settings::{Env, Settings};
 use coordinator::store::envelope::Seal;
 use coordinator::store::secrets::{self, Reference};
-use coordinator::store::{self, Accounts, Breakers};
+use coordinator::store::{self, Accounts, Breakers, Wire};
 use coordinator::stream::Nesting;
 use coordinator::synthesize::Synthesizer;
 use coordinator::upstream::{Bounds, Certificates, Client};
@@ -55,12 +55,12 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
         .capped(caps.state);
     let certificates = settings.certificates.as_deref();
     let certificates = certificates.map(Certificates::read).transpose()?;
-    let table = store::connect_trusting(
-        &settings.table,
-        settings.dynamodb_endpoint.as_deref(),
-        certificates.as_ref().map(Certificates::pem),
-    )
-    .await;
+    let wire = Wire {
+        endpoint: settings.dynamodb_endpoint.as_deref(),
+        pem: certificates.as_ref().map(Certificates::pem),
+        attempt: settings.times.store,
+    };
+    let table = store::connect_by(&settings.table, wire).await;
     let client = client(settings, certificates.unwrap_or_default())?;
     let guard = Arc::new(Guard::new(
         settings.breaker,
@@ -85,7 +85,13 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
     };
     let registry = settings.registry.clone();
     let router = ModelRouter::new(models.clone(), &settings.routing_model, &registry, caps);
-    let auth = auth(settings, client);
+    let auth = Auth::new(
+        &settings.callers,
+        &client,
+        settings.dial_url.as_deref(),
+        &settings.deployments,
+    );
+    warn(settings);
     let coordinator = Coordinator {
         chain: Chain::new(vec![Box::new(router)], &registry),
         agents: Agents {
@@ -152,24 +158,18 @@ fn provider(settings: &Settings) -> Provider {
     }
 }
 
-/// How callers prove themselves. What is for development only says so at each start.
-fn auth(settings: &Settings, client: Client) -> Auth {
+/// What is for development only says so at each start.
+fn warn(settings: &Settings) {
     if settings.log_content {
         tracing::warn!(
             "MAS_LOG_CONTENT=on: what people and agents say is logged at level debug; never where real people talk"
         );
     }
-    if settings.callers.ways.contains(&Way::Dial) {
-        return Auth::Dial(Introspection {
-            client,
-            core: settings.dial_url.clone().unwrap_or_default(),
-            deployments: settings.deployments.clone(),
-        });
+    if settings.callers.ways.contains(&Way::None) {
+        tracing::warn!(
+            "MAS_AUTH=none: every caller is trusted and all share one memory; for development only"
+        );
     }
-    tracing::warn!(
-        "MAS_AUTH=none: every caller is trusted and all share one memory; for development only"
-    );
-    Auth::None
 }
 
 /// Where everybody is the same person, the limits of one person are no use.

@@ -17,6 +17,7 @@ mod checker;
 mod link;
 mod world;
 
+mod ambiguity;
 mod auth;
 mod caps;
 mod chat;
@@ -37,6 +38,7 @@ mod secrets;
 mod simulation;
 mod snapshots;
 mod standins;
+mod tokens;
 
 mod architecture;
 mod template;

@@ -11,7 +11,7 @@ use coordinator::domain::network::{Networks, Refused};
 use coordinator::gateway::{self, Gateway, Gateways, Reach};
 use coordinator::resilience::retry::Repeat;
 use coordinator::settings::{Env, Settings};
-use coordinator::store;
+use coordinator::store::{self, Wire};
 use coordinator::upstream::{Bounds, Call, Certificates, Client, Error, Limits, Lookup, Trust};
 use futures_util::StreamExt;
 use sandbox::stub::{Reply, Stub};
@@ -400,7 +400,15 @@ async fn a_server_is_trusted_once_its_certificate_is_in_the_file() {
     configured.trust = Trust::Configured;
     trusting.body(configured).await.unwrap();
     // The table's client is another one.
-    let table = store::connect_trusting("mas", Some(&url), Some(certificates.pem())).await;
+    let table = store::connect_by(
+        "mas",
+        Wire {
+            endpoint: Some(&url),
+            pem: Some(certificates.pem()),
+            attempt: Duration::from_secs(5),
+        },
+    )
+    .await;
     table.check().await.unwrap();
     assert!(
         store::connect("mas", Some(&url))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use coordinator::domain::access::{Identity, Role};
 use coordinator::domain::ids::{Owner, Timestamp, TurnId};
 use coordinator::domain::message::Message;
 use coordinator::domain::turn::ChatTurn;
@@ -50,7 +51,11 @@ async fn stream(app: &Arc<App>, at: usize) -> String {
         caller: Arc::default(),
     };
     let sink = AnswerSink::new(&turn.id.to_string(), 1, "m");
-    let verified = std::future::ready(Ok(Owner::new("default", "development"))).boxed();
+    let identity = Identity {
+        owner: Owner::new("default", "development"),
+        roles: vec![Role::User],
+    };
+    let verified = std::future::ready(Ok(identity)).boxed();
     let (app, writer) = (Arc::clone(app), sink.clone());
     let reference = turn.id.reference();
     let turn = Panics {

@@ -152,6 +152,9 @@ impl Plan {
         env.or("UMS_AGENT_ENDPOINT", &before(Place::Ums, ums.url()).await);
         env.or("MAS_STATE_KEYS", KEYS);
         env.or("MAS_PRIVATE_NETWORKS", "loopback");
+        // The machine that runs the tests may be busy.
+        env.or("MAS_STORE_TIMEOUT", "5s");
+        env.or("MAS_SAVE_TIMEOUT", "10s");
         let settings = compose::settings(env).await.unwrap();
         let app = compose::app(&settings).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

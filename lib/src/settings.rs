@@ -95,7 +95,7 @@ pub struct Settings {
 }
 
 /// Every variable that is read, for the template's and the README's tests.
-pub const VARIABLES: [&str; 46] = [
+pub const VARIABLES: [&str; 47] = [
     "MAS_PORT",
     "DIAL_URL",
     "OPENAI_BASE_URL",
@@ -121,6 +121,7 @@ pub const VARIABLES: [&str; 46] = [
     "MAS_TURN_TIMEOUT",
     "MAS_TURN_RESERVE",
     "MAS_SAVE_TIMEOUT",
+    "MAS_STORE_TIMEOUT",
     "MAS_RETRY_RESERVE",
     "MAS_POOL_IDLE",
     "MAS_CONNECT_TIMEOUT",

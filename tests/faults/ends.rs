@@ -51,32 +51,9 @@ pub enum End {
 }
 
 /// Rows that do not hold yet, and why. It is to be empty.
-pub const PENDING: &[(&str, &str)] = &[
-    ("Routing \u{d7} Trickle", ROUTING_LIMIT),
-    ("Read \u{d7} StaleDead", STORE_RETRY),
-    ("Save \u{d7} StaleDead", STORE_RETRY),
-    ("Save \u{d7} StaleReset", STORE_RETRY),
-    (
-        "Save \u{d7} ProvisionedThroughputExceeded once",
-        STORE_RETRY,
-    ),
-    ("Save \u{d7} Throttling once", STORE_RETRY),
-    ("Save \u{d7} RequestLimitExceeded once", STORE_RETRY),
-    ("Save \u{d7} InternalServerError once", STORE_RETRY),
-    ("Save \u{d7} ServiceUnavailable once", STORE_RETRY),
-    ("Save \u{d7} TransactionConflict once", CONFLICT),
-    ("Dial \u{d7} NotHttp once", ANSWERED),
-    ("Dial \u{d7} HugeHeader once", ANSWERED),
-    ("Dial \u{d7} RetryAfterAbsurd once", ABSURD),
-];
+pub const PENDING: &[(&str, &str)] = &[("Save \u{d7} TransactionConflict once", CONFLICT)];
 
-const ROUTING_LIMIT: &str =
-    "a routing answer that is alive without progress uses up the whole turn";
-const STORE_RETRY: &str = "waits of up to a second before the one retry, and attempts of a second, do not fit into the \
-     second that saving may take";
 const CONFLICT: &str = "two turns of one conversation at once: one of them is not saved";
-const ANSWERED: &str = "bytes that are no answer count as a reset before any byte of one";
-const ABSURD: &str = "a Retry-After beyond any integer counts as none";
 
 /// The end of a turn whose upstream has this fault in every call, in the order of [`Upstream`].
 ///

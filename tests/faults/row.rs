@@ -152,7 +152,12 @@ impl Row {
             Fault::Endless => "60s",
             _ => "20s",
         };
+        let table = matches!(upstream, Upstream::Read | Upstream::Save);
+        // A table that hangs is given up soon, elsewhere a busy machine has its time.
+        let (store, save) = if table { ("1s", "4s") } else { ("5s", "10s") };
         let world = healthy()
+            .set("MAS_STORE_TIMEOUT", store)
+            .set("MAS_SAVE_TIMEOUT", save)
             .set("MAS_TURN_TIMEOUT", limit)
             .faulty(upstream.place(), fault)
             .start()

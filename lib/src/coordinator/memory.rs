@@ -41,7 +41,7 @@ impl Coordinator {
         turn: &ChatTurn,
         verification: Verification,
     ) -> Result<Recollection, Failure> {
-        let owner = verification.await?;
+        let owner = verification.await?.owner;
         let entry = Entry {
             turn: turn.id,
             now: self.guard.now(),

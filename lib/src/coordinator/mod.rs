@@ -11,11 +11,12 @@ use futures_util::future::BoxFuture;
 use futures_util::{join, try_join};
 use tokio::time::{Instant, timeout_at};
 
+use crate::domain::access::Identity;
 use crate::domain::agent::Registry;
 use crate::domain::conversation::{AgentCall, Outcome};
 use crate::domain::event::StageStatus;
 use crate::domain::failure::Failure;
-use crate::domain::ids::{AgentId, Owner};
+use crate::domain::ids::AgentId;
 use crate::domain::plan::{Plan, RoutingDecision};
 use crate::domain::rules::{Caps, Times};
 use crate::domain::turn::ChatTurn;
@@ -31,7 +32,7 @@ use consult::out_of_time;
 use memory::{Recollection, memory_trouble};
 
 /// Who calls, as soon as it is verified. Polled beside the routing call, awaited before any agent is called.
-pub type Verification = BoxFuture<'static, Result<Owner, Failure>>;
+pub type Verification = BoxFuture<'static, Result<Identity, Failure>>;
 
 /// Everything a turn needs.
 #[derive(Debug)]
@@ -140,7 +141,10 @@ impl Coordinator {
         let query = RouteQuery {
             messages: &turn.messages,
             caller: &turn.caller,
-            deadline: turn.deadline,
+            // An answer that trickles in must leave time for the agent.
+            deadline: turn
+                .deadline
+                .min(Instant::now() + self.times.model_first_byte * 2),
         };
         let decide = async { Ok(self.chain.decide(&query).await) };
         let recall = Box::pin(async {

@@ -11,6 +11,8 @@ pub struct Times {
     pub turn_reserve: Duration,
     /// How long saving may hold the end of an answer back (`MAS_SAVE_TIMEOUT`).
     pub save: Duration,
+    /// One attempt of the table to answer; four times as long with its repeats (`MAS_STORE_TIMEOUT`).
+    pub store: Duration,
     /// An attempt that would have less time than this is not made (`MAS_RETRY_RESERVE`).
     pub retry_reserve: Duration,
     /// How long an unused connection is kept (`MAS_POOL_IDLE`).
@@ -37,6 +39,7 @@ impl Default for Times {
             turn: Duration::from_mins(2),
             turn_reserve: Duration::from_secs(3),
             save: Duration::from_secs(1),
+            store: Duration::from_millis(500),
             retry_reserve: Duration::from_secs(2),
             pool_idle: Duration::from_secs(4),
             connect: Duration::from_secs(2),

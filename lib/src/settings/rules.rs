@@ -15,6 +15,7 @@ pub fn times(env: &Env) -> Result<Times, Error> {
         turn: duration(env, "MAS_TURN_TIMEOUT", times.turn)?,
         turn_reserve: duration(env, "MAS_TURN_RESERVE", times.turn_reserve)?,
         save: duration(env, "MAS_SAVE_TIMEOUT", times.save)?,
+        store: duration(env, "MAS_STORE_TIMEOUT", times.store)?,
         retry_reserve: duration(env, "MAS_RETRY_RESERVE", times.retry_reserve)?,
         pool_idle: duration(env, "MAS_POOL_IDLE", times.pool_idle)?,
         connect: duration(env, "MAS_CONNECT_TIMEOUT", times.connect)?,

@@ -40,14 +40,35 @@ impl Table {
     }
 }
 
-/// Connects to a table: at `endpoint`, or at AWS, with the function's own role. An emulator on this machine is satisfied
-/// by any credentials. Nothing is sent yet.
-pub async fn connect(name: &str, endpoint: Option<&str>) -> Table {
-    connect_trusting(name, endpoint, None).await
+/// How a table is reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Wire<'a> {
+    /// `None` is AWS, with the function's own role. An emulator on this machine is satisfied by any credentials.
+    pub endpoint: Option<&'a str>,
+    /// Certificates to trust beside the built-in ones (PEM).
+    pub pem: Option<&'a str>,
+    /// One attempt to answer; all of them together have four times as long.
+    pub attempt: Duration,
 }
 
-/// Connects to a table whose server may be vouched for by certificates of our own (PEM).
-pub async fn connect_trusting(name: &str, endpoint: Option<&str>, pem: Option<&str>) -> Table {
+/// Connects to a table, with patience: for tools and tests. Nothing is sent yet.
+pub async fn connect(name: &str, endpoint: Option<&str>) -> Table {
+    let attempt = Duration::from_secs(5);
+    let wire = Wire {
+        endpoint,
+        pem: None,
+        attempt,
+    };
+    connect_by(name, wire).await
+}
+
+/// Connects to a table. Nothing is sent yet.
+pub async fn connect_by(name: &str, wire: Wire<'_>) -> Table {
+    let Wire {
+        endpoint,
+        pem,
+        attempt,
+    } = wire;
     let mut config = aws_config::defaults(aws_config::BehaviorVersion::latest())
         .http_client(http(pem))
         // The answer must not wait for a store that does not answer: two quick retries, then it goes on without.
@@ -59,9 +80,9 @@ pub async fn connect_trusting(name: &str, endpoint: Option<&str>, pem: Option<&s
         )
         .timeout_config(
             TimeoutConfig::builder()
-                .connect_timeout(Duration::from_millis(500))
-                .operation_attempt_timeout(Duration::from_millis(500))
-                .operation_timeout(Duration::from_secs(2))
+                .connect_timeout(attempt)
+                .operation_attempt_timeout(attempt)
+                .operation_timeout(attempt.saturating_mul(4))
                 .build(),
         );
     if let Some(endpoint) = endpoint {

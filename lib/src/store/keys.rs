@@ -77,7 +77,7 @@ pub fn health() -> Key {
 
 /// Where everything of an owner is.
 pub fn partition(owner: &Owner) -> String {
-    format!("T#{}#O#{}", part(&owner.tenant), part(&owner.id))
+    format!("T#{}#O#{}", part(owner.tenant()), part(owner.id()))
 }
 
 /// What the sort keys of a conversation begin with.

@@ -12,7 +12,7 @@ pub mod secrets;
 pub use accounts::Accounts;
 pub use breakers::Breakers;
 pub use cells::Versioned;
-pub use client::{Table, connect, connect_trusting, create, is_local};
+pub use client::{Table, Wire, connect, connect_by, create, is_local};
 pub use conversations::{Conversations, Saved, Write};
 
 use aws_sdk_dynamodb::error::SdkError;

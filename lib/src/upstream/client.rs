@@ -112,12 +112,15 @@ impl Client {
             .await?
             .map_err(|error| {
                 let error = error.without_url();
-                if let Some(refused) = refused(&error) {
-                    Error::Refused(refused)
+                if let Some(refused) = cause::<Refused>(&error) {
+                    Error::Refused(refused.clone())
                 } else if error.is_connect() {
                     Error::Connect(error)
                 } else if error.is_builder() {
                     Error::Request(error)
+                } else if cause(&error).is_some_and(hyper::Error::is_parse) {
+                    // Something came that is no HTTP: unlike a connection that broke, that is no accident.
+                    Error::Unreadable(Box::new(error))
                 } else {
                     Error::Reset(error)
                 }
@@ -128,12 +131,12 @@ impl Client {
     }
 }
 
-/// The refusal of an agent's address that a failed connection was for.
-fn refused(error: &reqwest::Error) -> Option<Refused> {
-    let mut cause = error.source();
+/// The first cause of this kind.
+fn cause<E: std::error::Error + 'static>(error: &reqwest::Error) -> Option<&E> {
+    let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        if let Some(refused) = error.downcast_ref() {
-            return Some(Refused::clone(refused));
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         cause = error.source();
     }
