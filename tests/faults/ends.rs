@@ -58,7 +58,8 @@ const CONFLICT: &str = "two turns of one conversation at once: one of them is no
 /// The end of a turn whose upstream has this fault in every call, in the order of [`Upstream`].
 ///
 /// Not met are faults of the address where routing has the same one; and names that mean nothing as the table's, since
-/// for a table that is not on this machine the SDK looks for credentials first.
+/// for a table that is not on this machine the SDK looks for credentials first. To that SDK any 2xx is success, and what
+/// has no items is empty, so 204 and bodies of other shapes from the table are not noticed.
 #[rustfmt::skip]
 pub fn ends(fault: F) -> [End; 7] {
     match fault {

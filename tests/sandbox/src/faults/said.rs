@@ -29,7 +29,7 @@ pub(super) fn instead(fault: Fault, healthy: &Answer, elsewhere: &str) -> Option
         ),
         Fault::Empty => healthy.saying(""),
         Fault::DoneOnly => healthy.saying(wire::DONE),
-        Fault::CutInLine => cut(healthy, |body| body.len() / 2),
+        Fault::CutInLine => cut(healthy, |body| body.len() * 2 / 3),
         Fault::CutInCharacter => cut(healthy, in_a_character),
         Fault::CutInJson => cut(healthy, in_a_string),
         Fault::ErrorFirst => only_error(healthy, SECRET_ERROR),
