@@ -31,6 +31,8 @@ fn core(seen: &Seen, agent: &str) -> Reply {
             json!({"bucket": "b", "appdata": "alice/appdata/other-app"}),
         ),
         ("/v1/bucket", Some(person)) if person == "down" => Reply::text(500, "no"),
+        ("/v1/bucket", Some(person)) if person == "busy" => Reply::text(429, "slow down"),
+        ("/v1/bucket", Some(person)) if person == "astray" => Reply::text(200, "<html>"),
         ("/v1/bucket", Some(person)) => Reply::json(
             200,
             json!({"bucket": "b", "appdata": format!("{person}/appdata/mas-coordinator")}),
@@ -99,6 +101,10 @@ async fn strangers_are_refused_before_any_agent_is_called() {
         (Some("key-project-1"), 401, "invalid_credentials"),
         (Some("key-elsewhere-1"), 401, "invalid_credentials"),
         (Some("key-down-1"), 503, "service_unavailable"),
+        // One person's limit at Core must not look like an outage to who balances the load.
+        (Some("key-busy-1"), 500, "internal_error"),
+        // What is no JSON is not Core's answer, whatever its status.
+        (Some("key-astray-1"), 503, "service_unavailable"),
     ] {
         let (block_status, block) = with_key(&world, key, &[user("Delete user Bob")], false).await;
         assert_eq!(block_status, status, "{key:?}: {block}");

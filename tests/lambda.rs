@@ -397,13 +397,34 @@ async fn the_sandbox_prints_an_environment_that_emulators_can_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_setting_stops_the_start_and_is_named() {
-    let mut command = command_of_mas(&["--memory"]);
-    command.env("MAS_PORT", "harbour");
-    let mut mas = Process::start(command);
-    assert_eq!(mas.end().await.code(), Some(1));
-    let stderr = mas.stderr();
-    let told = stderr.contains("MAS_PORT is \"harbour\", expected a port");
-    assert!(told, "{stderr}");
+    let models = ("OPENAI_BASE_URL", "http://127.0.0.1:9");
+    for (settings, complaint) in [
+        (
+            vec![("MAS_PORT", "harbour")],
+            "MAS_PORT is \"harbour\", expected a port",
+        ),
+        // An agent is a deployment, and there is no DIAL Core to ask for it.
+        (
+            vec![models, ("MAS_AUTH", "none")],
+            "agent GPA is deployment general-purpose-agent of DIAL Core, so DIAL_URL must be set",
+        ),
+        (
+            vec![
+                models,
+                ("MAS_AUTH", "none"),
+                ("GPA_AGENT_ENDPOINT", "http://127.0.0.1:9/chat"),
+                ("UMS_AGENT_ENDPOINT", "ums"),
+            ],
+            "is \"ums\", expected a full URL",
+        ),
+    ] {
+        let mut command = command_of_mas(&["--memory"]);
+        command.envs(settings);
+        let mut mas = Process::start(command);
+        assert_eq!(mas.end().await.code(), Some(1), "{complaint}");
+        let stderr = mas.stderr();
+        assert!(stderr.contains(complaint), "{stderr}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
