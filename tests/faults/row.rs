@@ -147,7 +147,7 @@ impl Row {
         } = self;
         // What is alive without progress is ended by the turn's own limit, which need not take long.
         let limit = match fault {
-            Fault::Trickle => "4s",
+            Fault::Trickle if upstream != Upstream::Routing => "4s",
             // Megabytes are read, which takes a slow machine its time.
             Fault::Endless => "60s",
             _ => "20s",

@@ -1,6 +1,5 @@
 //! The one HTTP client: calls to models, agents and DIAL Core, made as often as they may be.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
