@@ -18,6 +18,7 @@ mod link;
 mod world;
 
 mod ambiguity;
+mod approvals;
 mod auth;
 mod caps;
 mod chat;

@@ -25,6 +25,7 @@ struct Checker {
     stages: Vec<Stage>,
     attachments: usize,
     state: bool,
+    form: bool,
     finished: bool,
 }
 
@@ -157,6 +158,8 @@ impl Checker {
                             }
                             ("state", Value::Object(_))
                                 if !std::mem::replace(&mut self.state, true) => {}
+                            ("form_schema", Value::Object(_))
+                                if !std::mem::replace(&mut self.form, true) => {}
                             _ => return Err(format!("custom content {key}")),
                         }
                     }

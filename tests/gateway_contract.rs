@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coordinator::domain::agent::{AgentCard, Effect, Endpoint, Protocol, Registry};
+use coordinator::domain::agent::{AgentCard, Approval, Effect, Endpoint, Protocol, Registry};
 use coordinator::domain::event::AgentEvent;
 use coordinator::domain::ids::{AgentId, TurnId};
 use coordinator::domain::network::Networks;
@@ -52,6 +52,7 @@ async fn gateways(protocol: Protocol, stub: &Stub) -> Gateways {
         capabilities: Vec::new(),
         priority: 1,
         effect: Effect::None,
+        approval: Approval::Never,
         fallback: None,
         accepts: Vec::new(),
     };

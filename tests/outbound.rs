@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use coordinator::domain::agent::{AgentCard, Effect, Endpoint, Protocol, Registry};
+use coordinator::domain::agent::{AgentCard, Approval, Effect, Endpoint, Protocol, Registry};
 use coordinator::domain::ids::{AgentId, Clock, Millis};
 use coordinator::domain::network::{Networks, Refused};
 use coordinator::gateway::{self, Gateway, Gateways, Reach};
@@ -159,6 +159,7 @@ async fn gateways(protocol: Protocol, endpoint: &str, client: Client) -> Gateway
         capabilities: Vec::new(),
         priority: 1,
         effect: Effect::None,
+        approval: Approval::Never,
         fallback: None,
         accepts: Vec::new(),
     };

@@ -95,7 +95,7 @@ pub struct Settings {
 }
 
 /// Every variable that is read, for the template's and the README's tests.
-pub const VARIABLES: [&str; 47] = [
+pub const VARIABLES: [&str; 48] = [
     "MAS_PORT",
     "DIAL_URL",
     "OPENAI_BASE_URL",
@@ -137,6 +137,7 @@ pub const VARIABLES: [&str; 47] = [
     "MAS_PRICES",
     "MAS_RATE_LIMIT_STATUS",
     "MAS_RETRY_AFTER",
+    "MAS_APPROVAL_TTL",
     "MAS_FAILED_AGENT_STATUS",
     "MAS_PRIVATE_NETWORKS",
     "SSL_CERT_FILE",

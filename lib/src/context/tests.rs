@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::agent::{Effect, Endpoint, Protocol};
+use crate::domain::agent::{Approval, Effect, Endpoint, Protocol};
 use crate::domain::conversation::{Envelope, Outcome, StoredSession};
 use crate::domain::ids::Timestamp;
 use crate::domain::turn::Caller;
@@ -79,6 +79,7 @@ fn card(name: &str, accepts: &[&str]) -> AgentCard {
         capabilities: Vec::new(),
         priority: 1,
         effect: Effect::None,
+        approval: Approval::Never,
         fallback: None,
         accepts: accepts.iter().map(|pattern| (*pattern).into()).collect(),
     }

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{Coordinator, Progress};
 use crate::context;
-use crate::domain::agent::{AgentCard, Effect};
+use crate::domain::agent::{AgentCard, Approval, Effect};
 use crate::domain::conversation::AgentCall;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::AgentId;
@@ -75,6 +75,11 @@ impl Coordinator {
         (card.fallback.clone())
             .filter(|_| harmless && unseen && progress.calls.len() < self.caps.calls)
             .filter(|agent| !asked(agent))
+            // Consent was given for one agent, or was not needed.
+            .filter(|agent| {
+                let card = self.registry.get(agent.as_str());
+                card.is_some_and(|card| card.approval == Approval::Never)
+            })
     }
 
     /// What the agent of this turn may have changed.

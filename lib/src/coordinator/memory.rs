@@ -34,6 +34,12 @@ pub(super) struct Recollection {
     pub(super) read: bool,
 }
 
+impl Recollection {
+    pub(super) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+}
+
 impl Coordinator {
     /// The caller verified, and what the conversation was so far.
     pub(super) async fn recall(
@@ -238,7 +244,7 @@ fn exchange(turn: &ChatTurn, progress: &Progress) -> Option<Exchange> {
     else {
         return None;
     };
-    let last = turn.messages.last()?;
+    let last = progress.asked.as_ref().or(turn.messages.last())?;
     let Plan::Single(assignment) = &decision.plan;
     Some(Exchange {
         agent: agent.clone(),

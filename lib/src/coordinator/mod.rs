@@ -1,5 +1,6 @@
 //! One turn from request to record: who answers, the agent at work, the answer, the memory.
 
+mod approve;
 mod consult;
 mod memory;
 mod readiness;
@@ -12,17 +13,19 @@ use futures_util::{join, try_join};
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::access::Identity;
-use crate::domain::agent::Registry;
+use crate::domain::agent::{Approval, Registry};
 use crate::domain::conversation::{AgentCall, Outcome};
 use crate::domain::event::StageStatus;
 use crate::domain::failure::Failure;
 use crate::domain::ids::AgentId;
+use crate::domain::message::Message;
 use crate::domain::plan::{Plan, RoutingDecision};
 use crate::domain::rules::{Caps, Times};
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::{Prices, Tally};
 use crate::guard::Guard;
 use crate::orchestrate::{Agents, Report};
+use crate::policy::Consent;
 use crate::route::{Chain, RouteQuery, Verdict};
 use crate::store::envelope::Seal;
 use crate::store::{Accounts, Table};
@@ -68,6 +71,8 @@ struct Progress {
     decision: Option<RoutingDecision>,
     /// The agent at work, or the one that answered.
     agent: Option<AgentId>,
+    /// What the agent was asked in place of the turn's own message, which approved it.
+    asked: Option<Message>,
     /// Every agent that was asked, in order, and what came of it.
     calls: Vec<AgentCall>,
     report: Report,
@@ -151,7 +156,28 @@ impl Coordinator {
             let (recalled, ()) = join!(self.recall(turn, verification), self.guard.refresh());
             recalled
         });
-        let (recalled, verdict) = if self.verify_first {
+        let consent = turn
+            .messages
+            .last()
+            .and_then(|last| Consent::read(&last.text));
+        let mut approved = None;
+        let (recalled, verdict) = if let Some(consent) = consent {
+            let recalled = recall.await?;
+            match self.consented(turn, &consent, &recalled).await {
+                Ok((turn, decision)) => {
+                    progress.asked = turn.messages.last().cloned();
+                    approved = Some(turn);
+                    (recalled, Verdict::of(decision))
+                }
+                Err(text) => {
+                    routing.close(StageStatus::Completed);
+                    progress.recalled = Some(recalled);
+                    progress.outcome = Some(Outcome::Answered);
+                    say(sink, &mut progress.shown, text);
+                    return Ok(FinishReason::Stop);
+                }
+            }
+        } else if self.verify_first {
             let recalled = recall.await?;
             (recalled, decide.await?)
         } else {
@@ -166,6 +192,12 @@ impl Coordinator {
         progress.decision = Some(verdict.decision);
         progress.recalled = Some(recalled);
 
+        let needs_consent = (self.registry.get(assignment.agent.as_str()))
+            .is_some_and(|card| card.approval == Approval::Always);
+        if needs_consent && approved.is_none() {
+            return self.propose(turn, assignment, sink, progress).await;
+        }
+        let turn = approved.as_ref().unwrap_or(turn);
         if let Some(reason) = self.consult(turn, assignment, sink, progress).await? {
             progress.outcome = Some(Outcome::Answered);
             return Ok(reason);

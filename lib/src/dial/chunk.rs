@@ -33,6 +33,8 @@ pub enum CustomContent<'a, S = ()> {
     Stages([StageDelta<'a>; 1]),
     Attachments([IndexedAttachment<'a>; 1]),
     State(&'a S),
+    /// Buttons for the user's next message.
+    FormSchema(&'a S),
 }
 
 /// One change of a stage. `name` is doubly optional because an unnamed stage opens with an explicit null.

@@ -33,6 +33,15 @@ pub enum Effect {
     Irreversible,
 }
 
+/// Whether the user is asked before the agent is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Approval {
+    #[default]
+    Never,
+    Always,
+}
+
 /// One agent of the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentCard {
@@ -48,6 +57,7 @@ pub struct AgentCard {
     /// 1 is asked first where two are equal.
     pub priority: u8,
     pub effect: Effect,
+    pub approval: Approval,
     /// Who is asked when this agent cannot answer and has surely changed nothing.
     pub fallback: Option<AgentId>,
     /// MIME patterns (`image/*`, `*/*`) of attachments the agent takes. Others reach it as a line of text.
@@ -155,6 +165,7 @@ mod tests {
             capabilities: Vec::new(),
             priority,
             effect: Effect::None,
+            approval: Approval::Never,
             fallback: None,
             accepts: vec!["image/*".into(), "text/csv".into()],
         }

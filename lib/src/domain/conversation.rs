@@ -40,6 +40,8 @@ pub enum Outcome {
     /// The agent answered, the synthesis did not: the agent's own text was shown.
     AnsweredRaw,
     Failed,
+    /// The user was asked to approve what an agent would do. Nothing was done.
+    Proposed,
     /// The client left before the end.
     Left,
 }

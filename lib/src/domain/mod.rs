@@ -10,6 +10,7 @@ pub mod markdown;
 pub mod message;
 pub mod network;
 pub mod plan;
+pub mod proposal;
 pub mod rules;
 pub mod turn;
 pub mod usage;

@@ -19,6 +19,8 @@ pub struct Assignment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecisionSource {
     Model,
+    /// The user, by approving what was proposed.
+    Approval,
     Default,
 }
 
@@ -27,6 +29,7 @@ impl DecisionSource {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Model => "model",
+            Self::Approval => "approval",
             Self::Default => "default",
         }
     }

@@ -29,6 +29,8 @@ pub struct Times {
     pub heartbeat: Option<Duration>,
     /// How long an agent's spare endpoint is kept to before the first one is tried again (`MAS_FAILOVER_DWELL`).
     pub failover_dwell: Duration,
+    /// How long a proposal waits for its user's consent (`MAS_APPROVAL_TTL`).
+    pub approval: Duration,
     /// The longest wait that a caller is asked for (`MAS_RETRY_AFTER`).
     pub retry_after: Duration,
 }
@@ -48,6 +50,7 @@ impl Default for Times {
             stream_idle: Duration::from_mins(1),
             heartbeat: Some(Duration::from_secs(15)),
             failover_dwell: Duration::from_mins(1),
+            approval: Duration::from_mins(15),
             retry_after: Duration::from_mins(1),
         }
     }

@@ -57,6 +57,17 @@ pub struct Verdict {
     pub tally: Tally,
 }
 
+impl Verdict {
+    /// A decision that took no rung.
+    pub fn of(decision: RoutingDecision) -> Self {
+        Self {
+            decision,
+            troubles: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+}
+
 /// The routers in the order they are asked; below them all, the default agent.
 pub struct Chain {
     rungs: Vec<Box<dyn Router>>,

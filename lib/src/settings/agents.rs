@@ -4,7 +4,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{Env, Error};
-use crate::domain::agent::{AgentCard, Effect, Endpoint, Protocol, Registry};
+use crate::domain::agent::{AgentCard, Approval, Effect, Endpoint, Protocol, Registry};
 use crate::domain::ids::{AgentId, Secret};
 
 const BUILT_IN: &str = include_str!("../../../infra/agents.yaml");
@@ -34,6 +34,8 @@ struct Agent {
     priority: u8,
     #[serde(default = "irreversible")]
     effect: Effect,
+    #[serde(default)]
+    approval: Approval,
     #[serde(default)]
     fallback: Option<String>,
     #[serde(default = "everything")]
@@ -172,6 +174,7 @@ fn card(agent: Agent, env: &Env) -> Result<AgentCard, String> {
         capabilities: agent.capabilities,
         priority: agent.priority,
         effect: agent.effect,
+        approval: agent.approval,
         fallback: agent.fallback.as_deref().map(AgentId::new),
         accepts: agent.accepts,
     })

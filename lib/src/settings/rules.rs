@@ -27,6 +27,7 @@ pub fn times(env: &Env) -> Result<Times, Error> {
             _ => Some(duration(env, "MAS_HEARTBEAT", Duration::from_secs(15))?),
         },
         failover_dwell: duration(env, "MAS_FAILOVER_DWELL", times.failover_dwell)?,
+        approval: duration(env, "MAS_APPROVAL_TTL", times.approval)?,
         retry_after: duration(env, "MAS_RETRY_AFTER", times.retry_after)?,
     })
 }

@@ -5,6 +5,7 @@
 //! | conversation: sessions, last change | `T#tenant#O#owner` | `CONV#conversation#~HEAD` |
 //! | turn: one record, in parts where it is large | `T#tenant#O#owner` | `CONV#conversation#TURN#turn#part` |
 //! | session: an agent's id belongs to this owner | `T#tenant#O#owner` | `SESSION#agent#session` |
+//! | proposal: a request that waits for consent | `T#tenant#O#owner` | `PROPOSAL#digest` |
 //! | account: what the owner uses now | `T#tenant#O#owner` | `ACCOUNT` |
 //! | breaker: what all instances know of a peer | `BREAKERS` | peer |
 //! | readiness probe: never written | `HEALTH` | `HEALTH` |
@@ -48,6 +49,13 @@ pub fn account(owner: &Owner) -> Key {
     Key {
         pk: partition(owner),
         sk: "ACCOUNT".into(),
+    }
+}
+
+pub fn proposal(owner: &Owner, digest: &str) -> Key {
+    Key {
+        pk: partition(owner),
+        sk: format!("PROPOSAL#{}", part(digest)),
     }
 }
 

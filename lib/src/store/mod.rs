@@ -7,6 +7,7 @@ mod client;
 mod conversations;
 pub mod envelope;
 mod keys;
+mod proposals;
 pub mod secrets;
 
 pub use accounts::Accounts;
@@ -14,6 +15,8 @@ pub use breakers::Breakers;
 pub use cells::Versioned;
 pub use client::{Table, Wire, connect, connect_by, create, is_local};
 pub use conversations::{Conversations, Saved, Write};
+
+pub use proposals::Proposals;
 
 use aws_sdk_dynamodb::error::SdkError;
 

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::json;
 
 use crate::domain::agent::Effect;
 use crate::domain::ids::AgentId;
 use crate::domain::message::Attachment;
 use crate::domain::plan::{Plan, RoutingDecision};
+use crate::domain::proposal::Proposal;
 
 /// The routing stage's name; the chosen agent is appended to it.
 pub const ROUTING: &str = "Coordination Request";
@@ -104,6 +106,85 @@ pub fn agent_said(agent: &AgentId, said: &str, advice: &str, reference: &str) ->
 
 pub fn agent_timeout(agent: &AgentId, advice: &str, reference: &str) -> String {
     format!("{agent} did not answer in time. {advice} (reference {reference})")
+}
+
+pub const APPROVAL_OVER: &str = "This approval is not valid any more: it was used, has expired, or is not yours. \
+     Nothing was done.";
+
+pub const APPROVAL_UNREAD: &str =
+    "The approval cannot be checked at the moment. Nothing was done; please try again soon.";
+
+pub const REJECTED: &str = "All right: nothing was done.";
+
+/// The stage that holds what an agent would be asked.
+pub fn approval_stage(agent: &AgentId) -> String {
+    format!("Approval needed \u{2192} {agent}")
+}
+
+/// What an agent would be asked, from what is stored and from nothing else.
+pub fn proposal(proposal: &Proposal) -> String {
+    let Proposal {
+        agent,
+        request,
+        attachments,
+        instructions,
+        ..
+    } = proposal;
+    let mut text = format!(
+        "{agent} would be asked:\n\n> {}\n",
+        request.replace('\n', "\n> ")
+    );
+    if let Some(instructions) = instructions {
+        text.push_str("\nand told:\n\n> ");
+        text.push_str(&instructions.replace('\n', "\n> "));
+        text.push('\n');
+    }
+    for attachment in attachments {
+        text.push_str("\nwith the file ");
+        text.push_str(&attachment.manifest());
+        text.push('\n');
+    }
+    text
+}
+
+/// The question to the user. It works in clients without buttons, too.
+pub fn ask_for_approval(asked: &Proposal, digest: &str, ttl: Duration) -> String {
+    let minutes = (ttl.as_secs_f64() / 60.0).ceil();
+    format!(
+        "This may change things that cannot be undone, so it needs your approval. {}\n\
+         To go on, answer `approve {digest}`; to leave it, `reject {digest}`. The offer ends in {minutes} minutes.",
+        proposal(asked)
+    )
+}
+
+/// The same question as buttons.
+pub fn approval_form(digest: &str) -> serde_json::Value {
+    let button = |verb: &str, title: &str| {
+        let words = format!("{verb} {digest}");
+        json!({
+            "const": words,
+            "title": title,
+            "dial:widgetOptions": {"populateText": words, "submit": true}
+        })
+    };
+    json!({
+        "type": "object",
+        "properties": {
+            "approval": {
+                "type": "string",
+                "dial:widget": "buttons",
+                "oneOf": [button("approve", "Approve"), button("reject", "Reject")]
+            }
+        },
+        "required": ["approval"]
+    })
+}
+
+pub fn no_proposal(agent: &AgentId, reference: &str) -> String {
+    format!(
+        "{agent} needs your approval for this, which cannot be asked for at the moment. Nothing was done. \
+         (reference {reference})"
+    )
 }
 
 pub const DUPLICATE: &str = "This message is already being answered.";

@@ -136,6 +136,12 @@ impl AnswerSink {
         }
     }
 
+    /// Buttons below the answer. Called at most once.
+    pub fn form<S: Serialize>(&self, schema: &S) {
+        self.lock()
+            .write(&Delta::CustomContent(CustomContent::FormSchema(schema)));
+    }
+
     /// Ends the answer well: finish reason and usage, then the end mark.
     pub fn finish(&self, reason: FinishReason, tally: &Tally) {
         let mut shared = self.lock();

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::domain::agent::{AgentCard, Endpoint, Protocol};
+use crate::domain::agent::{AgentCard, Approval, Endpoint, Protocol};
 use crate::domain::ids::Clock;
 use crate::domain::message::Attachment;
 use crate::domain::rules::BreakerRules;
@@ -20,6 +20,7 @@ fn registry() -> Registry {
         capabilities: vec!["a".into(), "b".into()],
         priority: 1,
         effect: Effect::None,
+        approval: Approval::Never,
         fallback: None,
         accepts: Vec::new(),
     };

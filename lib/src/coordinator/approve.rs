@@ -1,0 +1,115 @@
+//! A request that waits for its owner's consent, and the answer to it.
+
+use std::sync::Arc;
+
+use super::memory::Recollection;
+use super::{Coordinator, Progress};
+use crate::context;
+use crate::domain::conversation::Outcome;
+use crate::domain::event::StageStatus;
+use crate::domain::failure::{Code, Failure};
+use crate::domain::message::Message;
+use crate::domain::plan::{Assignment, DecisionSource, Plan, RoutingDecision};
+use crate::domain::proposal::Proposal;
+use crate::domain::turn::ChatTurn;
+use crate::policy::Consent;
+use crate::store::Proposals;
+use crate::stream::{AnswerSink, FinishReason, labels};
+
+impl Coordinator {
+    /// Stores what an agent would be asked and asks the user. Nothing is sent to the agent.
+    pub(super) async fn propose(
+        &self,
+        turn: &ChatTurn,
+        assignment: Assignment,
+        sink: &AnswerSink,
+        progress: &mut Progress,
+    ) -> Result<FinishReason, Failure> {
+        let (Some(last), Some(recalled)) = (turn.messages.last(), &progress.recalled) else {
+            return Err(Failure::internal(&turn.id.reference()));
+        };
+        let proposal = Proposal {
+            turn: turn.id,
+            agent: assignment.agent,
+            request: last.text.clone(),
+            attachments: context::by_address(&last.attachments),
+            instructions: assignment.instructions,
+        };
+        let stored = Proposals::of(&self.table, recalled.owner())
+            .put(&proposal, self.guard.now().seconds(), self.times.approval)
+            .await;
+        let digest = match stored {
+            Ok(digest) => digest,
+            Err(error) => {
+                let reference = turn.id.reference();
+                tracing::warn!(
+                    turn.id = %turn.id, error = &error as &dyn std::error::Error,
+                    "a proposal cannot be stored"
+                );
+                return Err(Failure::new(
+                    Code::AgentUnavailable,
+                    format!("the proposal cannot be stored, reference {reference}"),
+                    labels::no_proposal(&proposal.agent, &reference),
+                ));
+            }
+        };
+        let stage = sink.open_stage(Some(&labels::approval_stage(&proposal.agent)), None);
+        stage.text(&labels::proposal(&proposal));
+        stage.close(StageStatus::Completed);
+        let text = labels::ask_for_approval(&proposal, &digest, self.times.approval);
+        super::say(sink, &mut progress.shown, &text);
+        sink.form(&labels::approval_form(&digest));
+        progress.outcome = Some(Outcome::Proposed);
+        Ok(FinishReason::Stop)
+    }
+
+    /// What a consent leads to: the turn with the stored request in place of the consent, and whom it goes to. An error
+    /// is a sentence for the user: nothing is done.
+    pub(super) async fn consented(
+        &self,
+        turn: &ChatTurn,
+        consent: &Consent,
+        recalled: &Recollection,
+    ) -> Result<(ChatTurn, RoutingDecision), &'static str> {
+        let taken = Proposals::of(&self.table, recalled.owner())
+            .take(&consent.digest, self.guard.now().seconds())
+            .await;
+        let proposal = match taken {
+            Ok(Some(proposal)) => proposal,
+            Ok(None) => {
+                tracing::info!(turn.id = %turn.id, security = "approval_refused", "no such proposal");
+                return Err(labels::APPROVAL_OVER);
+            }
+            Err(error) => {
+                tracing::warn!(
+                    turn.id = %turn.id, error = &error as &dyn std::error::Error,
+                    "a proposal cannot be taken"
+                );
+                return Err(labels::APPROVAL_UNREAD);
+            }
+        };
+        if !consent.given {
+            return Err(labels::REJECTED);
+        }
+        let mut messages = turn.messages.to_vec();
+        messages.pop();
+        messages.push(Message {
+            attachments: proposal.attachments,
+            ..Message::user(&proposal.request)
+        });
+        let turn = ChatTurn {
+            messages: Arc::from(messages),
+            ..turn.clone()
+        };
+        let decision = RoutingDecision {
+            plan: Plan::Single(Assignment {
+                agent: proposal.agent,
+                instructions: proposal.instructions,
+            }),
+            source: DecisionSource::Approval,
+            confidence: None,
+            rationale: "the user approved it".into(),
+        };
+        Ok((turn, decision))
+    }
+}
