@@ -214,6 +214,13 @@ mod tests {
     }
 
     #[test]
+    fn luck_is_anywhere_between_none_and_all() {
+        let drawn: Vec<f64> = (0..64).map(|_| luck()).collect();
+        assert!(drawn.iter().all(|luck| (0.0..=1.0).contains(luck)));
+        assert!(drawn.iter().any(|luck| *luck < 0.5) && drawn.iter().any(|luck| *luck > 0.5));
+    }
+
+    #[test]
     fn the_longest_wait_doubles() {
         let longest = |failed| wait(failed, TRANSIENT, Repeat::Freely, MINUTE, RESERVE, 1.0);
         assert_eq!(longest(1), Some(BASE));

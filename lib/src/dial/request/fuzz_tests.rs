@@ -41,7 +41,8 @@ enum Odd {
     List,
     Object,
     Deep,
-    Many,
+    /// More messages than are read, in one of sixteen.
+    Many(u8),
 }
 
 const KEYS: [&str; 24] = [
@@ -84,7 +85,8 @@ impl Odd {
             Self::List => json!([WORDS, 1, null]),
             Self::Object => json!({"text": WORDS, "url": 1}),
             Self::Deep => (0..200).fold(Value::Null, |inner, _| json!([inner])),
-            Self::Many => json!(vec![
+            Self::Many(16..) => json!([]),
+            Self::Many(_) => json!(vec![
                 json!({"role": "user", "content": WORDS});
                 MAX_MESSAGES + 1
             ]),

@@ -5,13 +5,10 @@ use std::time::Duration;
 use bolero::TypeGenerator;
 use uuid::Uuid;
 
+use super::tests::{ONE, TWO};
 use super::*;
 use crate::domain::conversation::Sessions;
 use crate::domain::ids::{AgentId, ConversationId, TurnId};
-
-const KEY: &str = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-/// Another installation's key under the same name.
-const FOREIGN: &str = "k1:Hx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA=";
 
 fn envelope() -> Envelope {
     Envelope {
@@ -77,8 +74,9 @@ fn opened(seal: &Seal, owner: &Owner, state: &OpaqueState) -> bool {
 
 #[test]
 fn any_edit_of_a_state_opens_to_what_was_sealed_or_to_nothing() {
-    let seal = Seal::parse(KEY).unwrap();
-    let foreign = Seal::parse(FOREIGN).unwrap();
+    let seal = Seal::parse(ONE).unwrap();
+    // Another installation's key under the same name.
+    let foreign = Seal::parse(&TWO.replace("k2:", "k1:")).unwrap();
     let alice = Owner::new("default", "alice");
     let bob = Owner::new("default", "bob");
     let genuine = serde_json::to_string(&seal.seal(&alice, envelope())).unwrap();
@@ -99,7 +97,7 @@ fn any_edit_of_a_state_opens_to_what_was_sealed_or_to_nothing() {
 
 #[test]
 fn any_fields_of_any_content_open_to_nothing_without_a_signature() {
-    let seal = Seal::parse(KEY).unwrap();
+    let seal = Seal::parse(ONE).unwrap();
     let owner = Owner::new("default", "alice");
     bolero::check!()
         .with_type::<(u8, bool, Vec<u8>, Vec<u8>, bool)>()
@@ -131,7 +129,7 @@ fn a_state_opens_for_exactly_the_owner_it_was_sealed_for() {
             .map(|a| if *a { 'a' } else { '#' })
             .collect()
     }
-    let seal = Seal::parse(KEY).unwrap();
+    let seal = Seal::parse(ONE).unwrap();
     bolero::check!()
         .with_type::<[Vec<bool>; 4]>()
         .with_iterations(2000)

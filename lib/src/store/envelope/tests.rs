@@ -5,8 +5,8 @@ use super::*;
 use crate::domain::conversation::{Exchange, Sessions};
 use crate::domain::ids::{AgentId, ConversationId, TurnId};
 
-const ONE: &str = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-const TWO: &str = "k2:Hx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA=";
+pub(super) const ONE: &str = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+pub(super) const TWO: &str = "k2:Hx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA=";
 
 fn owner() -> Owner {
     Owner::new("default", "alice")
