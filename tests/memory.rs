@@ -98,7 +98,7 @@ async fn a_forged_or_edited_state_is_ignored_and_no_error() {
         let shown = json!({"role": "assistant", "content": "never said", "custom_content": {"state": forged}});
         // Another client id, so that the store does not help either.
         let body = json!({"messages": [user("one"), shown, user("two")], "stream": true});
-        let answer = World::answer(world.post(&body).header("x-conversation-id", "other")).await;
+        let answer = World::answer(world.post_in("other", &body)).await;
         assert_eq!(answer.checked.error, None);
     }
     let body = json!({"messages": [user("one"), echoed(&first), user("two")], "stream": true});
@@ -173,7 +173,7 @@ async fn a_bare_ums_id_is_used_only_when_the_store_binds_it_or_a_setting_allows_
         if bound {
             // A turn of another conversation of the same owner makes the session known.
             let body = json!({"messages": [user("first")], "stream": true});
-            World::answer(world.post(&body).header("x-conversation-id", "other")).await;
+            World::answer(world.post_in("other", &body)).await;
         }
         let messages = [user("old question"), legacy(created), user("and now")];
         let answer = world.well(&messages).await;

@@ -309,13 +309,18 @@ impl World {
 
     /// A request, to be changed before it is sent.
     pub fn post(&self, body: &Value) -> reqwest::RequestBuilder {
+        self.post_in("conv-1", body)
+    }
+
+    /// A request of another conversation of the client's.
+    pub fn post_in(&self, conversation: &str, body: &Value) -> reqwest::RequestBuilder {
         self.client
             .post(format!(
                 "{}/openai/deployments/mas-coordinator/chat/completions",
                 self.url
             ))
             .header("api-key", "key-1")
-            .header("x-conversation-id", "conv-1")
+            .header("x-conversation-id", conversation)
             .header("content-type", "application/json")
             .body(body.to_string())
     }

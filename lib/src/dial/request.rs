@@ -333,10 +333,12 @@ impl Part<'_> {
             _ => None,
         };
         let file = file.and_then(Attachment::tidied).ok_or_else(|| {
-            format!(
-                "a content part of type {} without readable content is not supported",
-                self.kind
-            )
+            let known = ["text", "refusal", "image_url", "input_audio", "file"];
+            match known.iter().find(|kind| **kind == self.kind) {
+                Some(kind) => format!("a content part of type {kind} without readable content"),
+                // What else stands there may be anything.
+                None => format!("a content part of another type than {}", known.join(", ")),
+            }
         })?;
         attachments.push(file);
         Ok(())

@@ -77,8 +77,8 @@ impl ModelRouter {
             #[serde(default)]
             reason: Option<String>,
         }
-        let answer: Answer =
-            serde_json::from_str(unfenced(answer)).map_err(|error| error.to_string())?;
+        let answer: Answer = serde_json::from_str(unfenced(answer))
+            .map_err(|error| cut(&error.to_string(), 200).to_owned())?;
         let agent = self
             .agents
             .iter()

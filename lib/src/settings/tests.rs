@@ -76,6 +76,11 @@ fn a_wrong_value_is_named_with_what_was_expected() {
             "issuer=x,audience=y,jwks=https://x,algorithms=HS256",
             "RS256",
         ),
+        (
+            "MAS_JWT",
+            "issuer=x,audience=y,jwks=http://idp/keys",
+            "an https address",
+        ),
         ("MAS_BREAKER", "failures=0", "whole number"),
         ("MAS_BREAKER", "failing=5", "failures, ratio"),
         ("MAS_BREAKER", "ratio=120", "percent"),

@@ -145,11 +145,50 @@ fn a_trace_ends_after_so_many_turns() {
 }
 
 #[test]
+fn leaving_counts_what_was_used_and_changes_nothing_else() {
+    let account = Account::default().enter(&entry(1, 0), &quotas()).unwrap();
+    let used = Used {
+        tokens: 7,
+        spend: 9,
+    };
+    let unknown = account.leave(turn(5), used, Millis(NOW)).unwrap();
+    assert_eq!((unknown.tokens, unknown.spend), (7, 9));
+    assert_eq!(unknown.running, account.running);
+    assert_eq!(account.leave(turn(5), Used::default(), Millis(NOW)), None);
+    let next_day = account.leave(turn(5), used, Millis(NOW + DAY));
+    assert_eq!(next_day, None, "another day's account is closed");
+}
+
+#[test]
+fn a_trace_that_was_quiet_for_long_enough_is_over() {
+    let traced = |seconds| Entry {
+        trace: Some("t".into()),
+        ..entry(u128::from(seconds), seconds)
+    };
+    let once = Quotas {
+        trace: 1,
+        ..quotas()
+    };
+    let account = Account::default().enter(&traced(0), &once).unwrap();
+    assert_eq!(account.enter(&traced(899), &once), Err(Refusal::Trace));
+    assert!(account.enter(&traced(900), &once).is_ok());
+}
+
+#[test]
 fn erasing_leaves_the_limits_and_a_mark_and_nothing_else() {
+    let used = Used {
+        tokens: 7,
+        spend: 9,
+    };
     let account = Account::default()
         .enter(&entry(1, 0), &Quotas::default())
+        .map(|account| account.leave(turn(1), used, Millis(NOW)).unwrap())
         .unwrap();
     let erased = account.erase(turn(9));
+    assert_eq!(
+        (erased.day, erased.tokens, erased.spend),
+        (account.day, 7, 9)
+    );
     assert_eq!((erased.erased, erased.pseudonym), (Some(turn(9)), None));
     assert_eq!(erased.requests, account.requests);
     assert!(erased.running.is_empty() && erased.traces.is_empty());

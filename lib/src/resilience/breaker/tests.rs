@@ -67,6 +67,30 @@ fn a_run_with_a_long_pause_in_it_is_no_run() {
 }
 
 #[test]
+fn a_pause_as_long_as_the_window_is_still_a_run() {
+    let four = Breaker::Closed {
+        run: 4,
+        at: Millis(0),
+    };
+    assert_eq!(
+        four.after(FAILURE, &step(30, false), &rules()),
+        opened(60, 0)
+    );
+}
+
+#[test]
+fn a_window_forgets_when_it_is_told_to_and_keeps_its_last_moment() {
+    let mut window = Window::default();
+    for _ in 0..19 {
+        window.count(FAILURE, Millis(0), &rules());
+    }
+    let mut cleared = window.clone();
+    cleared.clear();
+    assert!(!cleared.count(FAILURE, Millis(0), &rules()));
+    assert!(window.count(FAILURE, Millis(30_000), &rules()));
+}
+
+#[test]
 fn while_open_nobody_calls_and_after_it_one_probe_does() {
     let breaker = opened(30, 0);
     let refused = Admission::Refused {
