@@ -48,7 +48,7 @@ async fn ask(guard: &Arc<Guard>) -> Option<Permit> {
     let until = Instant::now() + Duration::from_hours(1);
     let peer = PEER.into();
     guard
-        .permit(&peer, Duration::from_secs(30), until)
+        .permit(&peer, None, Duration::from_secs(30), until)
         .await
         .ok()
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use sandbox::stub::{Reply, Seen, Stub};
 use serde_json::json;
 
-use crate::world::{World, delta, plan, says, ums, user};
+use crate::world::{World, delta, model, plan, says, ums, user};
 
 fn broken() -> Reply {
     Reply::json(500, json!({"error": {"message": "SECRET-INTERNAL"}}))
@@ -75,6 +75,56 @@ async fn a_callers_own_mistakes_shut_an_agent_for_nobody() {
         }
         let answer = world.ask(&[user("hi")]).await;
         assert_eq!(answer.checked.error, None, "after six times {status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_lets_nobody_in_is_left_alone() {
+    let core = |seen: &Seen| {
+        let person = seen.header("api-key").unwrap_or_default().to_owned();
+        match seen.path.split('?').next().unwrap() {
+            "/v1/bucket" => Reply::json(
+                200,
+                json!({"bucket": "b", "appdata": format!("{person}/appdata/mas-coordinator")}),
+            ),
+            path if path.contains("gpt-4o") => model(seen, "GPA"),
+            _ => Reply::json(403, json!({"error": {"message": "no"}})),
+        }
+    };
+    let asked = |world: &World| {
+        let seen = world.model.seen();
+        seen.iter()
+            .filter(|seen| seen.path.contains("general-purpose"))
+            .count()
+    };
+    for (people, left_alone) in [(1, false), (9, true)] {
+        let world = plan("GPA")
+            .model(core)
+            .set("DIAL_URL", "{model}")
+            .start()
+            .await;
+        for n in 0..9 {
+            let body = json!({"messages": [user(&format!("request {n}"))], "stream": true});
+            let mut request = world.post(&body).build().unwrap();
+            let key = format!("person{}", n % people);
+            request
+                .headers_mut()
+                .insert("api-key", key.parse().unwrap());
+            world
+                .client()
+                .execute(request)
+                .await
+                .unwrap()
+                .text()
+                .await
+                .unwrap();
+        }
+        assert_eq!(
+            asked(&world) < 9,
+            left_alone,
+            "{people} people, {} calls",
+            asked(&world)
+        );
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who may be called now: every peer's breaker, shared with the other instances.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,9 +39,14 @@ struct Peer {
     /// The others could not be told: the store was down.
     untold: bool,
     window: Window,
+    /// Owners that were turned away since somebody was served.
+    denied: BTreeSet<u64>,
     /// A probe of ours is under way.
     probing: bool,
 }
+
+/// So many owners that are turned away are no accident.
+const SEVERAL: usize = 3;
 
 /// A peer is left alone for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -104,6 +109,7 @@ impl Guard {
     pub async fn permit(
         self: &Arc<Self>,
         peer: &Arc<str>,
+        owner: Option<u64>,
         patience: Duration,
         until: Instant,
     ) -> Result<Permit, Resting> {
@@ -111,6 +117,7 @@ impl Guard {
         let permit = |probe| Permit {
             guard: Arc::clone(self),
             peer: Arc::clone(peer),
+            owner,
             probe,
             patience,
             begun: Instant::now(),
@@ -188,15 +195,17 @@ impl Guard {
     fn count(
         &self,
         peer: &Arc<str>,
+        owner: Option<u64>,
         probe: bool,
         outcome: Outcome,
-    ) -> Option<(Versioned<Breaker>, Step)> {
+    ) -> Option<(Versioned<Breaker>, Outcome, Step)> {
         let now = self.clock.now();
         let rules = &self.rules;
         self.with(peer, |known| {
             if probe {
                 known.probing = false;
             }
+            let outcome = known.judged(owner, outcome);
             let step = Step {
                 now,
                 me: self.me,
@@ -216,7 +225,7 @@ impl Guard {
             known.breaker.value = new;
             known.changed = now;
             known.untold = true;
-            Some((old, step))
+            Some((old, outcome, step))
         })
     }
 
@@ -230,6 +239,28 @@ impl Guard {
 }
 
 impl Peer {
+    /// One owner who is turned away may not be allowed; several have met a peer that lets nobody in.
+    fn judged(&mut self, owner: Option<u64>, outcome: Outcome) -> Outcome {
+        match (outcome, owner) {
+            (Outcome::Denied, Some(owner)) => {
+                if self.denied.len() < SEVERAL {
+                    self.denied.insert(owner);
+                }
+                if self.denied.len() < SEVERAL {
+                    Outcome::Ignored
+                } else {
+                    Outcome::Failure { after: None }
+                }
+            }
+            (Outcome::Denied, None) => Outcome::Ignored,
+            (Outcome::Success, _) => {
+                self.denied.clear();
+                outcome
+            }
+            _ => outcome,
+        }
+    }
+
     /// Takes the view that all instances had when they were asked, unless this one knows better since, or could not
     /// say so.
     fn learn(&mut self, breaker: Versioned<Breaker>, asked: Millis) {
@@ -251,6 +282,8 @@ impl Peer {
 pub struct Permit {
     guard: Arc<Guard>,
     peer: Arc<str>,
+    /// Tells whose call it is, where that is known.
+    owner: Option<u64>,
     probe: bool,
     /// How long the peer may take to its first byte.
     patience: Duration,
@@ -264,7 +297,8 @@ impl Permit {
     pub async fn settle(mut self, outcome: Outcome) {
         self.settled = true;
         let guard = Arc::clone(&self.guard);
-        let Some((old, step)) = guard.count(&self.peer, self.probe, outcome) else {
+        let counted = guard.count(&self.peer, self.owner, self.probe, outcome);
+        let Some((old, outcome, step)) = counted else {
             return;
         };
         // The turn has no time left: what happened is worth more to its user than to the other instances.
@@ -315,6 +349,7 @@ impl Drop for Permit {
         } else {
             Outcome::Ignored
         };
-        self.guard.count(&self.peer, self.probe, outcome);
+        self.guard
+            .count(&self.peer, self.owner, self.probe, outcome);
     }
 }

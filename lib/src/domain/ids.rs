@@ -1,6 +1,7 @@
 //! Names of things: who, which conversation, which turn, when; and secrets that do not print.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,15 @@ impl Owner {
 
     pub fn id(&self) -> &str {
         &self.id
+    }
+}
+
+impl Owner {
+    /// A number that tells owners apart and cannot be turned back into one.
+    pub fn mark(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish()
     }
 }
 

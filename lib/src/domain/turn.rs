@@ -54,6 +54,8 @@ pub struct ChatTurn {
 pub struct AgentTask {
     pub turn: TurnId,
     pub caller: Arc<Caller>,
+    /// Tells owners apart and says nothing else about them; agents do not see it.
+    pub mark: u64,
     /// Always set: what came with the request, or a stable one of ours.
     pub conversation: String,
     pub deadline: Instant,

@@ -99,7 +99,7 @@ impl Shared {
         task: &AgentTask,
     ) -> Result<(AgentEvent, Running), Error> {
         let permit = (self.guard)
-            .permit(peer, self.patience, task.deadline)
+            .permit(peer, Some(task.mark), self.patience, task.deadline)
             .await
             .map_err(Error::Resting)?;
         let mut running = Running {

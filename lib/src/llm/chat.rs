@@ -76,7 +76,7 @@ impl Models {
         let peer = format!("model:{}", prompt.model).into();
         Ok(self
             .guard
-            .permit(&peer, self.first_byte, prompt.deadline)
+            .permit(&peer, None, self.first_byte, prompt.deadline)
             .await?)
     }
 

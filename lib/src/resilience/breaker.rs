@@ -47,6 +47,8 @@ pub enum Outcome {
     Failure { after: Option<Duration> },
     /// The peer has enough of us: no failure of its own, but no success either.
     Limited { after: Option<Duration> },
+    /// This caller was turned away: its own matter, unless others are turned away too.
+    Denied,
     /// The caller's own mistake or leaving, which says nothing.
     Ignored,
 }
@@ -117,7 +119,7 @@ impl Breaker {
                 Outcome::Failure { after } | Outcome::Limited { after } => {
                     open(strikes.saturating_add(1), after, now, luck, rules)
                 }
-                Outcome::Ignored => self,
+                Outcome::Ignored | Outcome::Denied => self,
             },
             _ => self,
         }
@@ -176,7 +178,7 @@ impl Window {
         let good = match outcome {
             Outcome::Success => true,
             Outcome::Failure { .. } | Outcome::Limited { .. } => false,
-            Outcome::Ignored => return false,
+            Outcome::Ignored | Outcome::Denied => return false,
         };
         let old = |(at, _): &(Millis, bool)| now.since(*at) > rules.window;
         while self.calls.front().is_some_and(old) || self.calls.len() >= WINDOW_CALLS {

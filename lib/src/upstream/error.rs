@@ -71,6 +71,7 @@ impl Error {
     pub fn outcome(&self, out_of_time: Outcome) -> Outcome {
         let of_status = |status, after| match status {
             429 => Outcome::Limited { after },
+            401 | 403 | 404 => Outcome::Denied,
             400..=499 => Outcome::Ignored,
             _ => Outcome::Failure { after },
         };
@@ -98,7 +99,7 @@ impl Error {
         !matches!(self, Self::Deadline | Self::Announced(_))
             && !matches!(
                 self.outcome(Outcome::Ignored),
-                Outcome::Ignored | Outcome::Success
+                Outcome::Ignored | Outcome::Denied | Outcome::Success
             )
     }
 
