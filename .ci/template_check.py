@@ -27,9 +27,11 @@ URL_ACTIONS = {
     "lambda:InvokeFunctionUrl": ("FunctionUrlAuthType", "NONE"),
     "lambda:InvokeFunction": ("InvokedViaFunctionUrl", True),
 }
+AUDIT_PATTERN = "AUDIT#*"
+CHANGES = {"dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem"}
 WILDCARDS = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 TABLE_ACTIONS = {
-    "ChatRole": {f"dynamodb:{a}" for a in ("GetItem", "Query", "PutItem", "UpdateItem")},
+    "ChatRole": {f"dynamodb:{a}" for a in ("GetItem", "Query", "PutItem", "UpdateItem", "ConditionCheckItem")},
     "HealthRole": {"dynamodb:GetItem"},
 }
 ALARMS = {
@@ -152,6 +154,10 @@ def keys_are_hidden(stack):
     return complaints
 
 
+def statements(role):
+    return [s for p in role.get("Policies", []) for s in p["PolicyDocument"]["Statement"]]
+
+
 def roles_are_narrow(stack):
     complaints = []
     roles = of_type(stack, "IAM::Role")
@@ -161,7 +167,9 @@ def roles_are_narrow(stack):
     for name, role in roles.items():
         if role.get("ManagedPolicyArns"):
             complaints.append(f"{name} has managed policies, which are not ours to narrow")
-        for statement in (s for p in role.get("Policies", []) for s in p["PolicyDocument"]["Statement"]):
+        for statement in statements(role):
+            if statement["Effect"] == "Deny":
+                continue
             actions, resources = set(as_list(statement["Action"])), as_list(statement["Resource"])
             if any(isinstance(r, str) and "*" in r for r in resources) and not actions <= WILDCARDS:
                 complaints.append(f"{name} allows {', '.join(sorted(actions))} on {resources}")
@@ -170,6 +178,22 @@ def roles_are_narrow(stack):
             beyond = {a for a in actions if a.startswith("dynamodb:")} - TABLE_ACTIONS.get(name, set())
             if beyond:
                 complaints.append(f"{name} may {', '.join(sorted(beyond))}")
+    return complaints
+
+
+def the_audit_log_is_only_appended_to(stack):
+    """Whoever may write to the table may put lines of the audit log, and neither change nor delete them."""
+    complaints = []
+    for name, role in of_type(stack, "IAM::Role").items():
+        allowed = {a for s in statements(role) if s["Effect"] == "Allow" for a in as_list(s["Action"])}
+        denied = {
+            action
+            for s in statements(role)
+            if s["Effect"] == "Deny" and s.get("Condition", {}).get("ForAllValues:StringLike") == {"dynamodb:LeadingKeys": [AUDIT_PATTERN]}
+            for action in as_list(s["Action"])
+        }
+        if allowed & (CHANGES | {"dynamodb:PutItem"}) and CHANGES - denied:
+            complaints.append(f"{name} is not kept from {', '.join(sorted(CHANGES - denied))} of audit lines")
     return complaints
 
 
@@ -218,6 +242,7 @@ CHECKS = [
     functions_share_their_settings,
     keys_are_hidden,
     roles_are_narrow,
+    the_audit_log_is_only_appended_to,
     logs_expire,
     the_table_is_safe,
     alarms_exist,
@@ -254,7 +279,9 @@ DEFECTS = [
     ("state keys in the open", (*VARIABLES, "MAS_STATE_KEYS"), "k1:c2VjcmV0", keys_are_hidden, "MAS_STATE_KEYS"),
     ("every table of the account", (*STATEMENTS, 0, "Resource"), "*", roles_are_narrow, "dynamodb:GetItem"),
     ("the right to scan", (*STATEMENTS, 0, "Action"), ["dynamodb:Scan"], roles_are_narrow, "dynamodb:Scan"),
-    ("every action", (*STATEMENTS, 1, "Action"), "logs:*", roles_are_narrow, "logs:*"),
+    ("every action", (*STATEMENTS, 2, "Action"), "logs:*", roles_are_narrow, "logs:*"),
+    ("an audit log that can be changed", (*STATEMENTS, 1, "Action"), ["dynamodb:DeleteItem"], the_audit_log_is_only_appended_to, "UpdateItem"),
+    ("another name of the audit log", (*STATEMENTS, 1, "Condition"), {"Null": {"dynamodb:LeadingKeys": "false"}}, the_audit_log_is_only_appended_to, "ChatRole"),
     ("a role made by SAM", (*HEALTH, "Role"), GONE, roles_are_narrow, "HealthFunction"),
     ("logs for ever", ("Resources", "ChatLogs", "Properties", "RetentionInDays"), GONE, logs_expire, "ChatLogs"),
     ("a log group made by Lambda", (*CHAT, "LoggingConfig", "LogGroup"), GONE, logs_expire, "ChatFunction"),

@@ -16,7 +16,7 @@ use coordinator::orchestrate::Agents;
 use coordinator::route::{Chain, ModelRouter};
 use coordinator::settings::Settings;
 use coordinator::store::envelope::Seal;
-use coordinator::store::{self, Accounts, Breakers};
+use coordinator::store::{self, Accounts, Audit, Breakers};
 use coordinator::stream::Nesting;
 use coordinator::synthesize::Synthesizer;
 use coordinator::upstream::Client;
@@ -92,6 +92,13 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
         },
         synthesizer: Synthesizer::new(models, &settings.synthesis_model),
         accounts: Accounts::of(&table, quotas(settings), settings.state_ttl),
+        audit: Audit::new(
+            &table,
+            seal.keyring("audit"),
+            settings.audit_ttl,
+            http::clock,
+            TurnId::now(),
+        ),
         prices: settings.prices.clone(),
         verify_first: settings.openai_base_url.is_some(),
         table,

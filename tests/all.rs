@@ -17,6 +17,7 @@ mod checker;
 mod link;
 mod world;
 
+mod audit;
 mod auth;
 mod chat;
 mod failures;

@@ -148,7 +148,8 @@ impl Place<'_> {
     }
 }
 
-/// The newest session of each agent, from whichever half has seen it last.
+/// The newest session of each agent, from whichever half has seen it last. Where the store knows the client's newest turn,
+/// the store decides: of two turns at once it took one session.
 fn sessions(recalled: &[Recalled], stored: &Stored) -> Sessions {
     let newest = recalled
         .iter()
@@ -161,7 +162,9 @@ fn sessions(recalled: &[Recalled], stored: &Stored) -> Sessions {
         .map(|envelope| envelope.sessions.clone())
         .unwrap_or_default();
     for (agent, session) in &stored.sessions {
-        let newer = newest.is_none_or(|envelope| envelope.turn < session.turn);
+        let newer = newest.is_none_or(|envelope| {
+            envelope.turn < session.turn || stored.turns.iter().any(|turn| turn.id == envelope.turn)
+        });
         if newer || !sessions.contains_key(agent) {
             sessions.insert(agent.clone(), session.id.clone());
         }

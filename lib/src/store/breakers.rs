@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::attributes::{string, text};
 use super::cells::Versioned;
-use super::conversations::{string, text};
 use super::{Error, Table, keys};
 use crate::domain::ids::Millis;
 use crate::resilience::breaker::Breaker;

@@ -30,8 +30,8 @@ impl Table {
         self.client
             .get_item()
             .table_name(&self.name)
-            .key("pk", super::conversations::text(key.pk))
-            .key("sk", super::conversations::text(key.sk))
+            .key("pk", super::attributes::text(key.pk))
+            .key("sk", super::attributes::text(key.sk))
             .send()
             .await?;
         Ok(())

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::Sha256;
 
+use super::keyring::Keyring;
 use crate::domain::conversation::{Envelope, Recalled};
 use crate::domain::ids::Owner;
 use crate::domain::message::OpaqueState;
@@ -66,6 +67,11 @@ impl Seal {
             return Err("at least one kid:base64 pair is needed".into());
         }
         Ok(Self { keys })
+    }
+
+    /// Keys for another purpose, made of these.
+    pub fn keyring(&self, purpose: &str) -> Keyring {
+        Keyring::derived(&self.keys, purpose)
     }
 
     /// Signs an envelope for its owner. What makes it too large is left to the store: the agent's state, then the
