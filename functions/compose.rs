@@ -8,7 +8,7 @@ use coordinator::domain::ids::TurnId;
 use coordinator::domain::rules::Quotas;
 use coordinator::gateway::{Gateways, Reach};
 use coordinator::guard::Guard;
-use coordinator::http::auth::{Auth, Introspection};
+use coordinator::http::auth::Auth;
 use coordinator::http::error::Statuses;
 use coordinator::http::{self, App};
 use coordinator::llm::{Models, Provider};
@@ -68,18 +68,17 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
     };
     let registry = settings.registry.clone();
     let router = ModelRouter::new(models.clone(), &settings.routing_model, &registry);
-    let auth = if settings.callers.ways.contains(&Way::Dial) {
-        Auth::Dial(Introspection {
-            client,
-            core: settings.dial_url.clone().unwrap_or_default(),
-            deployments: settings.deployments.clone(),
-        })
-    } else {
+    let auth = Auth::new(
+        &settings.callers,
+        &client,
+        settings.dial_url.as_deref(),
+        &settings.deployments,
+    );
+    if settings.callers.ways.contains(&Way::None) {
         tracing::warn!(
             "MAS_AUTH=none: every caller is trusted and all share one memory; for development only"
         );
-        Auth::None
-    };
+    }
     let coordinator = Coordinator {
         chain: Chain::new(vec![Box::new(router)], &registry),
         agents: Agents {

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Args;
+use coordinator::domain::access::Way;
 use coordinator::domain::agent::Endpoint;
 use coordinator::settings::{Env, Settings};
 use serde_json::json;
@@ -43,7 +44,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failed> {
         "endpoint": format!("{origin}/openai/deployments/{}/chat/completions", options.name),
         "inputAttachmentTypes": ["image/png", "image/jpeg", "application/pdf", "text/html", "text/plain", "text/csv"],
         "maxInputAttachments": 10,
-        "forwardAuthToken": false,
+        "forwardAuthToken": settings.callers.ways.contains(&Way::Jwt),
         "dependencies": dependencies,
         "features": {
             "systemPromptSupported": false,

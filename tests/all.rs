@@ -17,6 +17,7 @@ mod checker;
 mod link;
 mod world;
 
+mod ambiguity;
 mod audit;
 mod auth;
 mod chat;
@@ -31,6 +32,7 @@ mod samples;
 mod simulation;
 mod snapshots;
 mod standins;
+mod tokens;
 
 mod architecture;
 mod template;

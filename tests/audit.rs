@@ -27,8 +27,8 @@ pub async fn log_of(endpoint: &str, clock: Clock) -> Audit {
     Audit::new(&table, keys, YEAR, clock, TurnId::now())
 }
 
-pub fn tenant() -> Arc<str> {
-    "default".into()
+pub fn tenant() -> &'static str {
+    "default"
 }
 
 fn today() -> Day {
@@ -40,7 +40,7 @@ async fn verify(endpoint: &str) -> Report {
     let log = log_of(endpoint, http::clock).await;
     let mut days = 0;
     let (tenant, range) = (tenant(), today()..=today());
-    let report = log.verify(&tenant, range, &[], |_, _| days += 1);
+    let report = log.verify(tenant, range, &[], |_, _| days += 1);
     let report = report.await.unwrap();
     assert_eq!(days, 1);
     report
@@ -51,7 +51,7 @@ pub async fn entries(endpoint: &str) -> Vec<Value> {
     let log = log_of(endpoint, http::clock).await;
     let mut entries = Vec::new();
     let tenant = tenant();
-    let report = log.show(&tenant, today(), |shown| {
+    let report = log.show(tenant, today(), |shown| {
         assert!(shown.good);
         entries.push(serde_json::from_str(shown.entry.unwrap().get()).unwrap());
     });
@@ -121,14 +121,14 @@ async fn a_turn_that_failed_says_why() {
 async fn many_writers_at_once_never_break_a_chain() {
     let (endpoint, _server) = table().await;
     let logs = join_all((0..8).map(|_| log_of(&endpoint, http::clock))).await;
-    let written = logs.iter().flat_map(|log| {
-        (0..20).map(async |n| log.append(&tenant(), &read(n), None).await.unwrap())
-    });
+    let written = logs
+        .iter()
+        .flat_map(|log| (0..20).map(async |n| log.append(tenant(), &read(n), None).await.unwrap()));
     let anchors = join_all(written).await;
     let log = &logs[0];
     let days = today()..=today();
     let report = log
-        .verify(&tenant(), days, &anchors, |_, _| {})
+        .verify(tenant(), days, &anchors, |_, _| {})
         .await
         .unwrap();
     assert!(report.is_fine(), "{report:?}");
@@ -144,9 +144,9 @@ async fn a_line_is_written_once_and_never_over_another() {
     let keys = Seal::parse(KEYS).unwrap().keyring("audit");
     let store = store::connect("mas", Some(&endpoint)).await;
     let [one, other] = [0, 1].map(|_| Audit::new(&store, keys.clone(), YEAR, http::clock, me));
-    one.append(&tenant(), &read(1), None).await.unwrap();
-    assert!(other.append(&tenant(), &read(2), None).await.is_err());
-    one.append(&tenant(), &read(3), None).await.unwrap();
+    one.append(tenant(), &read(1), None).await.unwrap();
+    assert!(other.append(tenant(), &read(2), None).await.is_err());
+    one.append(tenant(), &read(3), None).await.unwrap();
     let report = verify(&endpoint).await;
     assert!(report.is_fine(), "{report:?}");
     assert_eq!(report.lines, 2);
@@ -237,12 +237,12 @@ async fn at_midnight_a_new_day_begins_and_what_has_expired_is_not_missed() {
     let log = log_of(&endpoint, clock).await;
     let first = Day::of(clock());
     for n in 0..3 {
-        log.append(&tenant(), &read(n), None).await.unwrap();
+        log.append(tenant(), &read(n), None).await.unwrap();
         NOW.fetch_add(86_400_000, Ordering::SeqCst);
     }
     let last = Day::of(clock());
     let check = async || {
-        let report = log.verify(&tenant(), first..=last, &[], |_, _| {}).await;
+        let report = log.verify(tenant(), first..=last, &[], |_, _| {}).await;
         report.unwrap()
     };
     let report = check().await;
@@ -270,10 +270,10 @@ async fn at_midnight_a_new_day_begins_and_what_has_expired_is_not_missed() {
     assert_eq!(report.lines, 2);
     // Years later it begins anew.
     NOW.fetch_add(86_400_000 * 1000, Ordering::SeqCst);
-    log.append(&tenant(), &read(9), None).await.unwrap();
+    log.append(tenant(), &read(9), None).await.unwrap();
     let now = Day::of(clock());
     let report = log
-        .verify(&tenant(), first..=now, &[], |_, _| {})
+        .verify(tenant(), first..=now, &[], |_, _| {})
         .await
         .unwrap();
     assert!(report.is_fine(), "{report:?}");

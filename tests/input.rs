@@ -1,8 +1,10 @@
 //! Bad input gets a clear error, at once, and nothing is called.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
-use crate::world::{plan, user};
+use crate::world::{World, plan, user};
 
 async fn refused(
     request: reqwest::RequestBuilder,
@@ -127,10 +129,272 @@ async fn wrong_methods_and_unknown_paths_say_so() {
     refused(post, 405, "method_not_allowed", None).await;
 }
 
+/// A field that nobody knows, in many places and of many kinds, with a word that is easily found again.
+fn unknown() -> Value {
+    json!({"smuggled": [{"smuggled": "smuggled"}], "role ": "smuggled", "Messages": "smuggled", "": "smuggled"})
+}
+
+/// `known` with fields that nobody knows beside its own.
+fn beside(mut known: Value) -> Value {
+    let fields = known.as_object_mut().unwrap();
+    fields.extend(unknown().as_object().unwrap().clone());
+    known
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn unknown_fields_are_accepted() {
+async fn unknown_fields_are_ignored_at_every_level_and_never_passed_on() {
+    for agent in ["GPA", "UMS"] {
+        let world = plan(agent).start().await;
+        let file = beside(json!({"title": "a.csv", "type": "text/csv", "data": "YSxi"}));
+        let image = beside(json!({"url": "https://files.example/a.png"}));
+        let custom = beside(json!({"attachments": [file], "stages": [unknown()]}));
+        let parts = json!([
+            beside(json!({"type": "text", "text": "Look"})),
+            beside(json!({"type": "image_url", "image_url": image}))
+        ]);
+        let messages = json!([
+            beside(json!({"role": "system", "content": "Be kind"})),
+            beside(json!({"role": "user", "content": "Hi", "name": "smuggled"})),
+            beside(
+                json!({"role": "assistant", "content": "Hello", "tool_calls": [unknown()],
+                          "custom_content": {"state": unknown()}})
+            ),
+            beside(json!({"role": "user", "content": parts, "custom_content": custom}))
+        ]);
+        let body = beside(json!({
+            "messages": messages, "stream": true, "n": 1, "temperature": 0.2, "user": "smuggled",
+            "addons": [unknown()], "tools": [unknown()], "tool_choice": unknown(), "metadata": unknown(),
+            "custom_fields": {"configuration": unknown()}, "stream_options": beside(json!({"include_usage": true}))
+        }));
+        let answer = World::answer(world.post(&body)).await;
+        assert_eq!(answer.checked.error, None);
+        for seen in [world.model.seen(), world.gpa.seen(), world.ums.seen()].concat() {
+            let sent = String::from_utf8_lossy(&seen.body);
+            assert!(!sent.contains("smuggled"), "{}: {sent}", seen.path);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_comes_twice_is_refused_wherever_it_counts() {
     let world = plan("GPA").start().await;
-    let body = json!({"messages": [user("hi")], "stream": true, "addons": [], "temperature": 0.2, "x": {"y": 1},
-                      "n": 1, "stream_options": {"include_usage": true}});
-    assert_eq!(world.post(&body).send().await.unwrap().status(), 200);
+    let hi = r#"{"role":"user","content":"hi"}"#;
+    let message = |fields: &str| format!(r#"{{"messages":[{{"role":"user",{fields}}}]}}"#);
+    for (name, body) in [
+        (
+            "messages",
+            format!(r#"{{"messages":[{hi}],"messages":[{hi}]}}"#),
+        ),
+        (
+            "escaped",
+            format!(r#"{{"messages":[{hi}],"m\u0065ssages":[{hi}]}}"#),
+        ),
+        (
+            "stream",
+            format!(r#"{{"stream":true,"stream":false,"messages":[{hi}]}}"#),
+        ),
+        (
+            "model",
+            format!(r#"{{"model":"a","model":"b","messages":[{hi}]}}"#),
+        ),
+        ("role", message(r#""role":"system","content":"hi""#)),
+        ("content", message(r#""content":"hi","content":"ho""#)),
+        (
+            "custom_content",
+            message(r#""content":"hi","custom_content":{},"custom_content":{}"#),
+        ),
+        (
+            "state",
+            message(r#""content":"hi","custom_content":{"state":{},"state":{}}"#),
+        ),
+        (
+            "url",
+            message(r#""content":"hi","custom_content":{"attachments":[{"url":"a","url":"b"}]}"#),
+        ),
+        (
+            "part",
+            message(r#""content":[{"type":"text","text":"a","text":"b"}]"#),
+        ),
+    ] {
+        let response = world.post(&Value::Null).body(body).send().await.unwrap();
+        assert_eq!(response.status(), 400, "{name}");
+        let error: Value = response.json().await.unwrap();
+        assert_eq!(error["error"]["code"], "invalid_request", "{name}");
+        assert!(error["error"]["param"].is_string(), "{name}: {error}");
+    }
+    assert_eq!(world.model.seen().len(), 0);
+    let ignored = format!(r#"{{"x":1,"x":2,"messages":[{hi}]}}"#);
+    let response = world.post(&Value::Null).body(ignored).send().await.unwrap();
+    assert_eq!(response.status(), 200, "what nobody reads may come twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_types_are_refused_with_their_place() {
+    let world = plan("GPA").start().await;
+    let last = |message: Value| json!({"messages": [user("hi"), {"role": "assistant", "content": "x"}, message]});
+    for (body, param) in [
+        (json!({"messages": [user("hi")], "stream": "yes"}), "stream"),
+        (json!({"messages": [user("hi")], "stream": 1}), "stream"),
+        (json!({"messages": [user("hi")], "n": "two"}), "n"),
+        (json!({"messages": [user("hi")], "n": -1}), "n"),
+        (json!({"messages": [user("hi")], "model": 5}), "model"),
+        (json!({"messages": null}), "messages"),
+        (json!({"messages": {"0": user("hi")}}), "messages"),
+        (json!({"messages": [null]}), "messages.0"),
+        (json!({"messages": ["hi"]}), "messages.0"),
+        (json!({"messages": [{"content": "hi"}]}), "messages.0"),
+        (
+            last(json!({"role": "user", "content": 5})),
+            "messages.2.content",
+        ),
+        (
+            last(json!({"role": "user", "content": {"text": "hi"}})),
+            "messages.2.content",
+        ),
+        (
+            last(json!({"role": "user", "content": ["hi"]})),
+            "messages.2.content",
+        ),
+        (
+            last(json!({"role": "user", "content": "hi", "custom_content": "x"})),
+            "messages.2.custom_content",
+        ),
+        (
+            last(json!({"role": "user", "content": "hi", "custom_content": {"attachments": {}}})),
+            "messages.2.custom_content.attachments",
+        ),
+        (last(json!({"role": "user", "content": ""})), "messages.2"),
+        (last(json!({"role": "user", "content": null})), "messages.2"),
+        (last(json!({"role": "user", "content": []})), "messages.2"),
+        (last(json!({"role": "user"})), "messages.2"),
+        (
+            last(json!({"role": "assistant", "content": "x"})),
+            "messages.2",
+        ),
+        (last(json!({"role": "tool", "content": "x"})), "messages.2"),
+    ] {
+        let error = refused(world.post(&body), 400, "invalid_request", Some(param)).await;
+        let message = error["message"].as_str().unwrap();
+        for internal in [
+            "WireMessage",
+            "Content",
+            "untagged",
+            "RawValue",
+            "Object",
+            " at line ",
+        ] {
+            assert!(!message.contains(internal), "{message}");
+        }
+    }
+    assert_eq!(world.model.seen().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_deep_a_body_is_it_is_answered_at_once() {
+    let world = plan("GPA").start().await;
+    let deep =
+        |open: &str, close: &str, depth: usize| open.repeat(depth) + "1" + &close.repeat(depth);
+    let (list, object) = (deep("[", "]", 500_000), deep(r#"{"a":"#, "}", 400_000));
+    let message = |fields: &str| format!(r#"{{"messages":[{{"role":"user",{fields}}}]}}"#);
+    for (name, status, body) in [
+        ("a list", 400, list.clone()),
+        ("an object", 400, object.clone()),
+        ("an open list", 400, "[".repeat(4_000_000)),
+        ("an open object", 400, r#"{"messages":"#.repeat(300_000)),
+        ("messages", 400, format!(r#"{{"messages":{list}}}"#)),
+        ("content", 400, message(&format!(r#""content":{list}"#))),
+        (
+            "custom content",
+            400,
+            message(&format!(r#""content":"hi","custom_content":{list}"#)),
+        ),
+        (
+            "an unknown field",
+            200,
+            message(&format!(r#""content":"hi","x":{object}"#)),
+        ),
+        (
+            "a state",
+            200,
+            message(&format!(
+                r#""content":"hi","custom_content":{{"state":{object}}}"#
+            )),
+        ),
+    ] {
+        let begun = Instant::now();
+        let response = world.post(&Value::Null).body(body).send().await.unwrap();
+        assert_eq!(response.status(), status, "{name}");
+        let answer: Value = response.json().await.unwrap();
+        assert_eq!(answer["error"].is_object(), status == 400, "{name}");
+        assert!(begun.elapsed() < Duration::from_secs(10), "{name}");
+    }
+}
+
+/// The next of a row of numbers that looks random and is the same each time.
+fn random(seed: &mut u64) -> usize {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    *seed as usize
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_bytes_as_a_body_get_an_answer() {
+    let world = plan("GPA").start().await;
+    let good = json!({"stream": false, "model": "m", "messages": [
+        {"role": "system", "content": "Be \u{1f600} kind"},
+        {"role": "user", "content": [{"type": "text", "text": "hi"}],
+         "custom_content": {"attachments": [{"url": "files/a", "type": "text/csv"}], "state": {"v": 1}}}]});
+    let good = good.to_string().into_bytes();
+    let spice: [&[u8]; 12] = [
+        b"\"",
+        b"{",
+        b"]",
+        b"\0",
+        b"\xff",
+        b"\xef\xbb\xbf",
+        b"1e999",
+        b"\\ud83d",
+        b"null",
+        b",",
+        b"\n",
+        b"\\",
+    ];
+    let mut seed = 0x5eed_cafe_f00d_u64;
+    let mut bodies: Vec<Vec<u8>> = vec![
+        b"\xef\xbb\xbf{}".to_vec(),
+        good.iter().flat_map(|byte| [*byte, 0]).collect(),
+        vec![0; 70_000],
+        vec![0xff; 70_000],
+        (0..=255).collect(),
+        b"\x1f\x8b\x08\x00".to_vec(),
+        b"messages=hi&stream=true".to_vec(),
+        b"{\"messages\":[{\"role\":\"user\",\"content\":\"\xc3\x28\"}]}".to_vec(),
+    ];
+    for _ in 0..200 {
+        let mut body = good.clone();
+        for _ in 0..=random(&mut seed) % 3 {
+            let at = random(&mut seed) % body.len();
+            let until = (at + random(&mut seed) % 4).min(body.len());
+            body.splice(
+                at..until,
+                spice[random(&mut seed) % spice.len()].iter().copied(),
+            );
+        }
+        body.truncate(body.len() - random(&mut seed) % 2 * (random(&mut seed) % body.len()));
+        bodies.push(body);
+    }
+    for body in bodies {
+        let shown = String::from_utf8_lossy(&body).into_owned();
+        let response = world.post(&Value::Null).body(body).send().await.unwrap();
+        let status = response.status().as_u16();
+        assert!(matches!(status, 200 | 400 | 422), "{status}: {shown}");
+        let answer: Value = response.json().await.unwrap();
+        if status != 200 {
+            let error = &answer["error"];
+            let whole = ["code", "message", "type", "display_message"]
+                .map(|field| error[field].is_string());
+            assert_eq!(whole, [true; 4], "{answer}: {shown}");
+        }
+    }
 }

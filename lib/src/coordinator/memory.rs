@@ -45,7 +45,7 @@ impl Coordinator {
         turn: &ChatTurn,
         verification: Verification,
     ) -> Result<Recollection, Failure> {
-        let owner = verification.await?;
+        let owner = verification.await?.owner;
         let entry = Entry {
             turn: turn.id,
             now: self.guard.now(),
@@ -59,7 +59,7 @@ impl Coordinator {
             .map(|message| self.seal.open(&owner, message.state.as_ref()))
             .collect();
         // The log's lane is opened beside the rest: the end of the turn does not wait for it.
-        let lane = timeout(self.times.save, self.audit.prepare(&owner.tenant));
+        let lane = timeout(self.times.save, self.audit.prepare(owner.tenant()));
         let (entered, mut recollection, _) = join!(
             self.accounts.enter(&owner, &entry),
             self.recollect(turn, &owner, &recalled),
@@ -233,7 +233,7 @@ impl Coordinator {
         recalled: &Recollection,
         record: &TurnRecord,
     ) -> AuditEntry {
-        let tenant = &recalled.owner.tenant;
+        let tenant = recalled.owner.tenant();
         let asked = turn.messages.last().map_or("", |last| &last.text);
         AuditEntry::Turn(Box::new(TurnEntry {
             turn: turn.id,

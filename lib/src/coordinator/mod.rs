@@ -11,11 +11,12 @@ use futures_util::future::BoxFuture;
 use futures_util::{join, try_join};
 use tokio::time::{Instant, timeout_at};
 
+use crate::domain::access::Identity;
 use crate::domain::agent::Registry;
 use crate::domain::conversation::{AgentCall, Outcome};
 use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
-use crate::domain::ids::{AgentId, Owner};
+use crate::domain::ids::AgentId;
 use crate::domain::plan::{Plan, RoutingDecision};
 use crate::domain::rules::{Caps, Times};
 use crate::domain::turn::ChatTurn;
@@ -32,7 +33,7 @@ use consult::out_of_time;
 use memory::{Recollection, memory_trouble};
 
 /// Who calls, as soon as it is verified. Polled beside the routing call, awaited before any agent is called.
-pub type Verification = BoxFuture<'static, Result<Owner, Failure>>;
+pub type Verification = BoxFuture<'static, Result<Identity, Failure>>;
 
 /// Everything a turn needs.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::failure::{Code, Failure};
 use super::ids::{Owner, Secret};
 
 /// What a caller may do. Every verified caller is a user; the others are granted, and each opens only its own doors.
@@ -45,6 +46,18 @@ pub struct Identity {
 impl Identity {
     pub fn has(&self, role: Role) -> bool {
         self.roles.contains(&role)
+    }
+
+    /// Whoever lacks the role is refused: the door of everything that needs one.
+    pub fn require(&self, role: Role) -> Result<(), Failure> {
+        if self.has(role) {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Code::Forbidden,
+            format!("this needs the role {}", role.as_str()),
+            "You are not allowed to do this.",
+        ))
     }
 }
 

@@ -9,6 +9,8 @@ pub enum Code {
     Unauthorized,
     /// The credentials are wrong, expired or were issued for another deployment.
     InvalidCredentials,
+    /// The caller is known and may not do this.
+    Forbidden,
     /// The body is not JSON or not a chat request; `param` names the place.
     InvalidRequest,
     /// The request asks for something this application does not do, such as several choices.
@@ -41,9 +43,10 @@ pub enum Code {
 
 impl Code {
     /// All of them, for documentation and for the test that pins the list.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Unauthorized,
         Self::InvalidCredentials,
+        Self::Forbidden,
         Self::InvalidRequest,
         Self::UnsupportedParameter,
         Self::RequestTooLarge,
@@ -65,6 +68,7 @@ impl Code {
         match self {
             Self::Unauthorized => "unauthorized",
             Self::InvalidCredentials => "invalid_credentials",
+            Self::Forbidden => "forbidden",
             Self::InvalidRequest => "invalid_request",
             Self::UnsupportedParameter => "unsupported_parameter",
             Self::RequestTooLarge => "request_too_large",
@@ -86,6 +90,7 @@ impl Code {
     pub fn kind(self) -> &'static str {
         match self {
             Self::Unauthorized | Self::InvalidCredentials => "authentication_error",
+            Self::Forbidden => "permission_error",
             Self::InvalidRequest
             | Self::UnsupportedParameter
             | Self::RequestTooLarge

@@ -31,8 +31,8 @@ impl fmt::Display for AgentId {
 /// Whose data this is. Only verified credentials make one; it starts every key of the table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
-    pub tenant: Arc<str>,
-    pub id: Arc<str>,
+    tenant: Arc<str>,
+    id: Arc<str>,
 }
 
 impl Owner {
@@ -41,6 +41,14 @@ impl Owner {
             tenant: tenant.into(),
             id: id.into(),
         }
+    }
+
+    pub fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
     }
 }
 

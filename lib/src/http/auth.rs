@@ -1,171 +1,252 @@
-//! Who calls? DIAL Core is asked about the per-request key; nothing the client says decides.
+//! Who calls? The configured ways are tried in their order; nothing else that a request says decides.
 
+mod dial;
+mod issuer;
+mod keys;
+mod secret;
+mod token;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
-use futures_util::FutureExt;
-use percent_encoding::percent_decode_str;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use tokio::time::Instant;
+use futures_util::future::{BoxFuture, FutureExt, join_all};
 
 use crate::coordinator::Verification;
+use crate::domain::access::{Callers, Identity, Role, Way};
 use crate::domain::failure::{Code, Failure};
-use crate::domain::ids::{Owner, Secret};
+use crate::domain::ids::{Owner, Secret, Timestamp};
 use crate::resilience::health::{Checked, Part};
-use crate::upstream::{self, Call, Client, Limits};
+use crate::upstream::Client;
+use dial::Introspection;
+use secret::Secrets;
+use token::Tokens;
 
 /// Longer keys are not keys.
 const KEY_CAP: usize = 4096;
-/// DIAL Core answers this question from memory.
-const WITHIN: Duration = Duration::from_secs(5);
-/// One tenant until there is a source that proves another.
-const TENANT: &str = "default";
 
 /// How callers are verified.
 #[derive(Debug)]
-pub enum Auth {
-    Dial(Introspection),
-    /// Everybody is the same person. Development only.
-    None,
+pub struct Auth {
+    ways: Vec<Verifier>,
 }
 
-/// Asking DIAL Core whose key this is.
+/// One way in which a caller can prove itself.
 #[derive(Debug)]
-pub struct Introspection {
-    pub client: Client,
-    /// Origin of DIAL Core.
-    pub core: String,
-    /// Our deployment ids. The path says nothing: it is the caller's.
-    pub deployments: Vec<String>,
+enum Verifier {
+    Dial(Introspection),
+    Secret(Secrets),
+    Jwt(Tokens),
+    /// Everybody is the same person. Development only.
+    Anybody(Identity),
 }
 
-/// The per-request key of a request: one header, plain ASCII, not empty.
-pub fn key(headers: &HeaderMap) -> Option<Secret> {
-    let mut keys = headers.get_all("api-key").iter();
-    let (Some(only), None) = (keys.next(), keys.next()) else {
-        return None;
-    };
-    let key = only.to_str().ok()?.trim();
-    (1..=KEY_CAP).contains(&key.len()).then(|| Secret::new(key))
+/// What a way says about a request that has credentials for it.
+enum Answer {
+    Known(Result<Identity, Refusal>),
+    /// Somebody has to be asked; nothing is sent before this is polled.
+    Asking(BoxFuture<'static, Result<Identity, Refusal>>),
+}
+
+/// Why a way does not say who calls.
+#[derive(Debug, PartialEq)]
+enum Refusal {
+    /// The credentials are wrong. The reason is for the log: all wrong credentials get the same answer.
+    Wrong(&'static str),
+    /// It cannot be found out now. No other way is tried then, or the same caller would be somebody else for as long as
+    /// this one is out of order.
+    Unknown(Failure),
 }
 
 impl Auth {
-    /// Starts the verification. A request without any key is refused at once.
-    pub fn verify(&self, key: Option<&Secret>) -> Result<Verification, Failure> {
+    /// `core` is DIAL Core's origin and `deployments` our ids there: the path of a request says nothing, it is the caller's.
+    pub fn new(
+        callers: &Callers,
+        client: &Client,
+        core: Option<&str>,
+        deployments: &[String],
+    ) -> Self {
+        let ways = callers.ways.iter().map(|way| match way {
+            Way::Dial => Some(Verifier::Dial(Introspection {
+                client: client.clone(),
+                core: core?.to_owned(),
+                deployments: deployments.into(),
+                tenant: Arc::clone(&callers.tenant),
+            })),
+            Way::Secret => Some(Verifier::Secret(Secrets::new(
+                &callers.secrets,
+                &callers.tenant,
+            ))),
+            Way::Jwt => (callers.jwt.as_ref())
+                .map(|rules| Verifier::Jwt(Tokens::new(rules, &callers.tenant, client))),
+            Way::None => Some(Verifier::Anybody(Identity {
+                owner: Owner::new(&callers.tenant, DEVELOPMENT),
+                roles: Role::ALL.into(),
+            })),
+        });
+        Self {
+            ways: ways.flatten().collect(),
+        }
+    }
+
+    /// Starts the verification of a caller who needs this role. What can be refused without asking anybody is refused
+    /// at once.
+    pub fn verify(
+        &self,
+        headers: &HeaderMap,
+        role: Role,
+        now: Timestamp,
+    ) -> Result<Verification, Failure> {
+        let mut tried = false;
+        let mut open = Vec::new();
+        for way in &self.ways {
+            let Some(answer) = way.ask(headers, now) else {
+                continue;
+            };
+            tried = true;
+            match answer {
+                Answer::Known(known) if open.is_empty() => {
+                    if let Some(settled) = settled(way.name(), known, role) {
+                        return settled.map(|identity| std::future::ready(Ok(identity)).boxed());
+                    }
+                }
+                later => open.push((way.name(), later)),
+            }
+        }
+        match (tried, open.is_empty()) {
+            (false, _) => Err(unauthorized()),
+            (true, true) => Err(invalid()),
+            (true, false) => Ok(first(open, role).boxed()),
+        }
+    }
+
+    /// Whether callers can be verified now: whoever has to be asked for it.
+    pub async fn check(&self, within: Duration) -> Vec<Checked> {
+        let asked = self.ways.iter().filter_map(|way| way.check(within));
+        let mut checks = join_all(asked).await;
+        // While one way is left, somebody can be verified.
+        if checks.len() < self.ways.len() || checks.iter().any(|check| check.up) {
+            for check in &mut checks {
+                check.part = Part::Helper;
+            }
+        }
+        checks
+    }
+}
+
+impl Verifier {
+    fn name(&self) -> &'static str {
         match self {
-            Self::None => Ok(std::future::ready(Ok(Owner::new(TENANT, "development"))).boxed()),
-            Self::Dial(introspection) => {
-                let key = key.ok_or_else(|| {
-                    Failure::new(
-                        Code::Unauthorized,
-                        "one Api-Key header is required",
-                        "You are not signed in.",
-                    )
-                })?;
-                Ok(introspection.owner(key))
-            }
+            Self::Dial(_) => "dial",
+            Self::Secret(_) => "secret",
+            Self::Jwt(_) => "jwt",
+            Self::Anybody(_) => "none",
         }
     }
 
-    /// Whether callers can be verified now; `None` where nobody is asked.
-    pub async fn check(&self, within: Duration) -> Option<Checked> {
-        let Self::Dial(introspection) = self else {
-            return None;
+    /// `None` when the request has no credentials for this way.
+    fn ask(&self, headers: &HeaderMap, now: Timestamp) -> Option<Answer> {
+        match self {
+            Self::Dial(introspection) => introspection.ask(headers),
+            Self::Secret(secrets) => secrets.ask(headers).map(Answer::Known),
+            Self::Jwt(tokens) => tokens.ask(headers, now),
+            Self::Anybody(identity) => Some(Answer::Known(Ok(identity.clone()))),
+        }
+    }
+
+    fn check(&self, within: Duration) -> Option<BoxFuture<'_, Checked>> {
+        match self {
+            Self::Dial(introspection) => Some(introspection.check(within).boxed()),
+            Self::Jwt(tokens) => Some(tokens.check(within).boxed()),
+            Self::Secret(_) | Self::Anybody(_) => None,
+        }
+    }
+}
+
+/// The per-request key of a request, which calls through DIAL Core are made with.
+pub fn key(headers: &HeaderMap) -> Option<Secret> {
+    let key = credential(headers, "api-key", KEY_CAP)?;
+    key.ok().map(Secret::new)
+}
+
+/// Whose id no verified caller has: that of everybody, where nobody is verified.
+const DEVELOPMENT: &str = "development";
+
+/// The first way that verifies, of those that could not be settled at once.
+async fn first(open: Vec<(&'static str, Answer)>, role: Role) -> Result<Identity, Failure> {
+    for (way, answer) in open {
+        let known = match answer {
+            Answer::Known(known) => known,
+            Answer::Asking(asking) => asking.await,
         };
-        let begun = Instant::now();
-        let url = format!("{}/health", introspection.core);
-        let asked = upstream::probe(&introspection.client, url, begun + within).await;
-        Some(Checked {
-            name: "dial-core".into(),
-            part: Part::Gatekeeper,
-            up: asked.is_ok(),
-            latency: begun.elapsed(),
-            problem: asked.err().map(|error| error.to_string()),
-        })
-    }
-}
-
-impl Introspection {
-    fn owner(&self, key: &Secret) -> Verification {
-        let call = Call::get(
-            format!("{}/v1/bucket", self.core),
-            Limits {
-                first_byte: WITHIN,
-                idle: WITHIN,
-                until: Instant::now() + WITHIN,
-            },
-        )
-        .secret("api-key", "", key);
-        let client = self.client.clone();
-        let ours = self.deployments.clone();
-        async move {
-            match client.body(call).await {
-                Ok(body) if serde_json::from_slice::<IgnoredAny>(&body).is_ok() => {
-                    owner(&body, &ours)
-                }
-                // An answer that is no JSON is not Core's.
-                Ok(_) => Err(unavailable()),
-                Err(upstream::Error::Status {
-                    status: 401 | 403, ..
-                }) => Err(invalid("DIAL Core does not know this key")),
-                // One person's trouble with Core's limits must not look like the whole service's.
-                Err(upstream::Error::Status { status: 429, .. }) => Err(Failure::new(
-                    Code::InternalError,
-                    "DIAL Core's rate limit for this key is used up",
-                    "Too many requests were made. Please try again in a minute.",
-                )),
-                Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "DIAL Core cannot be asked about a caller"
-                    );
-                    Err(unavailable())
-                }
-            }
+        if let Some(settled) = settled(way, known, role) {
+            return settled;
         }
-        .boxed()
+    }
+    Err(invalid())
+}
+
+/// `None` when the next way is to be tried.
+fn settled(
+    way: &'static str,
+    known: Result<Identity, Refusal>,
+    role: Role,
+) -> Option<Result<Identity, Failure>> {
+    match known {
+        Ok(identity) => Some(identity.require(role).map(|()| identity)),
+        Err(Refusal::Unknown(failure)) => Some(Err(failure)),
+        Err(Refusal::Wrong(reason)) => {
+            tracing::info!(
+                security = "caller_refused",
+                auth.way = way,
+                reason,
+                "credentials were not accepted"
+            );
+            None
+        }
     }
 }
 
-/// `appdata` is `<bucket of the person>/appdata/<deployment the key was issued for>`; a project's own key has none.
-fn owner(body: &[u8], ours: &[String]) -> Result<Owner, Failure> {
-    #[derive(Deserialize)]
-    struct Bucket {
-        #[serde(default)]
-        appdata: Option<String>,
-    }
-    let appdata = serde_json::from_slice::<Bucket>(body)
-        .ok()
-        .and_then(|bucket| bucket.appdata)
-        .ok_or_else(|| invalid("this is not a per-request key of DIAL Core"))?;
-    let (person, deployment) = appdata
-        .split_once("/appdata/")
-        .filter(|(person, _)| !person.is_empty())
-        .ok_or_else(|| invalid("this is not a per-request key of DIAL Core"))?;
-    let deployment = percent_decode_str(deployment).decode_utf8_lossy();
-    if ours.iter().any(|id| *id == deployment) {
-        Ok(Owner::new(TENANT, person))
-    } else {
-        Err(invalid(
-            "this key was issued for another deployment; MAS_DEPLOYMENT names ours",
-        ))
-    }
+/// A credential: one header of this name, plain ASCII, neither empty nor longer than `cap`. `None` when there is no such
+/// header. Nothing is ever taken from the query, which lands in other people's logs.
+fn credential<'a>(
+    headers: &'a HeaderMap,
+    name: &str,
+    cap: usize,
+) -> Option<Result<&'a str, Refusal>> {
+    let mut values = headers.get_all(name).iter();
+    let only = values.next()?;
+    let text = only.to_str().map(str::trim);
+    Some(match text {
+        Ok(text) if values.next().is_none() && (1..=cap).contains(&text.len()) => Ok(text),
+        _ => Err(Refusal::Wrong(
+            "the header is empty, doubled, too long or not plain ASCII",
+        )),
+    })
 }
 
-fn unavailable() -> Failure {
+fn unauthorized() -> Failure {
     Failure::new(
-        Code::ServiceUnavailable,
-        "DIAL Core cannot be asked about the caller",
-        "The service cannot be used at the moment. Please try again soon.",
+        Code::Unauthorized,
+        "no credentials came with the request",
+        "You are not signed in.",
     )
 }
 
-fn invalid(message: &str) -> Failure {
+/// One answer for everything that is wrong with credentials: what exactly it was helps only those who guess.
+fn invalid() -> Failure {
     Failure::new(
         Code::InvalidCredentials,
-        message,
+        "the credentials were not accepted",
         "Your sign-in was not accepted.",
+    )
+}
+
+fn unavailable(message: &str) -> Failure {
+    Failure::new(
+        Code::ServiceUnavailable,
+        message,
+        "The service cannot be used at the moment. Please try again soon.",
     )
 }
 
@@ -175,15 +256,17 @@ mod tests {
 
     use super::*;
 
+    fn headers(name: &'static str, values: &[&[u8]]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, HeaderValue::from_bytes(value).unwrap());
+        }
+        headers
+    }
+
     #[test]
     fn only_one_plain_key_is_a_key() {
-        let keys = |values: &[&[u8]]| {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append("api-key", HeaderValue::from_bytes(value).unwrap());
-            }
-            key(&headers)
-        };
+        let keys = |values: &[&[u8]]| key(&headers("api-key", values));
         assert_eq!(keys(&[b" k1 "]), Some(Secret::new("k1")));
         assert_eq!(keys(&[]), None);
         assert_eq!(keys(&[b""]), None);
@@ -194,39 +277,22 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_is_the_head_of_appdata_and_its_tail_must_be_us() {
-        let ours = ["mas-coordinator".to_owned()];
-        let read = |body: &str, ours: &[String]| {
-            owner(body.as_bytes(), ours).map_err(|failure| failure.code)
+    fn a_verified_caller_without_the_role_is_forbidden() {
+        let identity = Identity {
+            owner: Owner::new("acme", "jwt:alice"),
+            roles: vec![Role::User, Role::Auditor],
         };
-        let alice = Ok(Owner::new("default", "3xA"));
-        let refused = Err(Code::InvalidCredentials);
-        assert_eq!(
-            read(
-                r#"{"bucket":"b","appdata":"3xA/appdata/mas-coordinator"}"#,
-                &ours
-            ),
-            alice
-        );
-        assert_eq!(
-            read(
-                r#"{"bucket":"b","appdata":"3xA/appdata/mas%2Dcoordinator"}"#,
-                &ours
-            ),
-            alice
-        );
-        assert_eq!(
-            read(r#"{"bucket":"b","appdata":"3xA/appdata/other"}"#, &ours),
-            refused
-        );
-        assert_eq!(
-            read(
-                r#"{"bucket":"b","appdata":"/appdata/mas-coordinator"}"#,
-                &ours
-            ),
-            refused
-        );
-        assert_eq!(read(r#"{"bucket":"b"}"#, &ours), refused);
-        assert_eq!(read("nonsense", &ours), refused);
+        for role in Role::ALL {
+            let settled = settled("jwt", Ok(identity.clone()), role).unwrap();
+            let expected = match role {
+                Role::User | Role::Auditor => Ok(identity.clone()),
+                Role::Operator | Role::Admin => Err(Code::Forbidden),
+            };
+            assert_eq!(
+                settled.map_err(|failure| failure.code),
+                expected,
+                "{role:?}"
+            );
+        }
     }
 }

@@ -27,6 +27,7 @@ use super::{App, FunctionTime, auth, not_found, now, wrong_method_for};
 use crate::coordinator::Verification;
 use crate::dial::fold::{Folded, fold};
 use crate::dial::request::ChatRequest;
+use crate::domain::access::Role;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::TurnId;
 use crate::domain::turn::{Caller, ChatTurn, DEPTH};
@@ -105,7 +106,7 @@ async fn accept(
         return Err(too_large().into());
     }
     let key = auth::key(&parts.headers);
-    let verification = app.auth.verify(key.as_ref())?;
+    let verification = app.auth.verify(&parts.headers, Role::User, now())?;
     let body = timeout(BODY_WITHIN, read(body))
         .await
         .map_err(|_| too_slow())??;
@@ -147,7 +148,10 @@ async fn accept(
 /// The body, if it keeps to the cap.
 async fn read(body: &mut Body) -> Result<BytesMut, Failure> {
     let mut read = BytesMut::new();
-    while let Some(piece) = next(body).await {
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
+        let Ok(piece) = frame.map_err(|_| broken_off())?.into_data() else {
+            continue;
+        };
         read.extend_from_slice(&piece);
         if read.len() > BODY_CAP {
             return Err(too_large());
@@ -226,6 +230,15 @@ fn check_media(headers: &HeaderMap) -> Result<(), Failure> {
         return Err(unsupported("the body must not be compressed"));
     }
     Ok(())
+}
+
+/// Even if what came could be read as a whole: who knows what was to follow, or where the next request begins.
+fn broken_off() -> Failure {
+    Failure::new(
+        Code::InvalidRequest,
+        "the body broke off",
+        "The request did not arrive whole. Please try again.",
+    )
 }
 
 fn too_slow() -> Failure {

@@ -136,6 +136,7 @@ pub fn answer(
 fn status(code: Code, statuses: &Statuses) -> StatusCode {
     match code {
         Code::Unauthorized | Code::InvalidCredentials => StatusCode::UNAUTHORIZED,
+        Code::Forbidden => StatusCode::FORBIDDEN,
         Code::InvalidRequest | Code::DuplicateRequest | Code::RecursionLimitExceeded => {
             StatusCode::BAD_REQUEST
         }
@@ -188,6 +189,7 @@ mod tests {
             [
                 "401 authentication_error unauthorized",
                 "401 authentication_error invalid_credentials",
+                "403 permission_error forbidden",
                 "400 invalid_request_error invalid_request",
                 "422 invalid_request_error unsupported_parameter",
                 "413 invalid_request_error request_too_large",

@@ -44,8 +44,8 @@ pub async fn ready(State(app): State<Arc<App>>) -> Response {
     let answer = match &*last {
         Some((at, answer)) if at.elapsed() < FRESH => answer.clone(),
         _ => {
-            let (gate, rest) = join!(app.auth.check(WITHIN), app.coordinator.check(WITHIN));
-            let checks: Vec<Checked> = gate.into_iter().chain(rest).collect();
+            let (callers, rest) = join!(app.auth.check(WITHIN), app.coordinator.check(WITHIN));
+            let checks: Vec<Checked> = callers.into_iter().chain(rest).collect();
             let answer = Answer {
                 status: roll_up(&checks),
                 version: env!("CARGO_PKG_VERSION"),

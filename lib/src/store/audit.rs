@@ -86,14 +86,14 @@ impl Audit {
     }
 
     /// Sees to it that there is a lane to write to, so that writing does not have to wait for one.
-    pub async fn prepare(&self, tenant: &Arc<str>) {
+    pub async fn prepare(&self, tenant: &str) {
         if let Ok(lane) = self.take(tenant).await {
             self.give_back(lane);
         }
     }
 
     /// A lane of today.
-    pub(super) async fn take(&self, tenant: &Arc<str>) -> Result<Lane, Error> {
+    pub(super) async fn take(&self, tenant: &str) -> Result<Lane, Error> {
         let scope = Scope::of_day(tenant, Day::of((self.clock)()));
         let free = || self.free().get_mut(&scope).and_then(Vec::pop);
         if let Some(lane) = free() {
@@ -164,7 +164,7 @@ impl Audit {
     /// Writes one line alone.
     pub async fn append(
         &self,
-        tenant: &Arc<str>,
+        tenant: &str,
         entry: &Entry,
         owner: Option<&Owner>,
     ) -> Result<Anchor, Error> {

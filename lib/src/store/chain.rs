@@ -73,16 +73,16 @@ pub struct Anchor {
 }
 
 impl Scope {
-    pub fn of_day(tenant: &Arc<str>, day: Day) -> Self {
+    pub fn of_day(tenant: &str, day: Day) -> Self {
         Self {
-            tenant: Arc::clone(tenant),
+            tenant: tenant.into(),
             day: Some(day),
         }
     }
 
-    pub fn of_tenant(tenant: &Arc<str>) -> Self {
+    pub fn of_tenant(tenant: &str) -> Self {
         Self {
-            tenant: Arc::clone(tenant),
+            tenant: tenant.into(),
             day: None,
         }
     }

@@ -146,7 +146,7 @@ fn mac(key: &[u8], owner: &Owner, payload: &str) -> Hmac<Sha256> {
     // HMAC takes keys of any length.
     let mut mac =
         Hmac::<Sha256>::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&[0; 64].into()));
-    for part in ["mas-state-v1", &owner.tenant, &owner.id, payload] {
+    for part in ["mas-state-v1", owner.tenant(), owner.id(), payload] {
         mac.update(&(part.len() as u64).to_be_bytes());
         mac.update(part.as_bytes());
     }

@@ -39,7 +39,7 @@ impl Audit {
     /// Checks every day of a range. `progress` is told of each day and of what was found so far.
     pub async fn verify(
         &self,
-        tenant: &Arc<str>,
+        tenant: &str,
         days: RangeInclusive<Day>,
         anchors: &[Anchor],
         mut progress: impl FnMut(Day, &Report),
@@ -76,7 +76,7 @@ impl Audit {
     /// The lines of a day, lane after lane.
     pub async fn show(
         &self,
-        tenant: &Arc<str>,
+        tenant: &str,
         day: Day,
         mut visit: impl FnMut(Shown),
     ) -> Result<Report, Error> {
@@ -98,7 +98,7 @@ impl Audit {
     }
 
     /// The days that have lines, and what is wrong with the roll of them.
-    async fn days(&self, tenant: &Arc<str>) -> Result<(Report, Vec<Listed>), Error> {
+    async fn days(&self, tenant: &str) -> Result<(Report, Vec<Listed>), Error> {
         let scope = Scope::of_tenant(tenant);
         let found = self.scan(&scope, &[], |_, _, _, _| {}).await?;
         let listed = (found.listed.iter())

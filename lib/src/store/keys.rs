@@ -184,7 +184,7 @@ pub fn health() -> Key {
 
 /// Where everything of an owner is.
 pub fn partition(owner: &Owner) -> String {
-    format!("T#{}#O#{}", part(&owner.tenant), part(&owner.id))
+    format!("T#{}#O#{}", part(owner.tenant()), part(owner.id()))
 }
 
 /// What the sort keys of a conversation begin with.
@@ -226,7 +226,7 @@ mod tests {
             sk(reference(&owner, day, "w-1", 7)),
             "AUDIT#2026-11-20#w-1#000000000007"
         );
-        let scope = Scope::of_day(&"ac#me".into(), day);
+        let scope = Scope::of_day("ac#me", day);
         assert_eq!(chains(&Scope::of_tenant(&scope.tenant)), "AUDIT#ac%23me");
         assert_eq!(chains(&scope), "AUDIT#ac%23me#2026-11-20");
         assert_eq!(sk(head(&scope, "w-1")), "HEAD#w-1");

@@ -244,7 +244,7 @@ impl Person {
         now: Timestamp,
     ) -> Result<Vec<Record>, Error> {
         let key = |(day, chain, seq): &(Day, String, u64)| {
-            let scope = Scope::of_day(&self.owner.tenant, *day);
+            let scope = Scope::of_day(self.owner.tenant(), *day);
             whole(keys::line(&scope, chain, *seq))
         };
         let mut wanted: Vec<Item> = places.iter().map(key).collect();

@@ -111,7 +111,7 @@ impl Conversations {
             if failed(Part::Tombstone, Reason::Condition) {
                 let anchor = match write.audit {
                     Some((audit, entry)) => {
-                        audit.append(&self.owner.tenant, entry, None).await.ok()
+                        audit.append(self.owner.tenant(), entry, None).await.ok()
                     }
                     None => None,
                 };
@@ -131,7 +131,7 @@ impl Conversations {
 
     /// A lane, and the next line in it. Without one the turn is still saved; whoever asked for it finds no anchor.
     async fn line(&self, audit: &Audit, entry: &Entry) -> Option<(Lane, Next)> {
-        let lane = audit.take(&self.owner.tenant).await;
+        let lane = audit.take(self.owner.tenant()).await;
         let line = lane.and_then(|lane| {
             let next = audit.next(&lane, entry)?;
             Ok((lane, next))

@@ -27,7 +27,7 @@ struct Table {
 impl Table {
     /// A day with lanes of these lengths.
     fn of(lanes: &[u64]) -> Self {
-        let mut table = Self::empty(Scope::of_day(&"acme".into(), Day::of(Millis(0))));
+        let mut table = Self::empty(Scope::of_day("acme", Day::of(Millis(0))));
         for (at, length) in lanes.iter().enumerate() {
             let name = format!("w-{at}");
             table.append(ROLL, &name);
@@ -204,11 +204,8 @@ fn each_harm_is_named_with_its_place() {
 #[test]
 fn nothing_of_another_day_or_tenant_passes() {
     let table = Table::of(&[2]);
-    let other_day = Scope::of_day(&"acme".into(), Day::of(Millis(86_400_000)));
-    for scope in [
-        other_day,
-        Scope::of_day(&"other".into(), Day::of(Millis(0))),
-    ] {
+    let other_day = Scope::of_day("acme", Day::of(Millis(86_400_000)));
+    for scope in [other_day, Scope::of_day("other", Day::of(Millis(0)))] {
         let moved = Table {
             scope,
             ..table.clone()
@@ -266,7 +263,7 @@ fn what_is_appended_while_the_log_is_read_is_no_problem() {
 
 #[test]
 fn days_that_have_expired_are_not_missed_in_the_roll() {
-    let mut table = Table::empty(Scope::of_tenant(&"acme".into()));
+    let mut table = Table::empty(Scope::of_tenant("acme"));
     let mut before = None;
     for day in 1..=4_u64 {
         let until = Timestamp(day * 400);
