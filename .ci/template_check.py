@@ -33,6 +33,7 @@ WILDCARDS = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 TABLE_ACTIONS = {
     "ChatRole": {f"dynamodb:{a}" for a in ("GetItem", "Query", "PutItem", "UpdateItem", "ConditionCheckItem")},
     "HealthRole": {"dynamodb:GetItem"},
+    "ApiRole": {f"dynamodb:{a}" for a in ("GetItem", "BatchGetItem", "Query", "PutItem", "BatchWriteItem")},
 }
 ALARMS = {
     ("ChatFunction", "Errors"),
@@ -40,6 +41,7 @@ ALARMS = {
     ("ChatFunction", "Throttles"),
     ("ChatFunction", "Duration"),
     ("HealthFunction", "Errors"),
+    ("ApiFunction", "Errors"),
     ("Table", "ReadThrottleEvents"),
     ("Table", "WriteThrottleEvents"),
     ("Table", "SystemErrors"),
@@ -89,14 +91,14 @@ def lints(stack):
 def functions_run_on_arm64(stack):
     functions = of_type(stack, "Lambda::Function")
     wrong = [f"{n} runs on {f.get('Architectures')}" for n, f in functions.items() if f.get("Architectures") != ["arm64"]]
-    missing = {"ChatFunction", "HealthFunction"} - set(functions)
+    missing = {"ChatFunction", "HealthFunction", "ApiFunction"} - set(functions)
     return wrong + [f"there is no {name}" for name in sorted(missing)]
 
 
 def urls_stream(stack):
     urls = of_type(stack, "Lambda::Url")
     modes = [f"{n} has InvokeMode {u.get('InvokeMode')}" for n, u in urls.items() if u.get("InvokeMode") != "RESPONSE_STREAM"]
-    return modes + ([] if len(urls) == 2 else [f"{len(urls)} URLs instead of 2"])
+    return modes + ([] if len(urls) == 3 else [f"{len(urls)} URLs instead of 3"])
 
 
 def urls_are_public_literally(stack):
@@ -189,7 +191,7 @@ def the_audit_log_is_only_appended_to(stack):
         denied = {
             action
             for s in statements(role)
-            if s["Effect"] == "Deny" and s.get("Condition", {}).get("ForAllValues:StringLike") == {"dynamodb:LeadingKeys": [AUDIT_PATTERN]}
+            if s["Effect"] == "Deny" and {"dynamodb:LeadingKeys": [AUDIT_PATTERN]} in s.get("Condition", {}).values()
             for action in as_list(s["Action"])
         }
         if allowed & (CHANGES | {"dynamodb:PutItem"}) and CHANGES - denied:
@@ -268,7 +270,7 @@ DEFECTS = [
     ("a parameter as AuthType", (*CHAT, "FunctionUrlConfig", "AuthType"), {"Ref": "Auth"}, urls_are_public_literally, "Ref"),
     ("a URL that asks for signatures", (*HEALTH, "FunctionUrlConfig", "AuthType"), "AWS_IAM", urls_have_both_permissions, "has 0"),
     ("a URL that buffers", (*CHAT, "FunctionUrlConfig", "InvokeMode"), "BUFFERED", urls_stream, "BUFFERED"),
-    ("a URL left out", (*HEALTH, "FunctionUrlConfig"), GONE, urls_stream, "1 URLs"),
+    ("a URL left out", (*HEALTH, "FunctionUrlConfig"), GONE, urls_stream, "2 URLs"),
     ("another processor", ("Globals", "Function", "Architectures"), ["x86_64"], functions_run_on_arm64, "x86_64"),
     ("another alias", (*CHAT, "AutoPublishAlias"), "canary", urls_point_to_the_live_alias, "Aliascanary"),
     ("a version that ignores Release", (*CHAT, "VersionDescription"), GONE, a_new_release_publishes_versions, "the version of"),

@@ -13,10 +13,11 @@ use coordinator::http::error::Statuses;
 use coordinator::http::{self, App};
 use coordinator::llm::{Models, Provider};
 use coordinator::orchestrate::Agents;
+use coordinator::privacy::Privacy;
 use coordinator::route::{Chain, ModelRouter};
 use coordinator::settings::Settings;
 use coordinator::store::envelope::Seal;
-use coordinator::store::{self, Accounts, Audit, Breakers};
+use coordinator::store::{self, Accounts, Audit, Breakers, Table};
 use coordinator::stream::Nesting;
 use coordinator::synthesize::Synthesizer;
 use coordinator::upstream::Client;
@@ -25,15 +26,7 @@ pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// Builds everything a request needs. Nothing is called yet, so a start never depends on an agent.
 pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
-    let Some(keys) = &settings.state_keys else {
-        return Err(
-            "MAS_STATE_KEYS is not set, expected kid:base64 pairs of at least 32 bytes; \
-                    `openssl rand -base64 32` makes one"
-                .into(),
-        );
-    };
-    let seal =
-        Seal::parse(keys.expose()).map_err(|problem| format!("MAS_STATE_KEYS: {problem}"))?;
+    let seal = seal(settings)?;
     let client = Client::new(settings.times.connect)?;
     let provider = match (&settings.openai_base_url, &settings.dial_url) {
         (Some(base), _) => Provider::OpenAi {
@@ -91,13 +84,7 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
         },
         synthesizer: Synthesizer::new(models, &settings.synthesis_model),
         accounts: Accounts::of(&table, quotas(settings), settings.state_ttl),
-        audit: Audit::new(
-            &table,
-            seal.keyring("audit"),
-            settings.audit_ttl,
-            http::clock,
-            TurnId::now(),
-        ),
+        audit: audit(settings, &table, &seal),
         prices: settings.prices.clone(),
         verify_first: settings.openai_base_url.is_some(),
         table,
@@ -109,8 +96,10 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
         trust_legacy_sessions: settings.legacy_sessions,
         registry,
     };
+    let privacy = privacy(&coordinator);
     Ok(App::new(
         coordinator,
+        privacy,
         auth,
         settings.times,
         settings.quotas.depth,
@@ -120,6 +109,37 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
             settings.times.retry_after,
         ),
     ))
+}
+
+/// The keys of the message states; other keys are derived from them.
+pub fn seal(settings: &Settings) -> Result<Seal, Failed> {
+    let Some(keys) = &settings.state_keys else {
+        return Err(
+            "MAS_STATE_KEYS is not set, expected kid:base64 pairs of at least 32 bytes; \
+                    `openssl rand -base64 32` makes one"
+                .into(),
+        );
+    };
+    Ok(Seal::parse(keys.expose()).map_err(|problem| format!("MAS_STATE_KEYS: {problem}"))?)
+}
+
+/// What a turn writes to, for those who export and erase it.
+fn privacy(coordinator: &Coordinator) -> Privacy {
+    Privacy {
+        table: coordinator.table.clone(),
+        accounts: coordinator.accounts.clone(),
+        audit: coordinator.audit.clone(),
+        gateways: coordinator.agents.gateways.clone(),
+        keys: coordinator.seal.keyring("export"),
+        retention: coordinator.retention,
+        clock: http::clock,
+    }
+}
+
+/// The audit log of a table.
+pub fn audit(settings: &Settings, table: &Table, seal: &Seal) -> Audit {
+    let keys = seal.keyring("audit");
+    Audit::new(table, keys, settings.audit_ttl, http::clock, TurnId::now())
 }
 
 /// Where everybody is the same person, the limits of one person are no use.

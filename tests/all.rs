@@ -28,6 +28,7 @@ mod health;
 mod input;
 mod limits;
 mod memory;
+mod person;
 mod samples;
 mod simulation;
 mod snapshots;

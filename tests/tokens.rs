@@ -546,9 +546,25 @@ async fn those_who_come_together_share_one_fetch() {
     provider.answer(
         Reply::json(200, json!({"keys": [ec.jwk("ec")]})).delay(Duration::from_millis(300)),
     );
-    let world = provider.plan("GPA").start().await;
+    let world = provider
+        .plan("GPA")
+        .set("MAS_LIMITS", "concurrent=off")
+        .start()
+        .await;
     let token = ec.token("ec", &claims(json!({})));
-    let answers = join_all((0..8).map(|_| status(&world, &token))).await;
+    let answers = join_all((0..8).map(async |n| {
+        let words = [user(&format!("request {n}"))];
+        let bearer = [format!("Bearer {token}")];
+        let request = with(&world, &bearer, &words, false);
+        world
+            .client()
+            .execute(request)
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
+    }))
+    .await;
     assert_eq!(answers, [200; 8]);
     assert_eq!(provider.asked(), 1);
 }

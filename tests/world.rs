@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use coordinator::dial::fold::{Folded, fold};
 use coordinator::guard::Guard;
-use coordinator::http;
+use coordinator::http::{self, App};
 use coordinator::settings::{Env, Settings};
 use coordinator::store;
 use dynoxide::Database;
@@ -32,6 +32,7 @@ pub struct Plan {
 /// A coordinator and everything around it.
 pub struct World {
     pub url: String,
+    pub app: Arc<App>,
     /// Where the table is.
     pub table: String,
     pub model: Stub,
@@ -126,11 +127,13 @@ impl Plan {
         let app = compose::app(&settings).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
+        let routed = Arc::clone(&app);
         servers.push(tokio::spawn(async move {
-            axum::serve(listener, http::routes(app)).await.unwrap();
+            axum::serve(listener, http::routes(routed)).await.unwrap();
         }));
         World {
             url,
+            app,
             table: settings.dynamodb_endpoint.unwrap_or_default(),
             model,
             gpa,

@@ -86,7 +86,13 @@ fn places<'a>(
 ) -> Vec<Place<'a>> {
     let by_id: HashMap<TurnId, &TurnRecord> =
         stored.turns.iter().map(|turn| (turn.id, turn)).collect();
-    let mut used = HashSet::new();
+    // A turn that one message's state names is not taken for another message of the same text.
+    let mut used: HashSet<TurnId> = (recalled.iter())
+        .filter_map(|one| match one {
+            Recalled::Sealed(envelope) => Some(envelope.turn),
+            _ => None,
+        })
+        .collect();
     let mut places: Vec<Place> = messages
         .iter()
         .enumerate()
