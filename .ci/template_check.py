@@ -27,10 +27,13 @@ URL_ACTIONS = {
     "lambda:InvokeFunctionUrl": ("FunctionUrlAuthType", "NONE"),
     "lambda:InvokeFunction": ("InvokedViaFunctionUrl", True),
 }
+AUDIT_PATTERN = "AUDIT#*"
+CHANGES = {"dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem"}
 WILDCARDS = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 TABLE_ACTIONS = {
-    "ChatRole": {f"dynamodb:{a}" for a in ("GetItem", "Query", "PutItem", "UpdateItem")},
+    "ChatRole": {f"dynamodb:{a}" for a in ("GetItem", "Query", "PutItem", "UpdateItem", "ConditionCheckItem")},
     "HealthRole": {"dynamodb:GetItem"},
+    "ApiRole": {f"dynamodb:{a}" for a in ("GetItem", "BatchGetItem", "Query", "PutItem", "BatchWriteItem")},
 }
 ALARMS = {
     ("ChatFunction", "Errors"),
@@ -38,6 +41,7 @@ ALARMS = {
     ("ChatFunction", "Throttles"),
     ("ChatFunction", "Duration"),
     ("HealthFunction", "Errors"),
+    ("ApiFunction", "Errors"),
     ("Table", "ReadThrottleEvents"),
     ("Table", "WriteThrottleEvents"),
     ("Table", "SystemErrors"),
@@ -87,14 +91,14 @@ def lints(stack):
 def functions_run_on_arm64(stack):
     functions = of_type(stack, "Lambda::Function")
     wrong = [f"{n} runs on {f.get('Architectures')}" for n, f in functions.items() if f.get("Architectures") != ["arm64"]]
-    missing = {"ChatFunction", "HealthFunction"} - set(functions)
+    missing = {"ChatFunction", "HealthFunction", "ApiFunction"} - set(functions)
     return wrong + [f"there is no {name}" for name in sorted(missing)]
 
 
 def urls_stream(stack):
     urls = of_type(stack, "Lambda::Url")
     modes = [f"{n} has InvokeMode {u.get('InvokeMode')}" for n, u in urls.items() if u.get("InvokeMode") != "RESPONSE_STREAM"]
-    return modes + ([] if len(urls) == 2 else [f"{len(urls)} URLs instead of 2"])
+    return modes + ([] if len(urls) == 3 else [f"{len(urls)} URLs instead of 3"])
 
 
 def urls_are_public_literally(stack):
@@ -157,6 +161,10 @@ def granted(statement):
     return statement["Fn::If"][1] if "Fn::If" in statement else statement
 
 
+def statements(role):
+    return [granted(s) for p in role.get("Policies", []) for s in p["PolicyDocument"]["Statement"]]
+
+
 def roles_are_narrow(stack):
     complaints = []
     roles = of_type(stack, "IAM::Role")
@@ -166,7 +174,9 @@ def roles_are_narrow(stack):
     for name, role in roles.items():
         if role.get("ManagedPolicyArns"):
             complaints.append(f"{name} has managed policies, which are not ours to narrow")
-        for statement in (granted(s) for p in role.get("Policies", []) for s in p["PolicyDocument"]["Statement"]):
+        for statement in statements(role):
+            if statement["Effect"] == "Deny":
+                continue
             actions, resources = set(as_list(statement["Action"])), as_list(statement["Resource"])
             if any(isinstance(r, str) and "*" in r for r in resources) and not actions <= WILDCARDS:
                 complaints.append(f"{name} allows {', '.join(sorted(actions))} on {resources}")
@@ -175,6 +185,22 @@ def roles_are_narrow(stack):
             beyond = {a for a in actions if a.startswith("dynamodb:")} - TABLE_ACTIONS.get(name, set())
             if beyond:
                 complaints.append(f"{name} may {', '.join(sorted(beyond))}")
+    return complaints
+
+
+def the_audit_log_is_only_appended_to(stack):
+    """Whoever may write to the table may put lines of the audit log, and neither change nor delete them."""
+    complaints = []
+    for name, role in of_type(stack, "IAM::Role").items():
+        allowed = {a for s in statements(role) if s["Effect"] == "Allow" for a in as_list(s["Action"])}
+        denied = {
+            action
+            for s in statements(role)
+            if s["Effect"] == "Deny" and {"dynamodb:LeadingKeys": [AUDIT_PATTERN]} in s.get("Condition", {}).values()
+            for action in as_list(s["Action"])
+        }
+        if allowed & (CHANGES | {"dynamodb:PutItem"}) and CHANGES - denied:
+            complaints.append(f"{name} is not kept from {', '.join(sorted(CHANGES - denied))} of audit lines")
     return complaints
 
 
@@ -223,6 +249,7 @@ CHECKS = [
     functions_share_their_settings,
     keys_are_hidden,
     roles_are_narrow,
+    the_audit_log_is_only_appended_to,
     logs_expire,
     the_table_is_safe,
     alarms_exist,
@@ -248,7 +275,7 @@ DEFECTS = [
     ("a parameter as AuthType", (*CHAT, "FunctionUrlConfig", "AuthType"), {"Ref": "Auth"}, urls_are_public_literally, "Ref"),
     ("a URL that asks for signatures", (*HEALTH, "FunctionUrlConfig", "AuthType"), "AWS_IAM", urls_have_both_permissions, "has 0"),
     ("a URL that buffers", (*CHAT, "FunctionUrlConfig", "InvokeMode"), "BUFFERED", urls_stream, "BUFFERED"),
-    ("a URL left out", (*HEALTH, "FunctionUrlConfig"), GONE, urls_stream, "1 URLs"),
+    ("a URL left out", (*HEALTH, "FunctionUrlConfig"), GONE, urls_stream, "2 URLs"),
     ("another processor", ("Globals", "Function", "Architectures"), ["x86_64"], functions_run_on_arm64, "x86_64"),
     ("another alias", (*CHAT, "AutoPublishAlias"), "canary", urls_point_to_the_live_alias, "Aliascanary"),
     ("a version that ignores Release", (*CHAT, "VersionDescription"), GONE, a_new_release_publishes_versions, "the version of"),
@@ -259,7 +286,9 @@ DEFECTS = [
     ("state keys in the open", (*VARIABLES, "MAS_STATE_KEYS"), "k1:c2VjcmV0", keys_are_hidden, "MAS_STATE_KEYS"),
     ("every table of the account", (*STATEMENTS, 0, "Resource"), "*", roles_are_narrow, "dynamodb:GetItem"),
     ("the right to scan", (*STATEMENTS, 0, "Action"), ["dynamodb:Scan"], roles_are_narrow, "dynamodb:Scan"),
-    ("every action", (*STATEMENTS, 1, "Action"), "logs:*", roles_are_narrow, "logs:*"),
+    ("every action", (*STATEMENTS, 2, "Action"), "logs:*", roles_are_narrow, "logs:*"),
+    ("an audit log that can be changed", (*STATEMENTS, 1, "Action"), ["dynamodb:DeleteItem"], the_audit_log_is_only_appended_to, "UpdateItem"),
+    ("another name of the audit log", (*STATEMENTS, 1, "Condition"), {"Null": {"dynamodb:LeadingKeys": "false"}}, the_audit_log_is_only_appended_to, "ChatRole"),
     ("a role made by SAM", (*HEALTH, "Role"), GONE, roles_are_narrow, "HealthFunction"),
     ("logs for ever", ("Resources", "ChatLogs", "Properties", "RetentionInDays"), GONE, logs_expire, "ChatLogs"),
     ("a log group made by Lambda", (*CHAT, "LoggingConfig", "LogGroup"), GONE, logs_expire, "ChatFunction"),

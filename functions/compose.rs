@@ -13,11 +13,12 @@ use coordinator::http::error::Statuses;
 use coordinator::http::{self, App};
 use coordinator::llm::{Models, Provider};
 use coordinator::orchestrate::Agents;
+use coordinator::privacy::Privacy;
 use coordinator::route::{Chain, ModelRouter};
 use coordinator::settings::{Env, Settings};
 use coordinator::store::envelope::Seal;
 use coordinator::store::secrets::{self, Reference};
-use coordinator::store::{self, Accounts, Breakers, Wire};
+use coordinator::store::{self, Accounts, Audit, Breakers, Table, Wire};
 use coordinator::stream::Nesting;
 use coordinator::synthesize::Synthesizer;
 use coordinator::upstream::{Bounds, Certificates, Client};
@@ -43,22 +44,15 @@ pub async fn settings(mut env: Env) -> Result<Settings, Failed> {
 /// Builds everything a request needs. Nothing is called yet, so a start never depends on an agent.
 pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
     let caps = settings.caps;
-    let Some(keys) = &settings.state_keys else {
-        return Err(
-            "MAS_STATE_KEYS is not set, expected kid:base64 pairs of at least 32 bytes; \
-                    `openssl rand -base64 32` makes one"
-                .into(),
-        );
-    };
-    let seal = Seal::parse(keys.expose())
-        .map_err(|problem| format!("MAS_STATE_KEYS: {problem}"))?
-        .capped(caps.state);
+    let seal = seal(settings)?;
     let certificates = settings.certificates.as_deref();
     let certificates = certificates.map(Certificates::read).transpose()?;
     let wire = Wire {
         endpoint: settings.dynamodb_endpoint.as_deref(),
         pem: certificates.as_ref().map(Certificates::pem),
         attempt: settings.times.store,
+        idle: settings.times.pool_idle,
+        clock: Clock::new(http::clock),
     };
     let table = store::connect_by(&settings.table, wire).await;
     let client = client(settings, certificates.unwrap_or_default())?;
@@ -105,6 +99,7 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
         },
         synthesizer: Synthesizer::new(models, &settings.synthesis_model),
         accounts: Accounts::of(&table, quotas(settings), settings.state_ttl),
+        audit: audit(settings, &table, &seal),
         prices: settings.prices.clone(),
         verify_first: settings.openai_base_url.is_some(),
         table,
@@ -117,8 +112,10 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
         log_content: settings.log_content,
         registry,
     };
+    let privacy = privacy(&coordinator);
     Ok(App::new(
         coordinator,
+        privacy,
         auth,
         settings.times,
         caps,
@@ -170,6 +167,45 @@ fn warn(settings: &Settings) {
             "MAS_AUTH=none: every caller is trusted and all share one memory; for development only"
         );
     }
+}
+
+/// The keys of the message states; other keys are derived from them.
+pub fn seal(settings: &Settings) -> Result<Seal, Failed> {
+    let Some(keys) = &settings.state_keys else {
+        return Err(
+            "MAS_STATE_KEYS is not set, expected kid:base64 pairs of at least 32 bytes; \
+                    `openssl rand -base64 32` makes one"
+                .into(),
+        );
+    };
+    let seal =
+        Seal::parse(keys.expose()).map_err(|problem| format!("MAS_STATE_KEYS: {problem}"))?;
+    Ok(seal.capped(settings.caps.state))
+}
+
+/// What a turn writes to, for those who export and erase it.
+fn privacy(coordinator: &Coordinator) -> Privacy {
+    Privacy {
+        table: coordinator.table.clone(),
+        accounts: coordinator.accounts.clone(),
+        audit: coordinator.audit.clone(),
+        gateways: coordinator.agents.gateways.clone(),
+        keys: coordinator.seal.keyring("export"),
+        retention: coordinator.retention,
+        clock: Clock::new(http::clock),
+    }
+}
+
+/// The audit log of a table.
+pub fn audit(settings: &Settings, table: &Table, seal: &Seal) -> Audit {
+    let keys = seal.keyring("audit");
+    Audit::new(
+        table,
+        keys,
+        settings.audit_ttl,
+        Clock::new(http::clock),
+        TurnId::now(),
+    )
 }
 
 /// Where everybody is the same person, the limits of one person are no use.

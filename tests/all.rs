@@ -19,6 +19,7 @@ mod world;
 
 mod ambiguity;
 mod approvals;
+mod audit;
 mod auth;
 mod caps;
 mod chat;
@@ -34,6 +35,7 @@ mod logs;
 mod memory;
 mod outbound;
 mod panics;
+mod person;
 mod samples;
 mod secrets;
 mod simulation;

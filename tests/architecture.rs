@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Who may import whom. A room missing here may import nothing.
-const IMPORTS: [(&str, &str); 18] = [
+const IMPORTS: [(&str, &str); 19] = [
     ("domain", ""),
     ("dial", "domain"),
     ("stream", "domain dial"),
@@ -16,6 +16,7 @@ const IMPORTS: [(&str, &str); 18] = [
     ("gateway", "domain dial guard resilience upstream"),
     ("policy", "domain resilience"),
     ("store", "domain policy resilience"),
+    ("privacy", "domain gateway store"),
     ("synthesize", "domain llm"),
     ("route", "domain llm store"),
     (
@@ -28,7 +29,7 @@ const IMPORTS: [(&str, &str); 18] = [
     ),
     (
         "http",
-        "domain dial upstream coordinator resilience store stream route",
+        "domain dial upstream coordinator privacy resilience store stream route",
     ),
     ("settings", "domain"),
     ("telemetry", "domain"),
@@ -236,8 +237,8 @@ fn bare_credentials(text: &str) -> Vec<&str> {
                 let declared = ["String", "Option<", "Vec<", "Arc<", "Box<", "&"]
                     .iter()
                     .any(|beginning| kind.starts_with(beginning));
-                // A table's key is an address.
-                let safe = ["Secret", "Zeroizing", "&Key"]
+                // A table's key is an address, and a keyring holds zeroized ones.
+                let safe = ["Secret", "Zeroizing", "&Key", "Keyring"]
                     .iter()
                     .any(|word| kind.contains(word));
                 named(field) && declared && !safe

@@ -240,6 +240,7 @@ async fn of_a_long_conversation_the_newest_turns_are_read_back() {
             record: &record,
             session: None,
             begins: ids.is_empty(),
+            audit: None,
         };
         all.save(write).await.unwrap();
         ids.push(id);

@@ -112,7 +112,8 @@ async fn the_end_mark_waits_for_a_slow_table() {
     let sandbox = Sandbox::start().await.unwrap();
     let is_save = |seen: &Seen| {
         let target = seen.header("x-amz-target").unwrap_or_default();
-        target.ends_with("TransactWriteItems")
+        let body = String::from_utf8_lossy(&seen.body);
+        target.ends_with("TransactWriteItems") && body.contains("#TURN#")
     };
     let table = Stub::start(move |seen| {
         let pause = if is_save(seen) { 300 } else { 0 };

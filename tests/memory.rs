@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use coordinator::domain::conversation::{Outcome, Stored, TurnRecord};
 use coordinator::domain::ids::{AgentId, ConversationId, Owner, Timestamp, TurnId};
-use coordinator::store::{self, Conversations, Saved, Write};
+use coordinator::store::{self, Conversations, Saved, Session, Write};
 use sandbox::stub::{Reply, Seen};
 use serde_json::{Value, json};
 
@@ -221,10 +221,16 @@ async fn save(
     let write = Write {
         conversation: &ConversationId::new("c"),
         record,
-        session: session.map(|(id, created)| (&agent, id, created)),
+        session: session.map(|(id, created)| Session {
+            agent: &agent,
+            id,
+            created,
+            known: None,
+        }),
         begins,
+        audit: None,
     };
-    conversations.save(write).await.unwrap()
+    conversations.save(write).await.unwrap().saved
 }
 
 async fn load(conversations: &Conversations, now: u64) -> Stored {

@@ -407,6 +407,8 @@ async fn a_server_is_trusted_once_its_certificate_is_in_the_file() {
             endpoint: Some(&url),
             pem: Some(certificates.pem()),
             attempt: Duration::from_secs(5),
+            idle: Duration::MAX,
+            clock: Clock::default(),
         },
     )
     .await;

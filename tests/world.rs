@@ -45,6 +45,8 @@ pub enum Place {
 pub struct World {
     pub url: String,
     pub app: Arc<App>,
+    /// Where the table is.
+    pub table: String,
     pub model: Stub,
     pub gpa: Stub,
     pub ums: Stub,
@@ -166,6 +168,7 @@ impl Plan {
         World {
             url,
             app,
+            table: settings.dynamodb_endpoint.unwrap_or_default(),
             model,
             gpa,
             ums,
@@ -196,6 +199,40 @@ pub fn conversation_of(client: &str) -> String {
     coordinator::context::client_conversation(client)
         .as_str()
         .to_owned()
+}
+
+/// Asks the emulator something, in its own words.
+pub async fn raw(endpoint: &str, operation: &str, body: Value) -> Value {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let credential = "AWS4-HMAC-SHA256 Credential=local/20260101/local/dynamodb/aws4_request, \
+                      SignedHeaders=host, Signature=0";
+    let request = client
+        .post(endpoint)
+        .header("x-amz-target", format!("DynamoDB_20120810.{operation}"))
+        .header("content-type", "application/x-amz-json-1.0")
+        .header("x-amz-date", "20260101T000000Z")
+        .header("authorization", credential)
+        .body(body.to_string());
+    let response = request.send().await.unwrap();
+    let status = response.status();
+    let text = response.text().await.unwrap();
+    assert!(status.is_success(), "{operation}: {status} {text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Every item of the table.
+pub async fn items(endpoint: &str) -> Vec<Value> {
+    let mut found = Vec::new();
+    let mut body = json!({"TableName": "mas"});
+    loop {
+        let page = raw(endpoint, "Scan", body.clone()).await;
+        found.extend(page["Items"].as_array().cloned().unwrap_or_default());
+        if page["LastEvaluatedKey"].is_null() {
+            return found;
+        }
+        body["ExclusiveStartKey"] = page["LastEvaluatedKey"].clone();
+    }
 }
 
 /// Breakers of one instance that reaches no table.

@@ -94,7 +94,13 @@ fn places<'a>(
 ) -> Vec<Place<'a>> {
     let by_id: HashMap<TurnId, &TurnRecord> =
         stored.turns.iter().map(|turn| (turn.id, turn)).collect();
-    let mut used = HashSet::new();
+    // A turn that one message's state names is not taken for another message of the same text.
+    let mut used: HashSet<TurnId> = (recalled.iter())
+        .filter_map(|one| match one {
+            Recalled::Sealed(envelope) => Some(envelope.turn),
+            _ => None,
+        })
+        .collect();
     let mut places: Vec<Place> = messages
         .iter()
         .enumerate()
@@ -156,7 +162,8 @@ impl Place<'_> {
     }
 }
 
-/// The newest session of each agent, from whichever half has seen it last.
+/// The newest session of each agent, from whichever half has seen it last. Where the store knows the client's newest turn,
+/// the store decides: of two turns at once it took one session.
 fn sessions(recalled: &[Recalled], stored: &Stored) -> Sessions {
     let newest = recalled
         .iter()
@@ -169,7 +176,9 @@ fn sessions(recalled: &[Recalled], stored: &Stored) -> Sessions {
         .map(|envelope| envelope.sessions.clone())
         .unwrap_or_default();
     for (agent, session) in &stored.sessions {
-        let newer = newest.is_none_or(|envelope| envelope.turn < session.turn);
+        let newer = newest.is_none_or(|envelope| {
+            envelope.turn < session.turn || stored.turns.iter().any(|turn| turn.id == envelope.turn)
+        });
         if newer || !sessions.contains_key(agent) {
             sessions.insert(agent.clone(), session.id.clone());
         }

@@ -21,6 +21,7 @@ pub mod http;
 pub mod llm;
 pub mod orchestrate;
 pub mod policy;
+pub mod privacy;
 pub mod resilience;
 pub mod route;
 pub mod settings;

@@ -155,7 +155,14 @@ impl Row {
         let table = matches!(upstream, Upstream::Read | Upstream::Save);
         // A table that hangs is given up soon, elsewhere a busy machine has its time.
         let (store, save) = if table { ("1s", "4s") } else { ("5s", "10s") };
+        // Old connections to the table are not used: the pool is dropped after a gap, and here every gap is one.
+        let stale = matches!(
+            fault,
+            Fault::StaleClosed | Fault::StaleReset | Fault::StaleDead
+        );
+        let idle = if table && stale { "1ms" } else { "4s" };
         let world = healthy()
+            .set("MAS_POOL_IDLE", idle)
             .set("MAS_STORE_TIMEOUT", store)
             .set("MAS_SAVE_TIMEOUT", save)
             .set("MAS_TURN_TIMEOUT", limit)

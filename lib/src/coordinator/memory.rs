@@ -7,17 +7,19 @@ use tokio::time::{Instant, timeout};
 
 use super::{Coordinator, Progress, Verification};
 use crate::context;
+use crate::domain::audit::{Entry as AuditEntry, TurnEntry};
 use crate::domain::conversation::{
-    Envelope, Exchange, Memory, Outcome, Sessions, Stored, TurnRecord,
+    Envelope, Exchange, Memory, Outcome, Recalled, Sessions, Stored, TurnRecord,
 };
 use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
-use crate::domain::ids::Owner;
+use crate::domain::ids::{Owner, TurnId};
 use crate::domain::message::Role;
 use crate::domain::plan::Plan;
 use crate::domain::turn::ChatTurn;
 use crate::policy::{Entry, Refusal, Used};
-use crate::store::{self, Conversations, Saved, Write};
+use crate::store::chain::Anchor;
+use crate::store::{self, Conversations, Saved, Session, Write, Written};
 use crate::stream::{AnswerSink, labels};
 
 /// A turn whose deadline is this long over has surely ended.
@@ -32,6 +34,8 @@ pub(super) struct Recollection {
     begins: bool,
     /// False when the store could not be read.
     pub(super) read: bool,
+    /// Stands for the owner in the audit log.
+    pseudonym: Option<TurnId>,
 }
 
 impl Recollection {
@@ -56,21 +60,38 @@ impl Coordinator {
             request: turn.request.clone(),
             trace: turn.caller.trace_id().map(str::to_owned),
         };
-        let (entered, recollection) = join!(
+        let recalled: Vec<_> = (turn.messages.iter())
+            .filter(|message| message.role == Role::Assistant)
+            .map(|message| self.seal.open(&owner, message.state.as_ref()))
+            .collect();
+        // The log's lane is opened beside the rest: the end of the turn does not wait for it.
+        let lane = timeout(self.times.save, self.audit.prepare(owner.tenant()));
+        let (entered, mut recollection, _) = join!(
             self.accounts.enter(&owner, &entry),
-            self.recollect(turn, &owner)
+            self.recollect(turn, &owner, &recalled),
+            lane,
         );
-        entered.map_err(|refusal| refused(turn, refusal))?;
+        let account = entered.map_err(|refusal| refused(turn, refusal))?;
+        if let Some(erased) = account.erased {
+            let kept: Vec<_> = (recalled.iter().cloned())
+                .map(|one| one.unless_erased(erased))
+                .collect();
+            if kept != recalled {
+                recollection = self.recollect(turn, &owner, &kept).await;
+            }
+        }
+        recollection.pseudonym = account.pseudonym;
         Ok(recollection)
     }
 
     /// What the conversation was so far.
-    async fn recollect(&self, turn: &ChatTurn, owner: &Owner) -> Recollection {
-        let recalled: Vec<_> = (turn.messages.iter())
-            .filter(|message| message.role == Role::Assistant)
-            .map(|message| self.seal.open(owner, message.state.as_ref()))
-            .collect();
-        let conversation = context::conversation_id(&recalled, turn);
+    async fn recollect(
+        &self,
+        turn: &ChatTurn,
+        owner: &Owner,
+        recalled: &[Recalled],
+    ) -> Recollection {
+        let conversation = context::conversation_id(recalled, turn);
         let conversations =
             Conversations::of(&self.table, owner.clone(), self.retention).capped(self.caps.stored);
         // A conversation that begins remembers nothing, whatever was stored under its client's id before.
@@ -85,8 +106,8 @@ impl Coordinator {
             tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "the memory cannot be read");
             Stored::default()
         });
-        let mut memory = context::recollect(conversation, &turn.messages, &recalled, &stored);
-        if let Some((agent, session)) = context::legacy_session(&recalled)
+        let mut memory = context::recollect(conversation, &turn.messages, recalled, &stored);
+        if let Some((agent, session)) = context::legacy_session(recalled)
             && !memory.sessions.contains_key(&agent)
         {
             let owned = conversations
@@ -102,6 +123,7 @@ impl Coordinator {
             memory,
             begins,
             read,
+            pseudonym: None,
         }
     }
 
@@ -139,17 +161,15 @@ impl Coordinator {
         ));
     }
 
-    /// The server's half: one write, bounded, never fatal to the answer.
+    /// The server's half: one write, bounded, never fatal to the answer. Gives back where the audit log has the turn.
     pub(super) async fn save(
         &self,
         turn: &ChatTurn,
         sink: &AnswerSink,
         progress: &Progress,
         begun: Instant,
-    ) {
-        let (Some(recalled), Some(decision)) = (&progress.recalled, &progress.decision) else {
-            return;
-        };
+    ) -> Option<Anchor> {
+        let (recalled, decision) = (progress.recalled.as_ref()?, progress.decision.as_ref()?);
         let record = TurnRecord {
             id: turn.id,
             at: turn.received_at,
@@ -166,27 +186,90 @@ impl Coordinator {
         let sessions = sessions(recalled, progress);
         let created = matches!(progress.report.session, Some((_, true)));
         let session = progress.agent.as_ref().and_then(|agent| {
-            let id = sessions.get(agent)?;
-            Some((agent, id.as_str(), created))
+            Some(Session {
+                agent,
+                id: sessions.get(agent)?,
+                created,
+                known: recalled.memory.sessions.get(agent).map(String::as_str),
+            })
         });
+        let entry = self.entry(turn, progress, recalled, &record);
         let save = recalled.conversations.save(Write {
             conversation: &recalled.memory.conversation,
             record: &record,
             session,
             begins: recalled.begins,
+            audit: Some((&self.audit, &entry)),
         });
-        match timeout(self.times.save, save)
+        let written = timeout(self.times.save, save)
             .await
-            .unwrap_or(Err(store::Error::Slow))
-        {
-            Ok(Saved::Whole) => {}
-            Ok(Saved::Cut) => memory_trouble(sink, labels::MEMORY_CUT),
+            .unwrap_or(Err(store::Error::Slow));
+        if !matches!(
+            &written,
+            Ok(Written {
+                anchor: Some(_),
+                ..
+            })
+        ) {
+            tracing::error!(turn.id = %turn.id, "the audit log has no line of this turn");
+        }
+        match written {
+            Ok(Written { saved, anchor }) => {
+                match saved {
+                    Saved::Whole => {}
+                    Saved::Cut => memory_trouble(sink, labels::MEMORY_CUT),
+                    Saved::Erased => self.forget(turn, session).await,
+                }
+                anchor
+            }
             Err(error) => {
                 tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "the turn cannot be saved");
                 if recalled.read {
                     memory_trouble(sink, labels::MEMORY_UNSAVED);
                 }
+                None
             }
+        }
+    }
+
+    /// What the audit log says of the turn.
+    fn entry(
+        &self,
+        turn: &ChatTurn,
+        progress: &Progress,
+        recalled: &Recollection,
+        record: &TurnRecord,
+    ) -> AuditEntry {
+        let tenant = recalled.owner.tenant();
+        let asked = turn.messages.last().map_or("", |last| &last.text);
+        AuditEntry::Turn(Box::new(TurnEntry {
+            turn: turn.id,
+            at: self.guard.now(),
+            who: recalled.pseudonym,
+            source: record.source.clone().into(),
+            confidence: record.confidence,
+            calls: record.calls.clone(),
+            outcome: record.outcome,
+            error: progress.error.map(|code| code.as_str().into()),
+            request: self.audit.hash(tenant, asked),
+            shown: self.audit.hash(tenant, &progress.shown),
+            version: env!("CARGO_PKG_VERSION").into(),
+            duration_ms: record.duration_ms,
+        }))
+    }
+
+    /// The person was erased while the turn ran: what it made at an agent goes, too.
+    async fn forget(&self, turn: &ChatTurn, session: Option<Session<'_>>) {
+        tracing::info!(turn.id = %turn.id, "the person was erased meanwhile: nothing of the turn is kept");
+        let Some(made) = session.filter(|session| session.created) else {
+            return;
+        };
+        let forgotten = self.agents.forget(made.agent, made.id, self.times.save);
+        if let Err(error) = forgotten.await {
+            tracing::error!(
+                turn.id = %turn.id, agent.id = %made.agent, error = &error as &dyn std::error::Error,
+                "an agent keeps a conversation of a person who was erased"
+            );
         }
     }
 }

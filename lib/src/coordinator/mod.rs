@@ -16,7 +16,7 @@ use crate::domain::access::Identity;
 use crate::domain::agent::{Approval, Registry};
 use crate::domain::conversation::{AgentCall, Outcome};
 use crate::domain::event::StageStatus;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::AgentId;
 use crate::domain::message::Message;
 use crate::domain::plan::{Plan, RoutingDecision};
@@ -27,8 +27,9 @@ use crate::guard::Guard;
 use crate::orchestrate::{Agents, Report};
 use crate::policy::Consent;
 use crate::route::{Chain, RouteQuery, Verdict};
+use crate::store::chain::Anchor;
 use crate::store::envelope::Seal;
-use crate::store::{Accounts, Table};
+use crate::store::{Accounts, Audit, Table};
 use crate::stream::{AnswerSink, FinishReason, Stage, labels};
 use crate::synthesize::{self, Synthesizer};
 use consult::out_of_time;
@@ -53,6 +54,7 @@ pub struct Coordinator {
     /// Who may be called.
     pub guard: Arc<Guard>,
     pub seal: Seal,
+    pub audit: Audit,
     pub times: Times,
     /// How long conversations are remembered.
     pub retention: Duration,
@@ -81,6 +83,8 @@ struct Progress {
     /// The text the user was shown.
     shown: String,
     outcome: Option<Outcome>,
+    /// Why the turn failed.
+    error: Option<Code>,
     tally: Tally,
 }
 
@@ -115,14 +119,15 @@ impl Coordinator {
             .outcome
             .filter(|_| end.is_ok())
             .or(Some(Outcome::Failed));
+        progress.error = end.as_ref().err().map(|failure| failure.code);
         if !progress.reported {
             self.send_state(&turn, &sink, &progress);
         }
-        join!(
+        let (anchor, ()) = join!(
             self.save(&turn, &sink, &progress, begun),
             self.leave(&turn, &progress)
         );
-        log(&turn, &progress, &end, begun);
+        log(&turn, &progress, anchor.as_ref(), begun);
         if self.log_content {
             log_content(&turn, &progress);
         }
@@ -306,13 +311,15 @@ fn fall_back(sink: &AnswerSink, progress: &mut Progress) -> FinishReason {
 }
 
 /// One line per turn: ids, words and times, never content.
-fn log(turn: &ChatTurn, progress: &Progress, end: &Result<FinishReason, Failure>, begun: Instant) {
+fn log(turn: &ChatTurn, progress: &Progress, anchor: Option<&Anchor>, begun: Instant) {
     tracing::info!(
         turn.id = %turn.id,
         route.agent = progress.agent.as_ref().map(AgentId::as_str),
         route.source = progress.decision.as_ref().map(|decision| decision.source.as_str()),
         turn.outcome = ?progress.outcome.unwrap_or(Outcome::Failed),
-        error.code = end.as_ref().err().map(|failure| failure.code.as_str()),
+        error.code = progress.error.map(Code::as_str),
+        // Names the turn's line of the audit log where nobody who can change the table can change it.
+        audit.anchor = anchor.map(tracing::field::display),
         duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         "turn ended"
     );

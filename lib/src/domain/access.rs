@@ -48,6 +48,12 @@ impl Identity {
         self.roles.contains(&role)
     }
 
+    /// Anybody of the own tenant, for those who may act for all of it.
+    pub fn anybody(&self, id: &str) -> Result<Owner, Failure> {
+        self.require(Role::Admin)?;
+        Ok(self.owner.colleague(id))
+    }
+
     /// Whoever lacks the role is refused: the door of everything that needs one.
     pub fn require(&self, role: Role) -> Result<(), Failure> {
         if self.has(role) {

@@ -131,3 +131,14 @@ pub struct Memory {
     /// The turns that the request's messages stand for, oldest first.
     pub exchanges: Vec<Exchange>,
 }
+
+impl Recalled {
+    /// Nothing, if it was made before the person was erased.
+    #[must_use]
+    pub fn unless_erased(self, erased: TurnId) -> Self {
+        match self {
+            Self::Sealed(envelope) if envelope.turn <= erased => Self::Nothing,
+            kept => kept,
+        }
+    }
+}

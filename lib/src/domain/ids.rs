@@ -52,6 +52,15 @@ impl Owner {
     pub fn id(&self) -> &str {
         &self.id
     }
+
+    /// Somebody else of the same tenant.
+    #[must_use]
+    pub fn colleague(&self, id: &str) -> Self {
+        Self {
+            tenant: Arc::clone(&self.tenant),
+            id: id.into(),
+        }
+    }
 }
 
 impl Owner {

@@ -2,7 +2,9 @@
 
 pub mod access;
 pub mod agent;
+pub mod audit;
 pub mod conversation;
+pub mod day;
 pub mod event;
 pub mod failure;
 pub mod ids;

@@ -16,7 +16,7 @@ use crate::domain::agent::AgentCard;
 use crate::domain::event::AgentEvent;
 use crate::domain::ids::Secret;
 use crate::domain::turn::AgentTask;
-use crate::upstream::{self, Call, Events, Trust, segment};
+use crate::upstream::{self, Call, Events, Limits, Trust, segment};
 
 /// The most of the lost conversation that is told to its successor, in bytes.
 const DIGEST_CAP: usize = 4096;
@@ -182,6 +182,28 @@ impl Gateway for ConversationGateway {
             async move { shared.0.advance(&shared.1, step).await }
         })
         .boxed()
+    }
+
+    async fn forget(&self, session: &str, within: Duration) -> Result<(), Error> {
+        if !is_id(session) {
+            // No agent was ever asked under such a name.
+            return Ok(());
+        }
+        let url = format!("{}/conversations/{}", self.base, segment(session));
+        let limits = Limits {
+            first_byte: within,
+            idle: within,
+            until: Instant::now() + within,
+        };
+        let call = Call::delete(url, limits);
+        let call = match &self.key {
+            Some(key) => call.secret("authorization", "Bearer ", key),
+            None => call,
+        };
+        match self.reach.client.body(call).await {
+            Ok(_) | Err(upstream::Error::Status { status: 404, .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn check(&self, within: Duration) -> Result<(), Error> {

@@ -159,6 +159,14 @@ impl Gateway for Guarded {
         .boxed()
     }
 
+    /// Any endpoint may be the one that keeps it, so all of them have to forget. No breaker is asked: this is no call for
+    /// an answer, and whoever waits for it is told how it went.
+    async fn forget(&self, session: &str, within: Duration) -> Result<(), Error> {
+        let asked =
+            (self.shared.endpoints.iter()).map(|(_, gateway)| gateway.forget(session, within));
+        (futures_util::future::join_all(asked).await.into_iter()).collect()
+    }
+
     /// One endpoint that can be reached is enough.
     async fn check(&self, within: Duration) -> Result<(), Error> {
         let checks = (self.shared.endpoints.iter()).map(|(_, gateway)| gateway.check(within));

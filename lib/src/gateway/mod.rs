@@ -32,6 +32,12 @@ pub trait Gateway: Send + Sync {
     /// Asks the agent. Nothing is sent before the stream is polled; dropping the stream cancels the call.
     fn call(&self, task: AgentTask) -> EventStream;
 
+    /// Deletes what the agent keeps of a conversation; done, too, if it keeps nothing of it, or of any.
+    async fn forget(&self, session: &str, within: Duration) -> Result<(), Error> {
+        let _ = (session, within);
+        Ok(())
+    }
+
     /// Whether the agent can be reached; any answer but a server error will do.
     async fn check(&self, within: Duration) -> Result<(), Error>;
 }

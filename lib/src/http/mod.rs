@@ -1,20 +1,23 @@
 //! The outside door: routes, and what every request goes through.
 
+mod audit;
 pub mod auth;
 mod chat;
 pub mod error;
 mod health;
+mod person;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use axum::routing::{any, get};
+use axum::routing::{any, delete, get};
 
 use crate::coordinator::Coordinator;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{Millis, Timestamp};
 use crate::domain::rules::{Caps, Times};
+use crate::privacy::Privacy;
 use auth::Auth;
 use error::{ApiError, Statuses};
 use health::Readiness;
@@ -23,6 +26,7 @@ use health::Readiness;
 #[derive(Debug)]
 pub struct App {
     pub coordinator: Coordinator,
+    pub privacy: Privacy,
     pub auth: Auth,
     pub times: Times,
     pub caps: Caps,
@@ -35,6 +39,7 @@ pub struct App {
 impl App {
     pub fn new(
         coordinator: Coordinator,
+        privacy: Privacy,
         auth: Auth,
         times: Times,
         caps: Caps,
@@ -43,6 +48,7 @@ impl App {
     ) -> Arc<Self> {
         Arc::new(Self {
             coordinator,
+            privacy,
             auth,
             times,
             caps,
@@ -85,10 +91,29 @@ pub fn health_routes(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
+/// The routes of the function for everything else that answers at once.
+pub fn api_routes(app: Arc<App>) -> Router {
+    let deletes = || async { wrong_method_for("DELETE") };
+    Router::new()
+        .route("/v1/person/export", get(person::export_own))
+        .route("/v1/person", delete(person::erase_own).fallback(deletes))
+        .route("/v1/persons/{owner}/export", get(person::export_other))
+        .route(
+            "/v1/persons/{owner}",
+            delete(person::erase_other).fallback(deletes),
+        )
+        .route("/v1/audit/{day}", get(audit::show))
+        .route("/v1/audit/{day}/verify", get(audit::verify))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(not_found)
+        .with_state(app)
+}
+
 /// All functions on one port.
 pub fn routes(app: Arc<App>) -> Router {
     let chat = chat_routes(Arc::clone(&app)).reset_fallback();
-    health_routes(app).merge(chat)
+    let api = api_routes(Arc::clone(&app)).reset_fallback();
+    health_routes(app).merge(chat).merge(api)
 }
 
 async fn not_found() -> ApiError {

@@ -76,6 +76,17 @@ impl Agents {
             .await
     }
 
+    /// Has an agent forget one of its conversations.
+    pub async fn forget(
+        &self,
+        agent: &AgentId,
+        session: &str,
+        within: Duration,
+    ) -> Result<(), Error> {
+        let gateway = self.gateways.get(agent).ok_or(Error::Unknown)?;
+        gateway.forget(session, within).await
+    }
+
     /// Whether an agent can be reached.
     pub async fn check(&self, agent: &AgentId, within: Duration) -> Result<(), Error> {
         let gateway = self.gateways.get(agent).ok_or(Error::Unknown)?;

@@ -147,11 +147,21 @@ impl Account {
         (was || next != *self).then_some(next)
     }
 
-    /// What is left of the account of a person who is erased, up to and with this turn.
+    /// The account with a pseudonym, and this one if it has none yet; `None` when it has.
+    pub fn named(&self, fresh: TurnId) -> Option<Self> {
+        self.pseudonym.is_none().then(|| Self {
+            pseudonym: Some(fresh),
+            ..self.clone()
+        })
+    }
+
+    /// What is left of the account of a person who is erased, up to and with this turn. Turns under way belong to what is
+    /// erased, even those of an instance whose clock is ahead.
     #[must_use]
     pub fn erase(&self, turn: TurnId) -> Self {
+        let newest = self.running.keys().chain(&self.erased).max();
         Self {
-            erased: Some(turn),
+            erased: newest.copied().max(Some(turn)),
             // Limits hold on: erasing must not be a way around them.
             requests: self.requests,
             day: self.day,

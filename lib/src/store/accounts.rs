@@ -79,15 +79,40 @@ impl Accounts {
         }
     }
 
-    /// Marks everything up to this turn as erased.
-    pub async fn erase(&self, owner: &Owner, turn: TurnId, now: Millis) -> Result<Account, Error> {
-        let mut before = Account::default();
-        self.step(owner, now, |account| {
-            before = account.clone();
-            (Some(account.erase(turn)), ())
-        })
-        .await?;
-        Ok(before)
+    /// Marks everything up to this turn as erased. Gives back the pseudonym that nobody can map any more, and up to which
+    /// turn the mark reaches.
+    pub async fn erase(
+        &self,
+        owner: &Owner,
+        turn: TurnId,
+        now: Millis,
+    ) -> Result<(Option<TurnId>, TurnId), Error> {
+        let mut pseudonym = None;
+        let (account, ()) = self
+            .step(owner, now, |account| {
+                pseudonym = account.pseudonym;
+                (Some(account.erase(turn)), ())
+            })
+            .await?;
+        Ok((pseudonym, account.erased.unwrap_or(turn)))
+    }
+
+    /// An owner's account as it is now.
+    pub async fn find(&self, owner: &Owner, now: Millis) -> Result<Account, Error> {
+        let (account, ()) = self.step(owner, now, |_| (None, ())).await?;
+        Ok(account)
+    }
+
+    /// What stands for this owner in the audit log; `fresh` if nothing does yet.
+    pub async fn pseudonym(
+        &self,
+        owner: &Owner,
+        fresh: TurnId,
+        now: Millis,
+    ) -> Result<TurnId, Error> {
+        let named = |account: &Account| (account.named(fresh), ());
+        let (account, ()) = self.step(owner, now, named).await?;
+        Ok(account.pseudonym.unwrap_or(fresh))
     }
 
     async fn step<A>(

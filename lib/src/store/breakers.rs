@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::attributes::{string, text};
 use super::cells::Versioned;
-use super::conversations::{string, text};
 use super::{Error, Table, keys};
 use crate::domain::ids::Millis;
 use crate::resilience::breaker::Breaker;
@@ -28,7 +28,7 @@ impl Breakers {
     pub async fn all(&self, now: Millis) -> Result<Vec<(String, Versioned<Breaker>)>, Error> {
         let found = self
             .table
-            .client
+            .client()
             .query()
             .table_name(&self.table.name)
             .key_condition_expression("pk = :pk")

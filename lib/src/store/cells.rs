@@ -1,13 +1,10 @@
 //! Small values that several instances change: read, stepped, and written back only if nobody was faster.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::conversations::{expires_at, number, string, text};
+use super::attributes::{Item, count, expires_at, number, string, text};
 use super::keys::Key;
 use super::{Error, Table};
 use crate::domain::ids::Timestamp;
@@ -25,10 +22,8 @@ pub struct Versioned<T> {
 impl<T: Serialize + DeserializeOwned + Default> Versioned<T> {
     /// What an item holds. An expired one holds nothing but its version, and so does one that cannot be read: what is
     /// kept this way can always be made anew.
-    pub(super) fn of(item: &HashMap<String, AttributeValue>, now: Timestamp) -> Self {
-        let version = item
-            .get("version")
-            .and_then(|value| value.as_n().ok()?.parse().ok());
+    pub(super) fn of(item: &Item, now: Timestamp) -> Self {
+        let version = count(item, "version");
         let value = string(item, "value")
             .filter(|_| expires_at(item) > now)
             .and_then(|json| serde_json::from_str(json).ok());
@@ -86,7 +81,7 @@ impl Table {
         T: Serialize + DeserializeOwned + Default,
     {
         let found = self
-            .client
+            .client()
             .get_item()
             .table_name(&self.name)
             .key("pk", text(key.pk.clone()))
@@ -110,22 +105,19 @@ impl Table {
         let json =
             serde_json::to_string(&new.value).map_err(|error| Error::Unreadable(Some(error)))?;
         let put = self
-            .client
+            .client()
             .put_item()
             .table_name(&self.name)
             .item("pk", text(key.pk.clone()))
             .item("sk", text(key.sk.clone()))
             .item("value", text(json))
-            .item("version", AttributeValue::N(new.version.to_string()))
-            .item("expires_at", number(expires_at));
+            .item("version", number(new.version))
+            .item("expires_at", number(expires_at.0));
         let put = if new.version == 1 {
             put.condition_expression("attribute_not_exists(version)")
         } else {
             put.condition_expression("version = :seen")
-                .expression_attribute_values(
-                    ":seen",
-                    AttributeValue::N((new.version - 1).to_string()),
-                )
+                .expression_attribute_values(":seen", number(new.version - 1))
         };
         match put.send().await {
             Ok(_) => Ok(true),

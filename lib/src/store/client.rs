@@ -1,15 +1,16 @@
 //! The table itself: a client with short time limits, and the schema for local runs and tests.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{Credentials, Region, SharedHttpClient};
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
     TimeToLiveSpecification,
 };
+use aws_sdk_dynamodb::{Client, Config};
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,23 +18,55 @@ use base64::engine::general_purpose::STANDARD;
 use url::{Host, Url};
 
 use super::{Error, keys};
+use crate::domain::ids::{Clock, Millis};
 
 /// One table, reached through one client.
 #[derive(Clone, Debug)]
 pub struct Table {
-    pub(super) client: Client,
+    shared: Arc<Shared>,
     pub(super) name: String,
 }
 
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    pem: Option<String>,
+    /// How long an unused connection is kept.
+    idle: Duration,
+    clock: Clock,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    client: Client,
+    used_at: Millis,
+}
+
 impl Table {
+    /// The client, with its connections as they are, or with new ones after a gap in which the old ones may have died: a
+    /// frozen function does not notice.
+    pub(super) fn client(&self) -> Client {
+        let shared = &self.shared;
+        let now = shared.clock.now();
+        let mut kept = shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if now < kept.used_at || now.since(kept.used_at) > shared.idle {
+            let fresh = shared.config.to_builder();
+            let fresh = fresh.http_client(http(shared.pem.as_deref()));
+            kept.client = Client::from_conf(fresh.build());
+        }
+        kept.used_at = now;
+        kept.client.clone()
+    }
+
     /// Asks the table for an item that does not exist: cheap, and it needs no permission beyond reading.
     pub async fn check(&self) -> Result<(), Error> {
         let key = keys::health();
-        self.client
+        self.client()
             .get_item()
             .table_name(&self.name)
-            .key("pk", super::conversations::text(key.pk))
-            .key("sk", super::conversations::text(key.sk))
+            .key("pk", super::attributes::text(key.pk))
+            .key("sk", super::attributes::text(key.sk))
             .send()
             .await?;
         Ok(())
@@ -41,7 +74,7 @@ impl Table {
 }
 
 /// How a table is reached.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Wire<'a> {
     /// `None` is AWS, with the function's own role. An emulator on this machine is satisfied by any credentials.
     pub endpoint: Option<&'a str>,
@@ -49,6 +82,9 @@ pub struct Wire<'a> {
     pub pem: Option<&'a str>,
     /// One attempt to answer; all of them together have four times as long.
     pub attempt: Duration,
+    /// How long an unused connection is kept, by this clock.
+    pub idle: Duration,
+    pub clock: Clock,
 }
 
 /// Connects to a table, with patience: for tools and tests. Nothing is sent yet.
@@ -58,6 +94,8 @@ pub async fn connect(name: &str, endpoint: Option<&str>) -> Table {
         endpoint,
         pem: None,
         attempt,
+        idle: Duration::MAX,
+        clock: Clock::default(),
     };
     connect_by(name, wire).await
 }
@@ -68,6 +106,8 @@ pub async fn connect_by(name: &str, wire: Wire<'_>) -> Table {
         endpoint,
         pem,
         attempt,
+        idle,
+        clock,
     } = wire;
     let mut config = aws_config::defaults(aws_config::BehaviorVersion::latest())
         .http_client(http(pem))
@@ -93,8 +133,19 @@ pub async fn connect_by(name: &str, wire: Wire<'_>) -> Table {
             .region(Region::new("local"))
             .credentials_provider(Credentials::new("local", "local", None, None, "local"));
     }
+    let config = Config::from(&config.load().await);
+    let kept = Kept {
+        client: Client::from_conf(config.clone()),
+        used_at: clock.now(),
+    };
     Table {
-        client: Client::new(&config.load().await),
+        shared: Arc::new(Shared {
+            config,
+            pem: pem.map(str::to_owned),
+            idle,
+            clock,
+            kept: Mutex::new(kept),
+        }),
         name: name.to_owned(),
     }
 }
@@ -143,7 +194,7 @@ pub fn is_local(endpoint: &str) -> bool {
 /// Creates the table of the template in a local emulator, unless it is there.
 pub async fn create(table: &Table) -> Result<(), Error> {
     let there = table
-        .client
+        .client()
         .describe_table()
         .table_name(&table.name)
         .send()
@@ -152,7 +203,7 @@ pub async fn create(table: &Table) -> Result<(), Error> {
         return Ok(());
     }
     let mut create = table
-        .client
+        .client()
         .create_table()
         .table_name(&table.name)
         .billing_mode(BillingMode::PayPerRequest);
@@ -176,7 +227,7 @@ pub async fn create(table: &Table) -> Result<(), Error> {
         .build()
         .map_err(|error| Error::Call(Box::new(error)))?;
     table
-        .client
+        .client()
         .update_time_to_live()
         .table_name(&table.name)
         .time_to_live_specification(ttl)

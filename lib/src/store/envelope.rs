@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use super::keyring::Keyring;
 use crate::domain::conversation::{Envelope, Recalled};
 use crate::domain::ids::Owner;
 use crate::domain::message::OpaqueState;
@@ -79,6 +80,11 @@ impl Seal {
     pub fn capped(mut self, cap: usize) -> Self {
         self.cap = cap;
         self
+    }
+
+    /// Keys for another purpose, made of these.
+    pub fn keyring(&self, purpose: &str) -> Keyring {
+        Keyring::derived(&self.keys, purpose)
     }
 
     /// Signs an envelope for its owner. What makes it too large is left to the store: the agent's state, then the

@@ -7,14 +7,21 @@
 //! | session: an agent's id belongs to this owner | `T#tenant#O#owner` | `SESSION#agent#session` |
 //! | proposal: a request that waits for consent | `T#tenant#O#owner` | `PROPOSAL#digest` |
 //! | account: what the owner uses now | `T#tenant#O#owner` | `ACCOUNT` |
+//! | erased: the owner's data up to a turn is gone, and stays so | `T#tenant#O#owner` | `ERASED` |
+//! | reference: a line of the audit log is about this owner | `T#tenant#O#owner` | `AUDIT#day#chain#line` |
+//! | audit, the roll of days: its head, its lines | `AUDIT#tenant` | `HEAD#ROLL`, `LINE#ROLL#line` |
+//! | audit, a day: heads of its chains, their lines | `AUDIT#tenant#day` | `HEAD#chain`, `LINE#chain#line` |
 //! | breaker: what all instances know of a peer | `BREAKERS` | peer |
 //! | readiness probe: never written | `HEALTH` | `HEALTH` |
 //!
 //! Every part is percent-encoded, so that no part can reach into its neighbour. Turn ids are time-ordered, so a
 //! query of a conversation gives its turns in order, and read backwards the head first. One query of a partition is everything about a person.
+//! Audit lines begin with a word of their own, so that a role can be kept from changing them.
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use super::chain::Scope;
+use crate::domain::day::Day;
 use crate::domain::ids::{AgentId, ConversationId, Owner, TurnId};
 
 /// Partition and sort key.
@@ -41,7 +48,7 @@ pub fn turn(owner: &Owner, conversation: &ConversationId, turn: TurnId, part: us
 pub fn session(owner: &Owner, agent: &AgentId, session: &str) -> Key {
     Key {
         pk: partition(owner),
-        sk: format!("SESSION#{}#{}", part(agent.as_str()), part(session)),
+        sk: format!("{SESSIONS}{}#{}", part(agent.as_str()), part(session)),
     }
 }
 
@@ -56,6 +63,109 @@ pub fn proposal(owner: &Owner, digest: &str) -> Key {
     Key {
         pk: partition(owner),
         sk: format!("PROPOSAL#{}", part(digest)),
+    }
+}
+
+pub fn erased(owner: &Owner) -> Key {
+    Key {
+        pk: partition(owner),
+        sk: "ERASED".into(),
+    }
+}
+
+/// Chains have names of ours, which need no encoding.
+pub fn reference(owner: &Owner, day: Day, chain: &str, seq: u64) -> Key {
+    Key {
+        pk: partition(owner),
+        sk: format!("AUDIT#{day}#{chain}#{seq:012}"),
+    }
+}
+
+/// Where the chains of a scope are.
+pub fn chains(scope: &Scope) -> String {
+    let tenant = part(&scope.tenant);
+    match scope.day {
+        Some(day) => format!("AUDIT#{tenant}#{day}"),
+        None => format!("AUDIT#{tenant}"),
+    }
+}
+
+pub fn head(scope: &Scope, chain: &str) -> Key {
+    Key {
+        pk: chains(scope),
+        sk: format!("{HEADS}{chain}"),
+    }
+}
+
+pub fn line(scope: &Scope, chain: &str, seq: u64) -> Key {
+    Key {
+        pk: chains(scope),
+        sk: format!("{LINES}{chain}#{seq:012}"),
+    }
+}
+
+/// What the sort keys of heads and of lines begin with.
+pub const HEADS: &str = "HEAD#";
+pub const LINES: &str = "LINE#";
+
+/// What the sort keys of sessions begin with.
+pub const SESSIONS: &str = "SESSION#";
+
+/// Chain and number of a line's sort key.
+pub fn place(sk: &str) -> Option<(&str, u64)> {
+    let (chain, seq) = sk.strip_prefix(LINES)?.rsplit_once('#')?;
+    Some((chain, seq.parse().ok()?))
+}
+
+/// What an item of an owner's partition is, by its sort key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Conversation(ConversationId),
+    Turn(ConversationId, TurnId),
+    Session(AgentId, String),
+    /// By its digest.
+    Proposal(String),
+    Account,
+    Erased,
+    /// Day, chain and number of a line of the audit log.
+    Reference(Day, String, u64),
+    /// Nothing of this version.
+    Unknown,
+}
+
+impl Kind {
+    pub fn of(sk: &str) -> Self {
+        Self::read(sk).unwrap_or(Self::Unknown)
+    }
+
+    fn read(sk: &str) -> Option<Self> {
+        let text = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
+        let mut parts = sk.split('#');
+        let kind = match parts.next()? {
+            "ACCOUNT" => Self::Account,
+            "ERASED" => Self::Erased,
+            "PROPOSAL" => Self::Proposal(text(parts.next()?)),
+            "CONV" => {
+                let conversation = ConversationId::new(&text(parts.next()?));
+                match parts.next()? {
+                    "~HEAD" => Self::Conversation(conversation),
+                    "TURN" => {
+                        let turn = TurnId::from_uuid(parts.next()?.parse().ok()?);
+                        // The part.
+                        parts.next()?;
+                        Self::Turn(conversation, turn)
+                    }
+                    _ => return None,
+                }
+            }
+            "SESSION" => Self::Session(AgentId::new(&text(parts.next()?)), text(parts.next()?)),
+            "AUDIT" => {
+                let (day, chain) = (parts.next()?.parse().ok()?, parts.next()?.to_owned());
+                Self::Reference(day, chain, parts.next()?.parse().ok()?)
+            }
+            _ => return None,
+        };
+        parts.next().is_none().then_some(kind)
     }
 }
 
@@ -120,8 +230,47 @@ mod tests {
             sk(session(&owner, &AgentId::new("UMS"), "a-b")),
             "SESSION#UMS#a%2Db"
         );
+        let day: Day = "2026-11-20".parse().unwrap();
+        assert_eq!(sk(account(&owner)), "ACCOUNT");
+        assert_eq!(sk(erased(&owner)), "ERASED");
+        assert_eq!(
+            sk(reference(&owner, day, "w-1", 7)),
+            "AUDIT#2026-11-20#w-1#000000000007"
+        );
+        let scope = Scope::of_day("ac#me", day);
+        assert_eq!(chains(&Scope::of_tenant(&scope.tenant)), "AUDIT#ac%23me");
+        assert_eq!(chains(&scope), "AUDIT#ac%23me#2026-11-20");
+        assert_eq!(sk(head(&scope, "w-1")), "HEAD#w-1");
+        assert_eq!(sk(line(&scope, "w-1", 7)), "LINE#w-1#000000000007");
+        assert_eq!(place("LINE#w-1#000000000007"), Some(("w-1", 7)));
         assert_eq!(sk(breaker("model:gpt-4o")), "model%3Agpt%2D4o");
         assert_eq!(peer("model%3Agpt%2D4o"), "model:gpt-4o");
+    }
+
+    #[test]
+    fn every_kind_of_an_owners_items_is_recognised_by_its_key() {
+        let owner = Owner::new("acme", "user#1");
+        let (id, agent) = (ConversationId::new("c#1"), AgentId::new("U-MS"));
+        let turn_id = TurnId::from_uuid(Uuid::from_u128(5));
+        let day: Day = "2026-11-20".parse().unwrap();
+        for (key, kind) in [
+            (conversation(&owner, &id), Kind::Conversation(id.clone())),
+            (turn(&owner, &id, turn_id, 3), Kind::Turn(id, turn_id)),
+            (
+                session(&owner, &agent, "a#b"),
+                Kind::Session(agent, "a#b".into()),
+            ),
+            (account(&owner), Kind::Account),
+            (erased(&owner), Kind::Erased),
+            (
+                reference(&owner, day, "w-1", 7),
+                Kind::Reference(day, "w-1".into(), 7),
+            ),
+        ] {
+            assert_eq!(Kind::of(&key.sk), kind, "{}", key.sk);
+            assert_eq!(Kind::of(&format!("{}#x", key.sk)), Kind::Unknown);
+        }
+        assert_eq!(Kind::of("PREFERENCES"), Kind::Unknown);
     }
 
     proptest! {

@@ -1,20 +1,33 @@
 //! The memory: one `DynamoDB` table for the server's half, sealed message state for the client's.
 
 mod accounts;
+mod attributes;
+mod audit;
 mod breakers;
 mod cells;
+pub mod chain;
+pub mod check;
 mod client;
 mod conversations;
 pub mod envelope;
+mod inspect;
+pub mod keyring;
 mod keys;
+mod person;
 mod proposals;
+mod requests;
+mod save;
 pub mod secrets;
 
 pub use accounts::Accounts;
+pub use audit::Audit;
 pub use breakers::Breakers;
 pub use cells::Versioned;
 pub use client::{Table, Wire, connect, connect_by, create, is_local};
-pub use conversations::{Conversations, Saved, Write};
+pub use conversations::Conversations;
+pub use inspect::Shown;
+pub use person::{Person, Record};
+pub use save::{Saved, Session, Write, Written};
 
 pub use proposals::Proposals;
 

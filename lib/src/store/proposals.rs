@@ -1,12 +1,11 @@
 //! Requests that wait for their owner's consent: stored once, taken once.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use aws_sdk_dynamodb::types::ReturnValue;
 
-use super::conversations::{number, string, text};
+use super::attributes::{Item, number, string, text};
 use super::{Error, Table, keys};
 use crate::domain::ids::{Owner, Timestamp};
 use crate::domain::proposal::Proposal;
@@ -35,13 +34,13 @@ impl<'a> Proposals<'a> {
         let json =
             serde_json::to_string(proposal).map_err(|error| Error::Unreadable(Some(error)))?;
         self.table
-            .client
+            .client()
             .put_item()
             .table_name(&self.table.name)
             .item("pk", text(key.pk))
             .item("sk", text(key.sk))
             .item("value", text(json))
-            .item("expires_at", number(now.plus(ttl)))
+            .item("expires_at", number(now.plus(ttl).0))
             .condition_expression("attribute_not_exists(pk)")
             .send()
             .await?;
@@ -54,7 +53,7 @@ impl<'a> Proposals<'a> {
         let key = keys::proposal(self.owner, digest);
         let taken = self
             .table
-            .client
+            .client()
             .update_item()
             .table_name(&self.table.name)
             .key("pk", text(key.pk))
@@ -63,11 +62,11 @@ impl<'a> Proposals<'a> {
             .condition_expression(
                 "attribute_exists(pk) AND attribute_not_exists(taken_at) AND expires_at > :now",
             )
-            .expression_attribute_values(":now", number(now))
+            .expression_attribute_values(":now", number(now.0))
             .return_values(ReturnValue::AllOld)
             .send()
             .await;
-        let item: HashMap<String, AttributeValue> = match taken {
+        let item: Item = match taken {
             Ok(taken) => taken.attributes.unwrap_or_default(),
             Err(error)
                 if error

@@ -96,6 +96,14 @@ impl Call {
         }
     }
 
+    /// Deleting twice is deleting.
+    pub fn delete(url: String, limits: Limits) -> Self {
+        Self {
+            method: Method::DELETE,
+            ..Self::get(url, limits)
+        }
+    }
+
     /// A chat completion of a deployment through DIAL Core, with the caller's per-request key: the only place it goes.
     pub fn deployment(
         core: &str,

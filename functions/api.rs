@@ -1,0 +1,16 @@
+//! Lambda: everything else that answers at once, such as people's data and the audit log.
+
+mod compose;
+
+use coordinator::http;
+use coordinator::settings::Env;
+use coordinator::telemetry;
+
+// One request at a time runs here: a second thread would only be woken for nothing.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_http::Error> {
+    let settings = compose::settings(Env::process()).await?;
+    telemetry::start(&settings.log, settings.log_json, false)?;
+    let app = compose::app(&settings).await?;
+    lambda_http::run_with_streaming_response(http::api_routes(app)).await
+}

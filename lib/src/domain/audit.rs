@@ -1,0 +1,75 @@
+//! What the audit log says: one entry for each turn, and for each look at or end of somebody's data.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::conversation::{AgentCall, Outcome};
+use super::ids::{Millis, TurnId};
+
+/// One entry. It names people by their pseudonyms alone, and nothing that they said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Entry {
+    Turn(Box<TurnEntry>),
+    /// A person's data was handed out.
+    Export(PersonEntry),
+    /// A person's data was erased.
+    Erasure(PersonEntry),
+    /// The log itself was read or checked.
+    Read {
+        at: Millis,
+        by: By,
+        /// What was looked at, such as `2026-11-20`.
+        what: String,
+    },
+}
+
+/// A turn: the decision, every call to an agent, and the end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TurnEntry {
+    pub turn: TurnId,
+    pub at: Millis,
+    /// The owner's pseudonym.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub who: Option<TurnId>,
+    /// The word for who decided.
+    pub source: Cow<'static, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+    /// Every agent that was asked, in order.
+    pub calls: Vec<AgentCall>,
+    pub outcome: Outcome,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Cow<'static, str>>,
+    /// Keyed hashes: they tell nothing, and yet show whether a text that somebody has is the one that was meant.
+    pub request: String,
+    pub shown: String,
+    pub version: Cow<'static, str>,
+    pub duration_ms: u64,
+}
+
+/// What was done with a person's data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PersonEntry {
+    pub at: Millis,
+    pub by: By,
+    /// The person's pseudonym. After an erasure nobody can tell whose it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub who: Option<TurnId>,
+    /// How many things of each kind.
+    pub counts: BTreeMap<Cow<'static, str>, u64>,
+}
+
+/// Who did it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// The person whose data it is.
+    Themselves,
+    /// Somebody with a role, by pseudonym.
+    Person(TurnId),
+    /// Whoever may use the operator's commands.
+    Command,
+}

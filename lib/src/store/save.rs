@@ -1,0 +1,282 @@
+//! Writing a turn: its record, its session, its line of the audit log, all or nothing, in one call.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, TransactWriteItem, Update};
+
+use super::attributes::{number, text};
+use super::audit::{Audit, Lane, Next, pause};
+use super::chain::Anchor;
+use super::conversations::SESSION;
+use super::requests::{Reason, built, key_of};
+use super::{Conversations, Error, keys};
+use crate::domain::audit::Entry;
+use crate::domain::conversation::TurnRecord;
+use crate::domain::ids::{AgentId, ConversationId, Timestamp};
+
+/// An item may have 400 KB; this leaves room for its keys.
+const PART_CAP: usize = 350 * 1024;
+/// A transaction may have 4 MB.
+const RECORD_CAP: usize = 8 * PART_CAP;
+/// How often a save that lost against others is tried again. All turns of a person look at the same mark, so as many as
+/// may run at once can meet.
+const TRIES: u32 = 5;
+
+/// What of a turn found its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saved {
+    Whole,
+    /// The record was too large: the agent's state was left out, and texts were cut.
+    Cut,
+    /// The person was erased after the turn had begun: of all this, only the audit log has a line.
+    Erased,
+}
+
+/// What came of a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    pub saved: Saved,
+    /// Names the turn's line of the audit log; `None` when there is none.
+    pub anchor: Option<Anchor>,
+}
+
+/// A turn to write.
+#[derive(Clone, Copy, Debug)]
+pub struct Write<'a> {
+    pub conversation: &'a ConversationId,
+    pub record: &'a TurnRecord,
+    pub session: Option<Session<'a>>,
+    /// The conversation begins here: what was stored under its id before belongs to another one.
+    pub begins: bool,
+    /// The log, and what it is to say of the turn.
+    pub audit: Option<(&'a Audit, &'a Entry)>,
+}
+
+/// The session that a turn used.
+#[derive(Clone, Copy, Debug)]
+pub struct Session<'a> {
+    pub agent: &'a AgentId,
+    pub id: &'a str,
+    /// It was made in this turn.
+    pub created: bool,
+    /// The one that the turn knew when it began.
+    pub known: Option<&'a str>,
+}
+
+/// What an item of the transaction is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Tombstone,
+    Head,
+    Record,
+    Audit,
+}
+
+impl Conversations {
+    /// Writes a turn and its session, all or nothing, in one call.
+    ///
+    /// Of two turns at once that each made a session, the first decides which one the conversation has. The other's is
+    /// still known to be the owner's.
+    pub async fn save(&self, write: Write<'_>) -> Result<Written, Error> {
+        let (json, saved) = fitted(write.record)?;
+        let mut keeps_session = true;
+        let mut audit = write.audit;
+        for attempt in 0..=TRIES {
+            let mut items = self.items(write, &json, keeps_session)?;
+            let line = match audit {
+                Some((audit, entry)) => self.line(audit, entry).await,
+                None => None,
+            };
+            if let (Some((audit, _)), Some((lane, next))) = (audit, &line) {
+                let of_line = audit.items(lane, next, Some(&self.owner))?;
+                items.extend(of_line.into_iter().map(|item| (Part::Audit, item)));
+            }
+            let (parts, items): (Vec<_>, Vec<_>) = items.into_iter().unzip();
+            let Some(reasons) = self.table.transact(items).await? else {
+                let anchor = audit
+                    .zip(line)
+                    .map(|((audit, _), (lane, next))| audit.written(lane, next));
+                return Ok(Written { saved, anchor });
+            };
+            let failed = |part, reason| {
+                let mut reasons = parts.iter().zip(&reasons);
+                reasons.any(|(of, why)| *of == part && *why == reason)
+            };
+            // Nothing was written. Unless the lane itself was in the way, it can go on.
+            let lane_failed =
+                failed(Part::Audit, Reason::Condition) || failed(Part::Audit, Reason::Conflict);
+            if let (false, Some((audit, _)), Some((lane, _))) = (lane_failed, audit, line) {
+                audit.give_back(lane);
+            }
+            if failed(Part::Tombstone, Reason::Condition) {
+                let anchor = match write.audit {
+                    Some((audit, entry)) => {
+                        audit.append(self.owner.tenant(), entry, None).await.ok()
+                    }
+                    None => None,
+                };
+                let saved = Saved::Erased;
+                return Ok(Written { saved, anchor });
+            }
+            if failed(Part::Head, Reason::Condition) {
+                keeps_session = false;
+            } else {
+                // Lanes are nobody else's: two that fail are a fault of the log, and no reason to forget the turn.
+                audit = audit.filter(|_| !lane_failed || attempt == 0);
+                pause(attempt + 1).await;
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    /// A lane, and the next line in it. Without one the turn is still saved; whoever asked for it finds no anchor.
+    async fn line(&self, audit: &Audit, entry: &Entry) -> Option<(Lane, Next)> {
+        let lane = audit.take(self.owner.tenant()).await;
+        let line = lane.and_then(|lane| {
+            let next = audit.next(&lane, entry)?;
+            Ok((lane, next))
+        });
+        line.inspect_err(|error| {
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                "there is no lane of the audit log to write to"
+            );
+        })
+        .ok()
+    }
+
+    fn items(
+        &self,
+        write: Write<'_>,
+        json: &str,
+        keeps_session: bool,
+    ) -> Result<Vec<(Part, TransactWriteItem)>, Error> {
+        let expires_at = write.record.at.plus(self.ttl);
+        let head = self.head(write, keeps_session, expires_at)?;
+        let mut items = vec![
+            (Part::Tombstone, self.not_erased(write)?),
+            (Part::Head, head),
+        ];
+        let parts: Vec<&str> = parts(json).collect();
+        for (part, text) in parts.iter().enumerate() {
+            let key = keys::turn(&self.owner, write.conversation, write.record.id, part);
+            let put = (self.table.put(key, expires_at))
+                .item("record", self::text(*text))
+                .item("turn", self::text(write.record.id.to_string()))
+                .item("parts", number(parts.len() as u64));
+            items.push((Part::Record, built(put)?));
+        }
+        if let Some(session) = write.session.filter(|session| session.created) {
+            let key = keys::session(&self.owner, session.agent, session.id);
+            items.push((Part::Record, built(self.table.put(key, expires_at))?));
+        }
+        Ok(items)
+    }
+
+    /// Nothing of a person comes back that was under way when the person was erased.
+    fn not_erased(&self, write: Write<'_>) -> Result<TransactWriteItem, Error> {
+        let [(pk, owner), (sk, mark)] = key_of(keys::erased(&self.owner));
+        let check = ConditionCheck::builder()
+            .table_name(&self.table.name)
+            .key(pk, owner)
+            .key(sk, mark)
+            .condition_expression("attribute_not_exists(turn) OR turn < :turn")
+            .expression_attribute_values(":turn", text(write.record.id.to_string()))
+            .build()
+            .map_err(|error| Error::Call(Box::new(error)))?;
+        Ok(TransactWriteItem::builder().condition_check(check).build())
+    }
+
+    /// The head changes only where this turn changed something, so that two turns at once lose nothing of each other.
+    fn head(
+        &self,
+        write: Write<'_>,
+        keeps_session: bool,
+        expires_at: Timestamp,
+    ) -> Result<TransactWriteItem, Error> {
+        let [(pk, owner), (sk, conversation)] =
+            key_of(keys::conversation(&self.owner, write.conversation));
+        let turn = text(write.record.id.to_string());
+        let mut set = vec![
+            "#updated = :at",
+            "#expires = :expires",
+            "#created = if_not_exists(#created, :at)",
+        ];
+        let mut update = Update::builder()
+            .table_name(&self.table.name)
+            .key(pk, owner)
+            .key(sk, conversation)
+            .expression_attribute_names("#updated", "updated_at")
+            .expression_attribute_names("#expires", "expires_at")
+            .expression_attribute_names("#created", "created_at")
+            .expression_attribute_values(":at", number(write.record.at.0))
+            .expression_attribute_values(":expires", number(expires_at.0));
+        if write.begins {
+            set.push("#began = :turn");
+            update = update
+                .expression_attribute_names("#began", "began")
+                .expression_attribute_values(":turn", turn.clone());
+        }
+        if let Some(session) = write.session.filter(|_| keeps_session) {
+            let value = HashMap::from([
+                ("id".to_owned(), text(session.id)),
+                ("turn".to_owned(), turn),
+                ("expires_at".to_owned(), number(expires_at.0)),
+            ]);
+            set.push("#session = :session");
+            update = update
+                .expression_attribute_names("#session", format!("{SESSION}{}", session.agent))
+                .expression_attribute_values(":session", AttributeValue::M(value));
+            if !write.begins {
+                // Unless the conversation has got another one since. One that is over is none.
+                update = update
+                    .condition_expression(
+                        "attribute_not_exists(#session) OR #session.#id = :known \
+                         OR #session.#turn < #began OR #session.#expires <= :at",
+                    )
+                    .expression_attribute_names("#id", "id")
+                    .expression_attribute_names("#turn", "turn")
+                    .expression_attribute_names("#began", "began")
+                    .expression_attribute_values(
+                        ":known",
+                        text(session.known.unwrap_or(session.id)),
+                    );
+            }
+        }
+        let update = update
+            .update_expression(format!("SET {}", set.join(", ")))
+            .build()
+            .map_err(|error| Error::Call(Box::new(error)))?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+}
+
+/// A text in pieces that each fit into an item, cut between characters.
+fn parts(mut text: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let (part, rest) = text.split_at(text.floor_char_boundary(PART_CAP));
+        text = rest;
+        (!part.is_empty()).then_some(part)
+    })
+}
+
+/// The record as JSON; over the cap without the agent's state, then without the exchange.
+fn fitted(record: &TurnRecord) -> Result<(String, Saved), Error> {
+    let json = |record: &TurnRecord| {
+        serde_json::to_string(record).map_err(|error| Error::Unreadable(Some(error)))
+    };
+    let whole = json(record)?;
+    if whole.len() <= RECORD_CAP {
+        return Ok((whole, Saved::Whole));
+    }
+    let mut smaller = record.clone();
+    if let Some(exchange) = &mut smaller.exchange {
+        exchange.state = None;
+    }
+    let mut fitting = json(&smaller)?;
+    if fitting.len() > RECORD_CAP {
+        smaller.exchange = None;
+        fitting = json(&smaller)?;
+    }
+    Ok((fitting, Saved::Cut))
+}
