@@ -1,9 +1,12 @@
 //! All functions in one local process, and the commands of the people who run it.
 
+mod audit;
 mod compose;
 mod console;
 mod dial_config;
 mod local;
+mod operator;
+mod person;
 mod serve;
 mod terminal;
 
@@ -33,6 +36,13 @@ enum Command {
     Chat(terminal::Options),
     /// Print the entry for DIAL Core's configuration
     DialConfig(dial_config::Options),
+    /// Read and check the audit log
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Hand out everything that is kept of a person as one signed bundle, or check such a bundle
+    Export(person::Export),
+    /// Erase everything that is kept of a person, here and at the agents
+    Erase(person::Erase),
 }
 
 #[tokio::main]
@@ -44,20 +54,28 @@ async fn main() -> ExitCode {
         Some(Command::Sandbox(options)) => local::run(options).await,
         Some(Command::Chat(options)) => terminal::run(options).await,
         Some(Command::DialConfig(options)) => dial_config::run(&options),
+        Some(Command::Audit(command)) => audit::run(command).await,
+        Some(Command::Export(options)) => person::export(options).await,
+        Some(Command::Erase(options)) => person::erase(options).await,
     };
     match ended {
         Ok(code) => code,
         // Whoever read the output has seen enough.
         Err(error) if is_broken_pipe(error.as_ref()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("mas: {error}"));
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                say(&format!("  because {error}"));
-                cause = error.source();
-            }
+            complain(error.as_ref());
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Says what went wrong, down to its cause.
+fn complain(error: &(dyn std::error::Error + 'static)) {
+    say(&format!("mas: {error}"));
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        say(&format!("  because {error}"));
+        cause = error.source();
     }
 }
 

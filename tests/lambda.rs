@@ -112,8 +112,8 @@ async fn the_end_mark_waits_for_a_slow_table() {
     let sandbox = Sandbox::start().await.unwrap();
     let is_save = |seen: &Seen| {
         let target = seen.header("x-amz-target").unwrap_or_default();
-        let body = String::from_utf8_lossy(&seen.body);
-        target.ends_with("TransactWriteItems") && body.contains("#TURN#")
+        // The audit log opens its lanes in transactions, too.
+        target.ends_with("TransactWriteItems") && seen.json().to_string().contains("#TURN#")
     };
     let table = Stub::start(move |seen| {
         let pause = if is_save(seen) { 300 } else { 0 };
@@ -278,7 +278,11 @@ async fn block_mode_answers_in_json() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_keys_for_the_state_a_function_refuses_to_start() {
     let api = RuntimeApi::start().await.unwrap();
-    for binary in [env!("CARGO_BIN_EXE_chat"), env!("CARGO_BIN_EXE_health")] {
+    for binary in [
+        env!("CARGO_BIN_EXE_chat"),
+        env!("CARGO_BIN_EXE_health"),
+        env!("CARGO_BIN_EXE_api"),
+    ] {
         let mut command = function(binary, &api);
         command
             .env("OPENAI_BASE_URL", "http://127.0.0.1:9")
@@ -320,7 +324,93 @@ async fn the_health_function_tells_alive_from_ready() {
     );
 }
 
+// The function for everything else.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_function_exports_and_erases_a_person_and_shows_the_log() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let upstreams = [sandbox.model_url(), sandbox.gpa_url(), sandbox.ums_url()];
+    let upstreams = upstreams.each_ref().map(String::as_str);
+    let (table, endpoint) = table().await;
+    let [chat, api] = [env!("CARGO_BIN_EXE_chat"), env!("CARGO_BIN_EXE_api")];
+    let chat = Function::with_table(chat, upstreams, table.clone(), &endpoint).await;
+    chat.answer(turn("Create user Alice, then show all users"))
+        .await;
+    let api = Function::with_table(api, upstreams, table.clone(), &endpoint).await;
+    let ask = async |event: FunctionUrlEvent| {
+        let answer = api.answer(event).await;
+        (answer.prelude.status, answer.text())
+    };
+    let (status, bundle) = ask(FunctionUrlEvent::get("/v1/person/export")).await;
+    assert_eq!(status, 200, "{bundle}");
+    assert!(bundle.contains("Create user Alice"));
+    let (status, erased) = ask(FunctionUrlEvent::delete("/v1/person")).await;
+    assert_eq!(status, 200, "{erased}");
+    let erased: Value = serde_json::from_str(&erased).unwrap();
+    assert_eq!(
+        (&erased["counts"]["turns"], &erased["counts"]["sessions"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!((count(&table, "CONV#"), count(&table, "SESSION#")), (0, 0));
+    let today = coordinator::domain::day::Day::of(coordinator::http::clock());
+    let (status, report) = ask(FunctionUrlEvent::get(&format!("/v1/audit/{today}/verify"))).await;
+    assert_eq!(status, 200, "{report}");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["fine"], true, "{report}");
+    let (status, _) = ask(FunctionUrlEvent::get("/v1/elsewhere")).await;
+    assert_eq!(status, 404);
+}
+
 // The local process.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_checks_the_log_and_exports_and_erases_a_person() {
+    let folder = Folder::new("operator");
+    let data = ["--data", folder.path.to_str().unwrap()];
+    let mas = Mas::start(&data).await;
+    mas.ask(&[json!({"role": "user", "content": "Create user Alice, then show all users"})])
+        .await;
+    assert!(mas.stop().await.success());
+    let run = async |arguments: &[&str]| {
+        let mut mas = Process::start(command_of_mas(&[arguments, &data].concat()));
+        let code = mas.end().await.code();
+        (code, mas.stdout(), mas.stderr())
+    };
+    let (code, said, problem) = run(&["audit", "verify", "--json"]).await;
+    assert_eq!(code, Some(0), "{said} {problem}");
+    let found: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (&found["report"]["lines"], &found["report"]["problems"]),
+        (&json!(1), &json!([]))
+    );
+    let (code, said, _) = run(&["audit", "show"]).await;
+    assert_eq!(code, Some(0));
+    assert!(said.contains(r#""kind":"turn""#), "{said}");
+
+    let (code, bundle, problem) = run(&["export", "--owner", "development"]).await;
+    assert_eq!(code, Some(0), "{problem}");
+    assert!(bundle.contains("Create user Alice"));
+    let file = folder.path.join("bundle.jsonl");
+    let name = file.to_string_lossy().into_owned();
+    for (text, expected) in [(bundle.clone(), 0), (bundle.replace("Alice", "Mallory"), 1)] {
+        std::fs::write(&file, text).unwrap();
+        assert_eq!(run(&["export", "--verify", &name]).await.0, Some(expected));
+    }
+    let (code, said, problem) = run(&["erase", "--owner", "development", "--json"]).await;
+    assert_eq!(code, Some(0), "{problem}");
+    let erased: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(erased["counts"]["turns"], 1);
+
+    // An anchor of a line that is not there: the log was cut, or an older table put back.
+    let today = coordinator::domain::day::Day::of(coordinator::http::clock());
+    let log = format!("INFO turn ended audit.anchor=default/{today}/w-0/1/c2ln duration_ms=3\n");
+    std::fs::write(&file, log).unwrap();
+    let (code, said, _) = run(&["audit", "verify", "--anchors", &name]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("the log has it, the table has not"), "{said}");
+    let (code, _, problem) = run(&["audit", "verify", "--anchors", "/nowhere"]).await;
+    assert_eq!(code, Some(2), "{problem}");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mas_serves_and_a_terminal_talks_to_it() {

@@ -45,6 +45,8 @@ impl Audit {
         mut progress: impl FnMut(Day, &Report),
     ) -> Result<Report, Error> {
         let (mut report, mut listed) = self.days(tenant).await?;
+        // Where the roll's keys are not known, nothing can be said of what it lists.
+        let readable = report.unknown_keys.is_empty();
         let mut day = *days.start();
         while day <= *days.end() {
             let scope = Scope::of_day(tenant, day);
@@ -56,8 +58,8 @@ impl Audit {
                 listed = self.days(tenant).await?.1;
             }
             let what = match (found.any, is_listed(&listed)) {
-                (true, false) => Some(What::DayUnlisted),
-                (false, true) => Some(What::DayMissing),
+                (true, false) if readable => Some(What::DayUnlisted),
+                (false, true) if readable => Some(What::DayMissing),
                 _ => None,
             };
             report.problems.extend(what.map(|what| Problem {

@@ -1,8 +1,10 @@
 //! Writing a turn: its record, its session, its line of the audit log, all or nothing, in one call.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, TransactWriteItem, Update};
+use tokio::time::timeout;
 
 use super::attributes::{number, text};
 use super::audit::{Audit, Lane, Next, pause};
@@ -21,6 +23,9 @@ const RECORD_CAP: usize = 8 * PART_CAP;
 /// How often a save that lost against others is tried again. All turns of a person look at the same mark, so as many as
 /// may run at once can meet.
 const TRIES: u32 = 5;
+
+/// How long a save waits for a lane of the audit log, of the time that it has.
+const LANE_WITHIN: Duration = Duration::from_millis(300);
 
 /// What of a turn found its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +136,8 @@ impl Conversations {
 
     /// A lane, and the next line in it. Without one the turn is still saved; whoever asked for it finds no anchor.
     async fn line(&self, audit: &Audit, entry: &Entry) -> Option<(Lane, Next)> {
-        let lane = audit.take(self.owner.tenant()).await;
+        let lane = timeout(LANE_WITHIN, audit.take(self.owner.tenant())).await;
+        let lane = lane.unwrap_or(Err(Error::Slow));
         let line = lane.and_then(|lane| {
             let next = audit.next(&lane, entry)?;
             Ok((lane, next))

@@ -32,6 +32,14 @@ impl FunctionUrlEvent {
         }
     }
 
+    pub fn delete(path: &str) -> Self {
+        Self {
+            method: "DELETE".to_owned(),
+            path: path.to_owned(),
+            ..Self::default()
+        }
+    }
+
     /// A request with a JSON body.
     pub fn post(path: &str, body: impl Into<Bytes>) -> Self {
         Self {
