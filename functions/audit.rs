@@ -166,7 +166,8 @@ async fn show(options: Show) -> Result<ExitCode, Failed> {
 
 async fn audit(open: &Open) -> Result<Audit, Failed> {
     let (settings, seal) = (&open.settings, compose::seal(&open.settings)?);
-    let table = store::connect(&settings.table, settings.dynamodb_endpoint.as_deref()).await;
+    let certificates = compose::certificates(settings)?;
+    let table = compose::table(settings, certificates.as_ref()).await;
     Ok(compose::audit(settings, &table, &seal))
 }
 

@@ -45,16 +45,8 @@ pub async fn settings(mut env: Env) -> Result<Settings, Failed> {
 pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
     let caps = settings.caps;
     let seal = seal(settings)?;
-    let certificates = settings.certificates.as_deref();
-    let certificates = certificates.map(Certificates::read).transpose()?;
-    let wire = Wire {
-        endpoint: settings.dynamodb_endpoint.as_deref(),
-        pem: certificates.as_ref().map(Certificates::pem),
-        attempt: settings.times.store,
-        idle: settings.times.pool_idle,
-        clock: Clock::new(http::clock),
-    };
-    let table = store::connect_by(&settings.table, wire).await;
+    let certificates = certificates(settings)?;
+    let table = table(settings, certificates.as_ref()).await;
     let client = client(settings, certificates.unwrap_or_default())?;
     let guard = Arc::new(Guard::new(
         settings.breaker,
@@ -126,6 +118,24 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
             settings.times.retry_after,
         ),
     ))
+}
+
+/// Whom to trust beside the built-in roots.
+pub fn certificates(settings: &Settings) -> Result<Option<Certificates>, Failed> {
+    let file = settings.certificates.as_deref();
+    Ok(file.map(Certificates::read).transpose()?)
+}
+
+/// The table, with the limits of the settings.
+pub async fn table(settings: &Settings, certificates: Option<&Certificates>) -> Table {
+    let wire = Wire {
+        endpoint: settings.dynamodb_endpoint.as_deref(),
+        pem: certificates.map(Certificates::pem),
+        attempt: settings.times.store,
+        idle: settings.times.pool_idle,
+        clock: Clock::new(http::clock),
+    };
+    store::connect_by(&settings.table, wire).await
 }
 
 /// What calls models, agents and DIAL Core.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use coordinator::settings::{Env, Settings};
 
-use crate::compose::Failed;
+use crate::compose::{self, Failed};
 use crate::local::{self, Local};
 
 #[derive(Args)]
@@ -52,7 +52,7 @@ pub async fn open(place: Place) -> Result<Open, Failed> {
         };
         Some(local::start(&mut env, &options).await?)
     };
-    let settings = Settings::read(&env)?;
+    let settings = compose::settings(env.clone()).await?;
     let tenant = (place.tenant).unwrap_or_else(|| settings.callers.tenant.to_string());
     Ok(Open {
         settings,

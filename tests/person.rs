@@ -8,12 +8,13 @@ use std::time::Duration;
 use coordinator::domain::audit::By;
 use coordinator::domain::conversation::TurnRecord;
 use coordinator::domain::ids::{AgentId, Clock, ConversationId, Owner, TurnId};
+use coordinator::domain::proposal::Proposal;
 use coordinator::http;
 use coordinator::policy::Entry;
 use coordinator::privacy::{self, Refused};
 use coordinator::store::envelope::Seal;
 use coordinator::store::keyring::Keyring;
-use coordinator::store::{self, Breakers, Conversations, Saved, Session, Write};
+use coordinator::store::{self, Breakers, Conversations, Proposals, Saved, Session, Write};
 use proptest::prelude::*;
 use sandbox::stub::{Reply, Seen};
 use serde_json::{Value, json};
@@ -442,13 +443,28 @@ async fn used() -> World {
             &"agent:X@x".into(),
             None,
             Duration::from_secs(1),
-            tokio::time::Instant::now(),
+            tokio::time::Instant::now() + Duration::from_secs(60),
         )
         .await;
     permit
         .unwrap()
         .settle(coordinator::resilience::breaker::Outcome::Failure { after: None })
         .await;
+    let proposal = Proposal {
+        turn: TurnId::now(),
+        agent: AgentId::new("UMS"),
+        request: "words".into(),
+        attachments: Vec::new(),
+        instructions: None,
+    };
+    let alice = Owner::new("default", "alice");
+    let table = &world.app.coordinator.table;
+    let proposals = Proposals::of(table, &alice);
+    let hour = Duration::from_secs(3600);
+    proposals
+        .put(&proposal, http::clock().seconds(), hour)
+        .await
+        .unwrap();
     world
 }
 
@@ -475,6 +491,7 @@ async fn every_item_expires_and_what_has_expired_is_gone_for_every_reader() {
         "ERASED",
         "HEAD",
         "LINE",
+        "PROPOSAL",
         "SESSION",
         "breaker",
         "conversation",

@@ -51,9 +51,7 @@ pub enum End {
 }
 
 /// Rows that do not hold yet, and why. It is to be empty.
-pub const PENDING: &[(&str, &str)] = &[("Save \u{d7} TransactionConflict once", CONFLICT)];
-
-const CONFLICT: &str = "two turns of one conversation at once: one of them is not saved";
+pub const PENDING: &[(&str, &str)] = &[];
 
 /// The end of a turn whose upstream has this fault in every call, in the order of [`Upstream`].
 ///
@@ -190,11 +188,25 @@ pub fn table_ends(error: TableError) -> [(Upstream, bool, End); 4] {
                 Unread
             },
         ),
-        (Upstream::Save, false, Unsaved),
+        (
+            Upstream::Save,
+            false,
+            // All conditions fail, the one on the mark of an erased person too: then nothing is to be remembered.
+            if error == TableError::ConditionalCheckFailed {
+                Answered
+            } else {
+                Unsaved
+            },
+        ),
         (
             Upstream::Save,
             true,
-            if passes { Answered } else { Unsaved },
+            // Somebody else was faster: the save is made anew.
+            if passes || error == TableError::ConditionalCheckFailed {
+                Answered
+            } else {
+                Unsaved
+            },
         ),
     ]
 }

@@ -195,7 +195,7 @@ impl Gateway for ConversationGateway {
             idle: within,
             until: Instant::now() + within,
         };
-        let call = Call::delete(url, limits);
+        let call = Call::delete(url, limits).guarded();
         let call = match &self.key {
             Some(key) => call.secret("authorization", "Bearer ", key),
             None => call,
