@@ -199,7 +199,6 @@ impl Guard {
             }
             let step = Step {
                 now,
-                me: self.me,
                 probe,
                 tripped: !probe && known.window.count(outcome, now, rules),
                 luck: luck(),
