@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use sandbox::stub::{Reply, Seen};
 use serde_json::{Value, json};
 
-use crate::world::{Answer, Plan, World, delta, plan, says, table, ums, user};
+use crate::world::{Answer, Plan, World, delta, model, plan, says, table, ums, user};
 
 /// Different words each time: the same request twice is another story.
 fn words(n: usize) -> Vec<Value> {
@@ -292,5 +292,35 @@ async fn one_persons_trouble_shuts_the_application_for_nobody() {
                 "{trouble}: shut after {n} answers, the last was {status}"
             );
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_stops_while_an_agent_is_chosen_may_ask_again() {
+    let world = plan("GPA")
+        .model(|seen| match seen.json().to_string().contains("slow") {
+            true => model(seen, "GPA").delay(Duration::from_secs(60)),
+            false => model(seen, "GPA"),
+        })
+        .set("MAS_LIMITS", "requests=off,concurrent=1")
+        .start()
+        .await;
+    let slow = json!({"messages": [user("slow")], "stream": true});
+    let stopped = world.post(&slow).send().await.unwrap();
+    let patience = Instant::now() + Duration::from_secs(30);
+    while world.model.in_flight() == 0 {
+        assert!(Instant::now() < patience, "the model is not asked");
+        tokio::task::yield_now().await;
+    }
+    drop(stopped);
+    // The instance hears of it a moment later.
+    for n in 0.. {
+        if world.ask(&words(n)).await.error_code().is_empty() {
+            break;
+        }
+        assert!(
+            Instant::now() < patience,
+            "the turn that was stopped is still counted"
+        );
     }
 }

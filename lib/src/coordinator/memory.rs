@@ -1,5 +1,6 @@
 //! What a turn remembers and leaves behind: both halves of the memory, read and written.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::join;
@@ -34,6 +35,21 @@ pub(super) struct Recollection {
     pub(super) read: bool,
 }
 
+/// Whose account a turn is in. It is noted while the turn's own future is under way, which may be dropped at any moment.
+#[derive(Debug, Default)]
+pub(super) struct Entered(Mutex<Option<Owner>>);
+
+impl Entered {
+    fn note(&self, owner: Option<&Owner>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = owner.cloned();
+    }
+
+    fn owner(&self) -> Option<Owner> {
+        let owner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        owner.clone()
+    }
+}
+
 impl Recollection {
     pub(super) fn owner(&self) -> &Owner {
         &self.owner
@@ -41,11 +57,13 @@ impl Recollection {
 }
 
 impl Coordinator {
-    /// The caller verified, and what the conversation was so far.
+    /// The caller verified, and what the conversation was so far. The turn may end while this is under way, so whose
+    /// account it is in is noted at once.
     pub(super) async fn recall(
         &self,
         turn: &ChatTurn,
         verification: Verification,
+        entered: &Entered,
     ) -> Result<Recollection, Failure> {
         let owner = verification.await?.owner;
         let entry = Entry {
@@ -56,11 +74,16 @@ impl Coordinator {
             request: turn.request.clone(),
             trace: turn.caller.trace_id().map(str::to_owned),
         };
-        let (entered, recollection) = join!(
+        // Before it is sent: who leaves meanwhile may be in the account already.
+        entered.note(Some(&owner));
+        let (account, recollection) = join!(
             self.accounts.enter(&owner, &entry),
             self.recollect(turn, &owner)
         );
-        entered.map_err(|refusal| refused(turn, refusal))?;
+        account.map_err(|refusal| {
+            entered.note(None);
+            refused(turn, refusal)
+        })?;
         Ok(recollection)
     }
 
@@ -107,7 +130,7 @@ impl Coordinator {
 
     /// Ends the turn in its owner's account.
     pub(super) async fn leave(&self, turn: &ChatTurn, progress: &Progress) {
-        let Some(recalled) = &progress.recalled else {
+        let Some(owner) = progress.entered.owner() else {
             return;
         };
         let used = Used {
@@ -116,7 +139,7 @@ impl Coordinator {
         };
         let left = self
             .accounts
-            .leave(&recalled.owner, turn.id, used, self.guard.now());
+            .leave(&owner, turn.id, used, self.guard.now());
         // Whoever cannot be told will find that the turn's time is over.
         let _ = timeout(self.times.save, left).await;
     }
