@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use sandbox::stub::{Reply, Seen};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::world::{Answer, Plan, World, delta, model, plan, says, table, ums, user};
 
@@ -323,4 +324,19 @@ async fn whoever_stops_while_an_agent_is_chosen_may_ask_again() {
             "the turn that was stopped is still counted"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn turns_end_in_the_account_also_while_the_table_is_silent() {
+    // Connections are taken, and nothing else happens.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let world = plan("GPA")
+        .set("MAS_LIMITS", "requests=off,concurrent=1")
+        .set("AWS_ENDPOINT_URL_DYNAMODB", &endpoint)
+        .set("MAS_STORE_TIMEOUT", "200ms")
+        .set("MAS_SAVE_TIMEOUT", "50ms")
+        .start()
+        .await;
+    assert_eq!(codes(&world, 3).await, ["", "", ""]);
 }

@@ -137,11 +137,11 @@ impl Coordinator {
             tokens: progress.tally.sum().map_or(0, |sum| sum.total_tokens),
             spend: self.prices.of(&progress.tally).unwrap_or_default(),
         };
-        let left = self
-            .accounts
-            .leave(&owner, turn.id, used, self.guard.now());
+        let now = self.guard.now();
         // Whoever cannot be told will find that the turn's time is over.
-        let _ = timeout(self.times.save, left).await;
+        (self.accounts)
+            .leave(&owner, turn.id, used, now, self.times.save)
+            .await;
     }
 
     /// The client's half of the memory. It leaves before the synthesis, so that a user who stops reading there keeps
