@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use sandbox::stub::{Reply, Seen};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
-use crate::world::{Answer, Plan, World, delta, plan, says, table, ums, user};
+use crate::world::{Answer, Plan, World, delta, model, plan, says, table, ums, user};
 
 /// Different words each time: the same request twice is another story.
 fn words(n: usize) -> Vec<Value> {
@@ -293,4 +294,49 @@ async fn one_persons_trouble_shuts_the_application_for_nobody() {
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_stops_while_an_agent_is_chosen_may_ask_again() {
+    let world = plan("GPA")
+        .model(|seen| match seen.json().to_string().contains("slow") {
+            true => model(seen, "GPA").delay(Duration::from_secs(60)),
+            false => model(seen, "GPA"),
+        })
+        .set("MAS_LIMITS", "requests=off,concurrent=1")
+        .start()
+        .await;
+    let slow = json!({"messages": [user("slow")], "stream": true});
+    let stopped = world.post(&slow).send().await.unwrap();
+    let patience = Instant::now() + Duration::from_secs(30);
+    while world.model.in_flight() == 0 {
+        assert!(Instant::now() < patience, "the model is not asked");
+        tokio::task::yield_now().await;
+    }
+    drop(stopped);
+    // The instance hears of it a moment later.
+    for n in 0.. {
+        if world.ask(&words(n)).await.error_code().is_empty() {
+            break;
+        }
+        assert!(
+            Instant::now() < patience,
+            "the turn that was stopped is still counted"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn turns_end_in_the_account_also_while_the_table_is_silent() {
+    // Connections are taken, and nothing else happens.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let world = plan("GPA")
+        .set("MAS_LIMITS", "requests=off,concurrent=1")
+        .set("AWS_ENDPOINT_URL_DYNAMODB", &endpoint)
+        .set("MAS_STORE_TIMEOUT", "200ms")
+        .set("MAS_SAVE_TIMEOUT", "50ms")
+        .start()
+        .await;
+    assert_eq!(codes(&world, 3).await, ["", "", ""]);
 }

@@ -250,3 +250,41 @@ async fn what_an_instance_found_while_the_table_was_down_is_told_when_it_is_back
     assert!(ask(&guards[1]).await.is_none());
     server.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_that_take_longer_than_their_lease_decide_all_the_same() {
+    let (now, clock) = clock!();
+    let (endpoint, server) = table().await;
+    let guards = instances(3, &endpoint, clock).await;
+    let open = async || {
+        for _ in 0..5 {
+            ask(&guards[0]).await.unwrap().settle(FAILURE).await;
+        }
+        now.fetch_add(40_000, Ordering::SeqCst);
+    };
+    open().await;
+    // Each answer takes longer than the lease, so that another instance makes a probe as well.
+    let first = ask(&guards[0]).await.expect("the probe");
+    now.fetch_add(16_000, Ordering::SeqCst);
+    let second = ask(&guards[1]).await.expect("the next one");
+    now.fetch_add(4_000, Ordering::SeqCst);
+    first.settle(Outcome::Success).await;
+    now.fetch_add(2_000, Ordering::SeqCst);
+    let third = ask(&guards[2]).await.expect("it is closed");
+    third.settle(Outcome::Success).await;
+    second.settle(Outcome::Success).await;
+
+    open().await;
+    let first = ask(&guards[0]).await.expect("the probe");
+    now.fetch_add(16_000, Ordering::SeqCst);
+    let second = ask(&guards[1]).await.expect("the next one");
+    now.fetch_add(14_000, Ordering::SeqCst);
+    first.settle(FAILURE).await;
+    now.fetch_add(16_000, Ordering::SeqCst);
+    assert!(
+        ask(&guards[2]).await.is_none(),
+        "it is left alone for longer"
+    );
+    second.settle(FAILURE).await;
+    server.abort();
+}

@@ -208,7 +208,6 @@ impl Guard {
             let outcome = known.judged(owner, outcome);
             let step = Step {
                 now,
-                me: self.me,
                 probe,
                 tripped: !probe && known.window.count(outcome, now, rules),
                 luck: luck(),

@@ -1,5 +1,6 @@
 //! What a turn remembers and leaves behind: both halves of the memory, read and written.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::join;
@@ -38,6 +39,21 @@ pub(super) struct Recollection {
     pseudonym: Option<TurnId>,
 }
 
+/// Whose account a turn is in. It is noted while the turn's own future is under way, which may be dropped at any moment.
+#[derive(Debug, Default)]
+pub(super) struct Entered(Mutex<Option<Owner>>);
+
+impl Entered {
+    fn note(&self, owner: Option<&Owner>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = owner.cloned();
+    }
+
+    fn owner(&self) -> Option<Owner> {
+        let owner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        owner.clone()
+    }
+}
+
 impl Recollection {
     pub(super) fn owner(&self) -> &Owner {
         &self.owner
@@ -45,11 +61,13 @@ impl Recollection {
 }
 
 impl Coordinator {
-    /// The caller verified, and what the conversation was so far.
+    /// The caller verified, and what the conversation was so far. The turn may end while this is under way, so whose
+    /// account it is in is noted at once.
     pub(super) async fn recall(
         &self,
         turn: &ChatTurn,
         verification: Verification,
+        entered: &Entered,
     ) -> Result<Recollection, Failure> {
         let owner = verification.await?.owner;
         let entry = Entry {
@@ -66,12 +84,17 @@ impl Coordinator {
             .collect();
         // The log's lane is opened beside the rest: the end of the turn does not wait for it.
         let lane = timeout(self.times.save, self.audit.prepare(owner.tenant()));
-        let (entered, mut recollection, _) = join!(
+        // Before it is sent: who leaves meanwhile may be in the account already.
+        entered.note(Some(&owner));
+        let (account, mut recollection, _) = join!(
             self.accounts.enter(&owner, &entry),
             self.recollect(turn, &owner, &recalled),
             lane,
         );
-        let account = entered.map_err(|refusal| refused(turn, refusal))?;
+        let account = account.map_err(|refusal| {
+            entered.note(None);
+            refused(turn, refusal)
+        })?;
         if let Some(erased) = account.erased {
             let kept: Vec<_> = (recalled.iter().cloned())
                 .map(|one| one.unless_erased(erased))
@@ -129,18 +152,18 @@ impl Coordinator {
 
     /// Ends the turn in its owner's account.
     pub(super) async fn leave(&self, turn: &ChatTurn, progress: &Progress) {
-        let Some(recalled) = &progress.recalled else {
+        let Some(owner) = progress.entered.owner() else {
             return;
         };
         let used = Used {
             tokens: progress.tally.sum().map_or(0, |sum| sum.total_tokens),
             spend: self.prices.of(&progress.tally).unwrap_or_default(),
         };
-        let left = self
-            .accounts
-            .leave(&recalled.owner, turn.id, used, self.guard.now());
+        let now = self.guard.now();
         // Whoever cannot be told will find that the turn's time is over.
-        let _ = timeout(self.times.save, left).await;
+        (self.accounts)
+            .leave(&owner, turn.id, used, now, self.times.save)
+            .await;
     }
 
     /// The client's half of the memory. It leaves before the synthesis, so that a user who stops reading there keeps

@@ -33,7 +33,7 @@ use crate::store::{Accounts, Audit, Table};
 use crate::stream::{AnswerSink, FinishReason, Stage, labels};
 use crate::synthesize::{self, Synthesizer};
 use consult::out_of_time;
-use memory::{Recollection, memory_trouble};
+use memory::{Entered, Recollection, memory_trouble};
 
 /// Who calls, as soon as it is verified. Polled beside the routing call, awaited before any agent is called.
 pub type Verification = BoxFuture<'static, Result<Identity, Failure>>;
@@ -69,6 +69,8 @@ pub struct Coordinator {
 /// its state and its record.
 #[derive(Default)]
 struct Progress {
+    /// In whose account the turn is: it must leave it, also when it ends before anything else is known.
+    entered: Entered,
     recalled: Option<Recollection>,
     decision: Option<RoutingDecision>,
     /// The agent at work, or the one that answered.
@@ -158,7 +160,8 @@ impl Coordinator {
         };
         let decide = async { Ok(self.chain.decide(&query).await) };
         let recall = Box::pin(async {
-            let (recalled, ()) = join!(self.recall(turn, verification), self.guard.refresh());
+            let recall = self.recall(turn, verification, &progress.entered);
+            let (recalled, ()) = join!(recall, self.guard.refresh());
             recalled
         });
         let consent = turn

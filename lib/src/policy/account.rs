@@ -98,6 +98,10 @@ impl Account {
     pub fn enter(&self, entry: &Entry, quotas: &Quotas) -> Result<Self, Refusal> {
         let now = entry.now;
         let mut next = self.clone();
+        // What was written and not acknowledged is read again: a turn never stands in its own way.
+        if next.running.contains_key(&entry.turn) {
+            return Ok(next);
+        }
         next.running.retain(|_, running| running.until > now);
         if next.day != now.0 / DAY {
             next.day = now.0 / DAY;

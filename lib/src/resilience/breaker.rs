@@ -83,13 +83,12 @@ impl Breaker {
         }
     }
 
-    /// The state after a call. `probe` says that the call was the probe of instance `me`; `tripped`, that this
-    /// instance has seen too few of its calls succeed. `luck` is from 0 to 1.
+    /// The state after a call. `probe` says that the call was a probe; `tripped`, that this instance has seen too few of
+    /// its calls succeed. `luck` is from 0 to 1.
     #[must_use]
     pub fn after(self, outcome: Outcome, step: &Step, rules: &BreakerRules) -> Self {
         let Step {
             now,
-            me,
             probe,
             tripped,
             luck,
@@ -108,13 +107,9 @@ impl Breaker {
             (Self::Closed { .. }, Outcome::Limited { after }) if tripped => {
                 open(0, after, now, luck, rules)
             }
-            // Only the probe's own end decides; what was under way before says nothing new.
-            (
-                Self::HalfOpen {
-                    strikes, holder, ..
-                },
-                outcome,
-            ) if probe && holder == me => match outcome {
+            // Only the end of a probe decides; what was under way before says nothing new. A probe that took longer than
+            // its lease counts as well: with a slow peer every probe does, and none would ever decide.
+            (Self::HalfOpen { strikes, .. }, outcome) if probe => match outcome {
                 Outcome::Success => Self::default(),
                 Outcome::Failure { after } | Outcome::Limited { after } => {
                     open(strikes.saturating_add(1), after, now, luck, rules)
@@ -138,7 +133,6 @@ impl Breaker {
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
     pub now: Millis,
-    pub me: u64,
     pub probe: bool,
     pub tripped: bool,
     pub luck: f64,

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::cells::Versioned;
 use super::{Error, Table, keys};
 use crate::domain::ids::{Millis, Owner, TurnId};
@@ -64,12 +66,18 @@ impl Accounts {
         answer.map(|()| account)
     }
 
-    /// Takes a turn that has ended out of its owner's account, and counts what it used.
-    pub async fn leave(&self, owner: &Owner, turn: TurnId, used: Used, now: Millis) {
-        let left = self
-            .step(owner, now, |account| (account.leave(turn, used, now), ()))
-            .await;
-        if let Err(error) = left {
+    /// Takes a turn that has ended out of its owner's account, and counts what it used. The table has so long to hear of
+    /// it; after that it is counted here alone, or the turn would stand in its owner's way until its time is over.
+    pub async fn leave(
+        &self,
+        owner: &Owner,
+        turn: TurnId,
+        used: Used,
+        now: Millis,
+        within: Duration,
+    ) {
+        let left = self.step(owner, now, |account| (account.leave(turn, used, now), ()));
+        if let Err(error) = timeout(within, left).await.unwrap_or(Err(Error::Slow)) {
             tracing::warn!(
                 turn.id = %turn,
                 error = &error as &dyn std::error::Error,

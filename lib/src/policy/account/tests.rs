@@ -95,6 +95,23 @@ fn the_same_request_is_refused_while_it_is_answered() {
 }
 
 #[test]
+fn a_turn_that_was_written_without_word_of_it_is_not_refused_for_itself() {
+    let narrow = Quotas {
+        requests: Some(1),
+        concurrent: Some(1),
+        trace: 1,
+        ..quotas()
+    };
+    let entry = Entry {
+        request: Some("r".into()),
+        trace: Some("t".into()),
+        ..entry(1, 0)
+    };
+    let account = Account::default().enter(&entry, &narrow).unwrap();
+    assert_eq!(account.enter(&entry, &narrow), Ok(account.clone()));
+}
+
+#[test]
 fn tokens_and_money_of_a_day_are_refused_until_the_next() {
     let used = Used {
         tokens: 100,

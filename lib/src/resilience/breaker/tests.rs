@@ -13,7 +13,6 @@ fn rules() -> BreakerRules {
 fn step(seconds: u64, probe: bool) -> Step {
     Step {
         now: Millis(seconds * 1000),
-        me: ME,
         probe,
         tripped: false,
         luck: 0.5,
@@ -214,11 +213,6 @@ fn what_was_under_way_when_it_opened_changes_nothing() {
             assert_eq!(breaker.after(outcome, &step(1, false), &rules()), breaker);
         }
     }
-    let anothers = Step {
-        me: 2,
-        ..step(1, true)
-    };
-    assert_eq!(half.after(Outcome::Success, &anothers, &rules()), half);
 }
 
 /// The same rules once more, as plainly as can be, to compare with.
@@ -295,7 +289,7 @@ proptest! {
                 breaker = half;
             }
             let outcome = if good { Outcome::Success } else { FAILURE };
-            let step = Step { now: Millis(now), me: ME, probe, tripped: false, luck: 0.5 };
+            let step = Step { now: Millis(now), probe, tripped: false, luck: 0.5 };
             breaker = breaker.after(outcome, &step, &rules);
             model.ends(good, now);
         }
