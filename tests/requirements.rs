@@ -214,6 +214,22 @@ async fn withheld_answers_and_clients_that_leave_shut_an_agent_for_nobody() {
         world.well(&[user("hi")]).await;
         assert_eq!(world.gpa.seen().len(), 4, "{name}");
     }
+    // The same for a model that withholds its summary.
+    let world = plan("GPA")
+        .model(
+            move |seen| match seen.json()["response_format"].is_object() {
+                true => model(seen, "GPA"),
+                false => Reply::json(500, filtered.clone()),
+            },
+        )
+        .set("MAS_SYNTHESIS_MODEL", "large")
+        .set("MAS_BREAKER", "failures=2")
+        .start()
+        .await;
+    for asked in 1..=3 {
+        world.well(&[user("hi")]).await;
+        assert_eq!(world.model.seen().len(), 2 * asked);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
