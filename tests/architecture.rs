@@ -333,20 +333,96 @@ fn what_is_released_checks_its_arithmetic() {
     assert!(!manifest.contains("overflow-checks = false"));
 }
 
+/// Tests that the documents name already and that come with the audit log, export and erasure. It is to be empty.
+const COMING: [&str; 19] = [
+    "a_bundle_that_was_changed_is_refused",
+    "a_line_is_written_once_and_never_over_another",
+    "a_person_is_handed_everything_of_their_own_and_nothing_of_anothers",
+    "a_save_that_loses_against_another_transaction_is_tried_again",
+    "a_session_that_has_expired_does_not_come_back_with_its_conversation",
+    "a_turn_that_runs_during_an_erasure_brings_nothing_back",
+    "after_an_erasure_nothing_of_the_person_is_found_and_all_of_the_other",
+    "any_single_harm_is_found",
+    "at_midnight_a_new_day_begins_and_what_has_expired_is_not_missed",
+    "each_door_opens_for_its_role_alone",
+    "every_item_expires_and_what_has_expired_is_gone_for_every_reader",
+    "every_kind_of_an_owners_items_is_recognised_by_its_key",
+    "every_turn_leaves_one_line_with_its_decision_and_its_calls_and_nothing_that_was_said",
+    "many_writers_at_once_never_break_a_chain",
+    "nothing_of_an_erased_person_is_left_but_the_mark_and_lines_nobody_can_map",
+    "of_two_turns_at_once_nothing_is_lost_and_the_first_decides_the_session",
+    "what_an_agent_cannot_delete_is_counted_and_tried_again",
+    "what_is_done_to_the_table_is_found",
+    "without_the_table_the_answer_comes_without_a_line",
+];
+
+/// The rows of a document's tables: the first cell, and the tests that the last one names.
+fn rows(document: &str) -> Vec<(String, Vec<String>)> {
+    let path = root().join("docs").join(document);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines = text.lines().filter(|line| line.starts_with("| "));
+    lines
+        .map(|line| {
+            let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+            let named = cells.last().unwrap().split('`').skip(1).step_by(2);
+            (cells[0].to_owned(), named.map(str::to_owned).collect())
+        })
+        .skip(1)
+        .collect()
+}
+
 #[test]
 fn every_test_that_a_document_names_exists() {
-    let document = std::fs::read_to_string(root().join("docs/reference-defects.md")).unwrap();
     let sources: String = sources().into_iter().map(|(_, text)| text).collect();
-    let rows = document
-        .lines()
-        .filter(|line| line.starts_with("| ") && !line.starts_with("| defect"));
-    let mut named = 0;
-    for test in rows
-        .filter_map(|row| row.rsplit('|').nth(1))
-        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
-    {
-        assert!(sources.contains(&format!("fn {test}(")), "{test}");
-        named += 1;
+    let exists = |test: &str| {
+        let at = sources.find(&format!("fn {test}("))?;
+        let before: Vec<&str> = sources[..at].lines().rev().take(4).collect();
+        before
+            .iter()
+            .any(|line| line.contains("test"))
+            .then_some(())
+    };
+    for (document, most) in [("reference-defects.md", 25), ("reliability.md", 150)] {
+        let tests: Vec<String> = rows(document)
+            .into_iter()
+            .flat_map(|(_, tests)| tests)
+            .collect();
+        for test in &tests {
+            let coming = COMING.contains(&test.as_str());
+            assert_ne!(exists(test).is_some(), coming, "{test} in {document}");
+        }
+        assert!(
+            tests.len() > most,
+            "only {} tests in {document}",
+            tests.len()
+        );
     }
-    assert!(named > 25, "only {named} tests were found in the table");
+}
+
+/// The required behaviours, by the tens of their ids.
+const BEHAVIOURS: [(u32, u32); 10] = [
+    (1, 7),
+    (10, 20),
+    (21, 27),
+    (30, 32),
+    (40, 47),
+    (50, 59),
+    (60, 66),
+    (70, 74),
+    (80, 84),
+    (90, 90),
+];
+
+#[test]
+fn every_required_behaviour_has_a_test_that_shows_it() {
+    let wanted: Vec<String> = (BEHAVIOURS.into_iter())
+        .flat_map(|(first, last)| first..=last)
+        .map(|id| format!("R-{id:02}"))
+        .collect();
+    let rows = rows("reliability.md");
+    let found: Vec<&String> = rows.iter().map(|(id, _)| id).collect();
+    assert_eq!(found, wanted.iter().collect::<Vec<_>>());
+    for (id, tests) in rows {
+        assert!(!tests.is_empty(), "nothing shows {id}");
+    }
 }

@@ -231,3 +231,29 @@ async fn no_request_and_no_answer_can_write_a_line_of_the_log() {
     };
     assert!(!log.contains(hides), "{log:?}");
 }
+
+#[tokio::test]
+async fn the_reference_that_a_user_reads_out_is_found_in_the_log() {
+    let (log, _listening) = listen();
+    let world = plan("GPA").gpa(refuses).start().await;
+    let answer = world.ask(&[user("hi")]).await;
+    let told = answer.checked.error.unwrap();
+    let bad = world.post(&json!({"messages": []})).send().await.unwrap();
+    let bad: Value = bad.json().await.unwrap();
+    end(world).await;
+    let log = log.text();
+    for text in [
+        &told["display_message"],
+        &told["message"],
+        &bad["error"]["message"],
+    ] {
+        let text = text.as_str().unwrap();
+        let (_, rest) = text.split_once("reference ").unwrap();
+        let reference = rest.get(..8).unwrap();
+        assert!(
+            reference.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            "{text}"
+        );
+        assert!(log.contains(reference), "{reference}: {log}");
+    }
+}

@@ -205,6 +205,76 @@ async fn a_probe_that_is_dropped_blocks_nobody_for_longer_than_its_lease() {
     server.abort();
 }
 
+/// What becomes of a call that was let through.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Fails,
+    Answers,
+    IsDropped,
+    Panics,
+    IsForgotten,
+}
+
+fn fates() -> impl Strategy<Value = Vec<(u64, usize, Fate)>> {
+    let fate = prop_oneof![
+        5 => Just(Fate::Fails),
+        1 => Just(Fate::Answers),
+        2 => Just(Fate::IsDropped),
+        2 => Just(Fate::Panics),
+        1 => Just(Fate::IsForgotten),
+    ];
+    let pause = prop_oneof![6 => 0_u64..500, 2 => 500_u64..60_000];
+    proptest::collection::vec((pause, 0..2_usize, fate), 60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 40, ..ProptestConfig::default() })]
+    #[test]
+    fn a_breaker_is_never_stuck_whatever_becomes_of_its_calls(fates in fates()) {
+        let (now, clock) = clock!();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (endpoint, server) = table().await;
+            let guards = instances(2, &endpoint, clock.clone()).await;
+            let mut frozen = [false, false];
+            for (pause, at, fate) in fates {
+                now.fetch_add(pause, Ordering::SeqCst);
+                if frozen[at] {
+                    continue;
+                }
+                let Some(permit) = ask(&guards[at]).await else { continue };
+                match fate {
+                    Fate::Fails => permit.settle(FAILURE).await,
+                    Fate::Answers => permit.settle(Outcome::Success).await,
+                    Fate::IsDropped => drop(permit),
+                    Fate::Panics => {
+                        let held = std::panic::AssertUnwindSafe(move || {
+                            let _permit = permit;
+                            std::panic::resume_unwind(Box::new("a call that panics"));
+                        });
+                        assert!(std::panic::catch_unwind(held).is_err());
+                    }
+                    Fate::IsForgotten if frozen[1 - at] => drop(permit),
+                    // An instance that is frozen for good does nothing any more.
+                    Fate::IsForgotten => {
+                        std::mem::forget(permit);
+                        frozen[at] = true;
+                    }
+                }
+            }
+            // Longer than it is ever open, and than a probe may take.
+            now.fetch_add(400_000, Ordering::SeqCst);
+            let alive = guards.iter().zip(frozen).find(|(_, frozen)| !frozen).unwrap().0;
+            let probe = ask(alive).await;
+            prop_assert!(probe.is_some(), "{:?}", alive.states());
+            probe.unwrap().settle(Outcome::Success).await;
+            prop_assert!(ask(alive).await.is_some());
+            server.abort();
+            Ok::<_, TestCaseError>(())
+        })?;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_table_every_instance_has_its_own_view_and_nobody_is_shut_out() {
     let (now, clock) = clock!();
