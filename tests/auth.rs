@@ -490,6 +490,7 @@ impl Subscriber for Ear {
 
 #[tokio::test]
 async fn a_start_that_trusts_everybody_warns_each_time() {
+    crate::logs::not_alone();
     for (auth, warned) in [("none", true), ("secret", false)] {
         let env = Env::from([
             ("OPENAI_BASE_URL", "http://models.example/v1"),
@@ -516,6 +517,7 @@ async fn a_start_that_trusts_everybody_warns_each_time() {
 #[tokio::test]
 async fn the_log_says_why_a_caller_was_refused_and_never_what_was_sent() {
     let world = with_people_and_secrets("GPA", "dial,secret").start().await;
+    crate::logs::not_alone();
     let ear = Ear::default();
     let _listening = tracing::subscriber::set_default(ear.clone());
     let sent = [

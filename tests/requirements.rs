@@ -169,6 +169,16 @@ async fn an_answer_that_breaks_off_counts_as_a_failure_of_its_agent() {
     );
 }
 
+/// Reads an answer up to these words.
+async fn until(response: &mut reqwest::Response, words: &str) {
+    let mut read = String::new();
+    while !read.contains(words) {
+        read.push_str(&String::from_utf8_lossy(
+            &response.chunk().await.unwrap().unwrap(),
+        ));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn withheld_answers_and_clients_that_leave_shut_an_agent_for_nobody() {
     let filtered = json!({"error": {"message": "no", "code": "content_filter"}});
@@ -195,14 +205,14 @@ async fn withheld_answers_and_clients_that_leave_shut_an_agent_for_nobody() {
             .start()
             .await;
         for asked in 1..=3 {
+            // The same words again, while those of a client that left are still being written down, would be refused.
+            let words = [user(&format!("request {asked}"))];
             if name != "leaving" {
-                world.well(&[user("hi")]).await;
+                world.well(&words).await;
             } else {
-                let body = json!({"messages": [user("hi")], "stream": true});
+                let body = json!({"messages": words, "stream": true});
                 let mut response = world.post(&body).send().await.unwrap();
-                while !String::from_utf8_lossy(&response.chunk().await.unwrap().unwrap())
-                    .contains(r#""content":"x""#)
-                {}
+                until(&mut response, r#""content":"x""#).await;
                 drop(response);
                 while world.gpa.in_flight() > 0 {
                     tokio::task::yield_now().await;
@@ -560,7 +570,7 @@ async fn an_agent_is_not_read_while_the_client_does_not_read() {
         .await;
     let body = json!({"messages": [user("hi")], "stream": true});
     let mut response = world.post(&body).send().await.unwrap();
-    while !String::from_utf8_lossy(&response.chunk().await.unwrap().unwrap()).contains("qqq") {}
+    until(&mut response, "qqq").await;
     // Until the agent cannot write any more: what the sockets and we hold is full.
     let (mut before, mut still) = (0, 0);
     while still < 15 {
