@@ -319,6 +319,22 @@ async fn a_used_up_turn_ends_in_order_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_turn_used_up_by_the_routing_leaves_its_state_all_the_same() {
+    let world = plan("GPA")
+        .model(|_| Reply::sse().hang())
+        .set("MAS_TURN_TIMEOUT", "1s")
+        .start()
+        .await;
+    let answer = world.ask(&[user("hi")]).await;
+    assert_eq!(answer.error_code(), "deadline_exceeded");
+    assert!(
+        answer.state().is_object(),
+        "{}",
+        String::from_utf8_lossy(&answer.raw)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_caller_with_less_patience_gets_its_end_sooner() {
     let world = plan("GPA").gpa(|_| Reply::sse().hang()).start().await;
     let body = json!({"messages": [user("hi")], "stream": true});

@@ -484,3 +484,21 @@ async fn addresses_in_messages_and_answers_are_never_fetched() {
     }
     assert_eq!(bait.seen().len(), 0, "{:?}", bait.seen());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_kept_connections_that_are_both_dead_neither_costs_a_reading_call_anything() {
+    let keeper = keeper(true).await;
+    let client = client("loopback", &[]);
+    while keeper.connections.load(Ordering::SeqCst) < 2 {
+        let (one, two) = futures_util::join!(
+            client.body(reads(&keeper.url)),
+            client.body(reads(&keeper.url))
+        );
+        one.unwrap();
+        two.unwrap();
+    }
+    // Both connections go back to the others shortly after their answers.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    client.body(reads(&keeper.url)).await.unwrap();
+    assert_eq!(keeper.dropped.load(Ordering::SeqCst), 1);
+}

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::memory::Recollection;
 use super::{Coordinator, Progress};
 use crate::context;
 use crate::domain::conversation::Outcome;
@@ -69,8 +68,11 @@ impl Coordinator {
         &self,
         turn: &ChatTurn,
         consent: &Consent,
-        recalled: &Recollection,
+        progress: &Progress,
     ) -> Result<(ChatTurn, RoutingDecision), &'static str> {
+        let Some(recalled) = &progress.recalled else {
+            return Err(labels::APPROVAL_UNREAD);
+        };
         let taken = Proposals::of(&self.table, recalled.owner())
             .take(&consent.digest, self.guard.now().seconds())
             .await;

@@ -159,46 +159,49 @@ impl Coordinator {
                 .min(Instant::now() + self.times.model_first_byte * 2),
         };
         let decide = async { Ok(self.chain.decide(&query).await) };
+        let (slot, entered) = (&mut progress.recalled, &progress.entered);
+        // Kept as soon as it is there: a turn cut off during the routing still leaves its state.
         let recall = Box::pin(async {
-            let recall = self.recall(turn, verification, &progress.entered);
+            let recall = self.recall(turn, verification, entered);
             let (recalled, ()) = join!(recall, self.guard.refresh());
-            recalled
+            *slot = Some(recalled?);
+            Ok(())
         });
-        let consent = turn
-            .messages
-            .last()
-            .and_then(|last| Consent::read(&last.text));
+        let consent = (turn.messages.last()).and_then(|last| Consent::read(&last.text));
         let mut approved = None;
-        let (recalled, verdict) = if let Some(consent) = consent {
-            let recalled = recall.await?;
-            match self.consented(turn, &consent, &recalled).await {
+        let verdict = if let Some(consent) = consent {
+            recall.await?;
+            match self.consented(turn, &consent, progress).await {
                 Ok((turn, decision)) => {
                     progress.asked = turn.messages.last().cloned();
                     approved = Some(turn);
-                    (recalled, Verdict::of(decision))
+                    Verdict::of(decision)
                 }
                 Err(text) => {
                     routing.close(StageStatus::Completed);
-                    progress.recalled = Some(recalled);
                     progress.outcome = Some(Outcome::Answered);
                     say(sink, &mut progress.shown, text);
                     return Ok(FinishReason::Stop);
                 }
             }
         } else if self.verify_first {
-            let recalled = recall.await?;
-            (recalled, decide.await?)
+            recall.await?;
+            decide.await?
         } else {
-            try_join!(recall, decide)?
+            let ((), verdict) = try_join!(recall, decide)?;
+            verdict
         };
 
         let Plan::Single(assignment) = show(&routing, &verdict);
-        if !recalled.read {
+        if !progress
+            .recalled
+            .as_ref()
+            .is_some_and(|recalled| recalled.read)
+        {
             memory_trouble(sink, labels::MEMORY_UNREAD);
         }
         progress.tally = verdict.tally;
         progress.decision = Some(verdict.decision);
-        progress.recalled = Some(recalled);
 
         let needs_consent = (self.registry.get(assignment.agent.as_str()))
             .is_some_and(|card| card.approval == Approval::Always);

@@ -75,7 +75,8 @@ impl Attachment {
             .as_deref()
             .or(self.url.as_deref())
             .unwrap_or("untitled");
-        let media_type = self.media_type.as_deref().unwrap_or("text/markdown");
+        let title = one_line(title);
+        let media_type = one_line(self.media_type.as_deref().unwrap_or("text/markdown"));
         match &self.data {
             // Text stands as it is, everything else in base64.
             Some(data) if media_type.starts_with("text/") => {
@@ -138,6 +139,18 @@ impl Message {
             state: None,
         }
     }
+}
+
+/// A name from outside without what would begin a line or turn one around.
+fn one_line(name: &str) -> String {
+    let steers = |letter: char| {
+        letter.is_control()
+            || matches!(letter, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    name.chars()
+        .take(300)
+        .map(|letter| if steers(letter) { ' ' } else { letter })
+        .collect()
 }
 
 #[cfg(test)]

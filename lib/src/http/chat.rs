@@ -1,6 +1,7 @@
 //! The chat endpoint: a body into a turn, the turn into a stream or into one block.
 
 use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http_body::Body as _;
 use percent_encoding::percent_decode_str;
 use serde_json::json;
@@ -66,8 +68,26 @@ pub async fn v1(State(app): State<Arc<App>>, request: Request) -> Response {
 }
 
 async fn answer(app: Arc<App>, deployment: Option<String>, request: Request) -> Response {
-    let (parts, mut body) = request.into_parts();
     let id = TurnId::now();
+    unpanicked(begin(app, id, deployment, request), &id.reference()).await
+}
+
+/// A panic before the stream begins is a mistake of ours like others: nothing of it leaves.
+async fn unpanicked(answer: impl Future<Output = Response>, reference: &str) -> Response {
+    let answered = AssertUnwindSafe(answer).catch_unwind().await;
+    answered.unwrap_or_else(|_| {
+        tracing::error!(error.reference = reference, "the request panicked");
+        ApiError::from(Failure::internal(reference)).into_response()
+    })
+}
+
+async fn begin(
+    app: Arc<App>,
+    id: TurnId,
+    deployment: Option<String>,
+    request: Request,
+) -> Response {
+    let (parts, mut body) = request.into_parts();
     match accept(&app, id, &parts, &mut body).await {
         Ok(accepted) => accepted.respond(app, deployment).await,
         Err(refusal) => {
@@ -137,7 +157,7 @@ async fn accept(
             conversation,
             depth,
             api_version: api_version(parts.uri.query().unwrap_or_default()),
-            trace: trace(&parts.headers, id),
+            trace: trace(&parts.headers),
         }),
     };
     Ok(Accepted {
@@ -184,9 +204,10 @@ async fn next(body: &mut Body) -> Option<Bytes> {
 }
 
 /// The trace context to pass on; a trace of our own where none came, so that agents which call back are recognised.
-fn trace(headers: &HeaderMap, id: TurnId) -> Vec<(&'static str, String)> {
+fn trace(headers: &HeaderMap) -> Vec<(&'static str, String)> {
     if header(headers, "traceparent").is_none() {
-        return vec![("traceparent", id.traceparent())];
+        // Not the turn's own id: agents see the trace, and the marks in our prompts come from the turn.
+        return vec![("traceparent", TurnId::now().traceparent())];
     }
     ["traceparent", "tracestate"]
         .into_iter()
@@ -332,5 +353,26 @@ async fn block(body: TurnBody, reference: &str, statuses: &Statuses) -> Response
             let (code, wait) = (error::code_of(&error), error::retry_after_of(&error));
             error::answer(code, wait, statuses, Json(json!({"error": error})))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_before_the_stream_is_a_500_that_leaks_nothing() {
+        let panics = async { panic!("SECRET-INTERNAL") };
+        let response = unpanicked(panics, "1a2b3c4d").await;
+        assert_eq!(response.status().as_u16(), 500);
+        let body = axum::body::to_bytes(response.into_body(), 4096)
+            .await
+            .unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert!(
+            text.contains("internal_error") && text.contains("1a2b3c4d"),
+            "{text}"
+        );
+        assert!(!text.contains("SECRET"), "{text}");
     }
 }

@@ -82,8 +82,16 @@ impl Client {
     /// The head of an answer, after as many attempts as the call allows. What follows is never asked for again.
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
         let (repeat, until) = (call.repeat, call.limits.until);
+        let mut first = true;
         self.retry
-            .run(repeat, until, Error::verdict, || self.send(call.clone()))
+            .run(repeat, until, Error::verdict, || {
+                let mut call = call.clone();
+                // The kept connections may all have died together: a repeat takes a new one.
+                if !std::mem::take(&mut first) {
+                    call.repeat = Repeat::Unsent;
+                }
+                self.send(call)
+            })
             .await
     }
 
