@@ -235,7 +235,9 @@ impl Peer {
         if self.changed >= asked && self.changed.0 > 0 {
             return;
         }
-        if self.untold && self.breaker.value.name() != "closed" {
+        // A run of failures that could not be told is no less a run. What the others found to be open is so for us, too.
+        let closed = |breaker: Breaker| breaker.name() == "closed";
+        if self.untold && (!closed(self.breaker.value) || closed(breaker.value)) {
             self.breaker.version = breaker.version;
         } else {
             self.breaker = breaker;
