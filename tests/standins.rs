@@ -7,6 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use sandbox::stub::{Reply, Seen, Stub};
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::world::{World, delta, plan, says, ums, user};
 
@@ -277,4 +278,24 @@ async fn a_peer_that_wants_patience_gets_it() {
     let asked = world.gpa.seen().len();
     world.ask(&[user("hi")]).await;
     assert_eq!(world.gpa.seen().len(), asked, "one second would be over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_that_never_ends_is_not_waited_for() {
+    let spare = Stub::start(|_| says("from the spare")).await.unwrap();
+    let world = plan("GPA")
+        .gpa(|_| Reply::raw(500, "application/json", "{").hang())
+        .set(
+            "GPA_AGENT_ENDPOINT",
+            &format!("{{gpa}}/gpa, {}/gpa", spare.url()),
+        )
+        .start()
+        .await;
+    let messages = [user("hi")];
+    let answer = timeout(Duration::from_secs(30), world.well(&messages)).await;
+    let content = answer
+        .expect("the status is enough")
+        .stage("Call GPA Agent")["content"]
+        .to_string();
+    assert!(content.contains("from the spare"), "{content}");
 }
