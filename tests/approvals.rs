@@ -276,3 +276,15 @@ async fn what_was_stored_is_what_was_shown_or_it_is_not_done() {
     assert_eq!(orders(&world), Vec::<Value>::new());
     server.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_asks_the_coordinator_cannot_approve() {
+    let world = careful().start().await;
+    let (_, words) = proposed(&world, "Delete user Bob").await;
+    let asked = json!({"messages": [user(&words)], "stream": true});
+    let request = world.post(&asked).header("x-mas-depth", "1");
+    World::answer(request).await;
+    assert_eq!(orders(&world), Vec::<Value>::new());
+    world.well(&[user(&words)]).await;
+    assert_eq!(orders(&world), [json!("Delete user Bob")]);
+}

@@ -162,7 +162,9 @@ impl Coordinator {
         let consent = turn
             .messages
             .last()
-            .and_then(|last| Consent::read(&last.text));
+            .and_then(|last| Consent::read(&last.text))
+            // Who comes through an agent is no person, whatever it says.
+            .filter(|_| turn.caller.depth == 0);
         let mut approved = None;
         let (recalled, verdict) = if let Some(consent) = consent {
             let recalled = recall.await?;
