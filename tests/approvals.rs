@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use sandbox::faults::{Fault, Orders};
 use sandbox::stub::{Reply, Seen};
 use serde_json::{Value, json};
 
-use crate::world::{Answer, Plan, World, echoed, model, plan, says, table, user};
+use crate::world::{Answer, Place, Plan, World, echoed, model, plan, says, table, user};
 
 /// Every request to the UMS needs consent.
 const CAREFUL: &str = "agents:\n\
@@ -286,5 +287,24 @@ async fn an_agent_that_asks_the_coordinator_cannot_approve() {
     World::answer(request).await;
     assert_eq!(orders(&world), Vec::<Value>::new());
     world.well(&[user(&words)]).await;
+    assert_eq!(orders(&world), [json!("Delete user Bob")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_that_the_table_took_without_saying_so_counts() {
+    let world = careful()
+        .faulty(Place::Table, Fault::CutByClose)
+        .start()
+        .await;
+    let (_, words) = proposed(&world, "Delete user Bob").await;
+    let takes = |seen: &Seen| {
+        let target = seen.header("x-amz-target");
+        target.is_some_and(|target| target.ends_with(".UpdateItem"))
+    };
+    let faulty = world.faulty.as_ref().unwrap();
+    let cut = Orders::from(Fault::CutByClose).when(takes).only(0);
+    faulty.arm(cut).await;
+    world.well(&[user(&words)]).await;
+    assert_eq!(faulty.applied(), 1);
     assert_eq!(orders(&world), [json!("Delete user Bob")]);
 }

@@ -72,7 +72,7 @@ impl Coordinator {
         recalled: &Recollection,
     ) -> Result<(ChatTurn, RoutingDecision), &'static str> {
         let taken = Proposals::of(&self.table, recalled.owner())
-            .take(&consent.digest, self.guard.now().seconds())
+            .take(&consent.digest, turn.id, self.guard.now().seconds())
             .await;
         let proposal = match taken {
             Ok(Some(proposal)) => proposal,

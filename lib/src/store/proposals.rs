@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 
 use super::conversations::{number, string, text};
 use super::{Error, Table, keys};
-use crate::domain::ids::{Owner, Timestamp};
+use crate::domain::ids::{Owner, Timestamp, TurnId};
 use crate::domain::proposal::Proposal;
 
 /// The proposals of one owner: there is no way to another's.
@@ -42,15 +42,21 @@ impl<'a> Proposals<'a> {
             .item("sk", text(key.sk))
             .item("value", text(json))
             .item("expires_at", number(now.plus(ttl)))
-            .condition_expression("attribute_not_exists(pk)")
+            // The name stands for all there is, so what is there already is the same, written without word of it.
+            .condition_expression("attribute_not_exists(taken_at)")
             .send()
             .await?;
         Ok(digest)
     }
 
     /// Takes a proposal: whoever comes second, too late, or with another name, gets none. What is stored is what was
-    /// shown, or it is none either.
-    pub async fn take(&self, digest: &str, now: Timestamp) -> Result<Option<Proposal>, Error> {
+    /// shown, or it is none either. A turn that took it without word of that takes it again.
+    pub async fn take(
+        &self,
+        digest: &str,
+        turn: TurnId,
+        now: Timestamp,
+    ) -> Result<Option<Proposal>, Error> {
         let key = keys::proposal(self.owner, digest);
         let taken = self
             .table
@@ -59,11 +65,12 @@ impl<'a> Proposals<'a> {
             .table_name(&self.table.name)
             .key("pk", text(key.pk))
             .key("sk", text(key.sk))
-            .update_expression("SET taken_at = :now")
+            .update_expression("SET taken_at = :now, taken_by = :turn")
             .condition_expression(
-                "attribute_exists(pk) AND attribute_not_exists(taken_at) AND expires_at > :now",
+                "attribute_exists(pk) AND (attribute_not_exists(taken_at) OR taken_by = :turn) AND expires_at > :now",
             )
             .expression_attribute_values(":now", number(now))
+            .expression_attribute_values(":turn", text(turn.to_string()))
             .return_values(ReturnValue::AllOld)
             .send()
             .await;
