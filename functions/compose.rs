@@ -33,7 +33,16 @@ pub async fn settings(mut env: Env) -> Result<Settings, Failed> {
         .collect();
     if !references.is_empty() {
         let (names, places): (Vec<_>, Vec<_>) = references.into_iter().unzip();
-        let secrets = secrets::fetch(&places, env.get("AWS_ENDPOINT_URL_SECRETS_MANAGER")).await?;
+        let certificates = env
+            .get("SSL_CERT_FILE")
+            .map(Certificates::read)
+            .transpose()?;
+        let secrets = secrets::fetch(
+            &places,
+            env.get("AWS_ENDPOINT_URL_SECRETS_MANAGER"),
+            certificates.as_ref().map(Certificates::pem),
+        )
+        .await?;
         for (name, secret) in names.iter().zip(secrets) {
             env.set(name, secret.expose());
         }

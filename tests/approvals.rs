@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use sandbox::faults::{Fault, Orders};
 use sandbox::stub::{Reply, Seen};
 use serde_json::{Value, json};
 
-use crate::world::{Answer, Plan, World, echoed, model, plan, says, table, user};
+use crate::world::{Answer, Place, Plan, World, echoed, model, plan, says, table, user};
 
 /// Every request to the UMS needs consent.
 const CAREFUL: &str = "agents:\n\
@@ -93,7 +94,7 @@ async fn an_approval_counts_once_also_when_two_come_at_the_same_time() {
         .map(|n| {
             vec![
                 user(&format!("before {n}")),
-                json!({"role": "assistant", "content": "x"}),
+                json!({"role": "assistant", "content": format!("To go on, answer `{words}`.")}),
                 user(&words),
             ]
         })
@@ -275,4 +276,80 @@ async fn what_was_stored_is_what_was_shown_or_it_is_not_done() {
     );
     assert_eq!(orders(&world), Vec::<Value>::new());
     server.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_asks_the_coordinator_cannot_approve() {
+    let world = careful().start().await;
+    let (_, words) = proposed(&world, "Delete user Bob").await;
+    let asked = json!({"messages": [user(&words)], "stream": true});
+    let request = world.post(&asked).header("x-mas-depth", "1");
+    World::answer(request).await;
+    assert_eq!(orders(&world), Vec::<Value>::new());
+    world.well(&[user(&words)]).await;
+    assert_eq!(orders(&world), [json!("Delete user Bob")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_that_the_table_took_without_saying_so_counts() {
+    let world = careful()
+        .faulty(Place::Table, Fault::CutByClose)
+        .start()
+        .await;
+    let (_, words) = proposed(&world, "Delete user Bob").await;
+    let takes = |seen: &Seen| {
+        let target = seen.header("x-amz-target");
+        target.is_some_and(|target| target.ends_with(".UpdateItem"))
+    };
+    let faulty = world.faulty.as_ref().unwrap();
+    let cut = Orders::from(Fault::CutByClose).when(takes).only(0);
+    faulty.arm(cut).await;
+    world.well(&[user(&words)]).await;
+    assert_eq!(faulty.applied(), 1);
+    assert_eq!(orders(&world), [json!("Delete user Bob")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_since_or_elsewhere_makes_an_approval_mean_nothing() {
+    let world = careful().start().await;
+    let (shown, words) = proposed(&world, "Delete her").await;
+    // Something else was talked about meanwhile: "her" may be somebody else now.
+    let later = [
+        user("Delete her"),
+        echoed(&shown),
+        user("Show Bob"),
+        json!({"role": "assistant", "content": "Bob it is."}),
+        user(&words),
+    ];
+    let refused = world.well(&later).await;
+    assert!(
+        refused.text().contains("not valid any more"),
+        "{}",
+        refused.text()
+    );
+    let body = json!({"messages": [user(&words)], "stream": true});
+    let elsewhere = World::answer(world.post_in("other", &body)).await;
+    assert!(
+        elsewhere.text().contains("not valid any more"),
+        "{}",
+        elsewhere.text()
+    );
+    assert_eq!(orders(&world), Vec::<Value>::new());
+    world
+        .well(&[user("Delete her"), echoed(&shown), user(&words)])
+        .await;
+    assert_eq!(orders(&world).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_not_kept_is_named_in_the_question() {
+    let world = careful().start().await;
+    let file = json!({"title": "users.csv", "type": "text/csv", "data": "a,b"});
+    let asks = json!({"role": "user", "content": "Import these", "custom_content": {"attachments": [file]}});
+    let shown = world.well(&[asks]).await;
+    assert!(
+        shown.text().contains("**without** the file users.csv"),
+        "{}",
+        shown.text()
+    );
 }

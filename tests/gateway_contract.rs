@@ -31,7 +31,6 @@ pub fn task() -> AgentTask {
     AgentTask {
         turn: TurnId::now(),
         caller: Default::default(),
-        mark: 1,
         conversation: "conv-1".into(),
         deadline: Instant::now() + Duration::from_secs(10),
         history: Vec::new(),

@@ -441,7 +441,7 @@ async fn used() -> World {
     let permit = guard
         .permit(
             &"agent:X@x".into(),
-            None,
+            Default::default(),
             Duration::from_secs(1),
             tokio::time::Instant::now() + Duration::from_secs(60),
         )
@@ -456,6 +456,8 @@ async fn used() -> World {
         request: "words".into(),
         attachments: Vec::new(),
         instructions: None,
+        conversation: ConversationId::new("c"),
+        left_out: Vec::new(),
     };
     let alice = Owner::new("default", "alice");
     let table = &world.app.coordinator.table;

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use coordinator::domain::ids::{Clock, Millis};
 use coordinator::domain::rules::BreakerRules;
-use coordinator::guard::{Guard, Permit};
+use coordinator::guard::{Calling, Guard, Permit};
 use coordinator::resilience::breaker::{Breaker, Outcome};
 use coordinator::store::{self, Breakers};
 use proptest::prelude::*;
+use sandbox::faults::{Faulty, Orders, TableError};
+use sandbox::stub::Seen;
 use tokio::time::Instant;
 
 use crate::world::table;
@@ -48,7 +50,7 @@ async fn ask(guard: &Arc<Guard>) -> Option<Permit> {
     let until = Instant::now() + Duration::from_hours(1);
     let peer = PEER.into();
     guard
-        .permit(&peer, None, Duration::from_secs(30), until)
+        .permit(&peer, Calling::default(), Duration::from_secs(30), until)
         .await
         .ok()
 }
@@ -356,5 +358,29 @@ async fn probes_that_take_longer_than_their_lease_decide_all_the_same() {
         "it is left alone for longer"
     );
     second.settle(FAILURE).await;
+    server.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_in_a_row_open_it_also_where_nothing_can_be_written() {
+    let (now, clock) = clock!();
+    let (endpoint, server) = table().await;
+    let faulty = Faulty::before(&endpoint).await.unwrap();
+    let puts = |seen: &Seen| {
+        let target = seen.header("x-amz-target");
+        target.is_some_and(|target| target.ends_with(".PutItem"))
+    };
+    let denied = Orders::from(TableError::AccessDenied).when(puts);
+    faulty.arm(denied).await;
+    let guards = instances(1, &faulty.url(), clock).await;
+    let mut calls = 0;
+    for _ in 0..10 {
+        now.fetch_add(2_500, Ordering::SeqCst);
+        if let Some(permit) = ask(&guards[0]).await {
+            calls += 1;
+            permit.settle(FAILURE).await;
+        }
+    }
+    assert_eq!(calls, 5);
     server.abort();
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use sandbox::stub::{Reply, Seen, Stub};
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::world::{World, delta, model, plan, says, ums, user};
 
@@ -76,6 +77,60 @@ async fn a_callers_own_mistakes_shut_an_agent_for_nobody() {
         let answer = world.ask(&[user("hi")]).await;
         assert_eq!(answer.checked.error, None, "after six times {status}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_persons_used_up_quota_shuts_a_model_for_nobody_else() {
+    let core = |seen: &Seen| {
+        let person = seen.header("api-key").unwrap_or_default().to_owned();
+        match seen.path.split('?').next().unwrap() {
+            "/v1/bucket" => Reply::json(
+                200,
+                json!({"bucket": "b", "appdata": format!("{person}/appdata/mas-coordinator")}),
+            ),
+            path if path.contains("gpt-4o") && person == "mallory" => {
+                Reply::json(429, json!({"error": {"message": "quota"}})).header("retry-after", "60")
+            }
+            path if path.contains("gpt-4o") => model(seen, "GPA"),
+            _ => says("fine"),
+        }
+    };
+    let world = plan("GPA")
+        .model(core)
+        .set("DIAL_URL", "{model}")
+        .start()
+        .await;
+    let ask = async |person: &str, n: usize| {
+        let body = json!({"messages": [user(&format!("request {n}"))], "stream": true});
+        let mut request = world.post(&body).build().unwrap();
+        request
+            .headers_mut()
+            .insert("api-key", person.parse().unwrap());
+        let answer = world.client().execute(request).await.unwrap();
+        answer.text().await.unwrap()
+    };
+    for n in 0..24 {
+        ask("mallory", n).await;
+    }
+    let answer = ask("alice", 0).await;
+    assert!(answer.contains("Final"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_too_long_for_an_agent_shut_it_for_nobody() {
+    let too_long = json!({"error": {"message": "x", "type": "invalid_request_error", "code": "context_length_exceeded"}});
+    let count = Arc::new(AtomicUsize::new(0));
+    let world = plan("GPA")
+        .gpa(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+            0..6 => Reply::sse().data(too_long.clone()).done(),
+            _ => says("fine"),
+        })
+        .start()
+        .await;
+    for n in 0..6 {
+        world.ask(&[user(&format!("request {n}"))]).await;
+    }
+    world.well(&[user("hi")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -327,4 +382,24 @@ async fn a_peer_that_wants_patience_gets_it() {
     let asked = world.gpa.seen().len();
     world.ask(&[user("hi")]).await;
     assert_eq!(world.gpa.seen().len(), asked, "one second would be over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_that_never_ends_is_not_waited_for() {
+    let spare = Stub::start(|_| says("from the spare")).await.unwrap();
+    let world = plan("GPA")
+        .gpa(|_| Reply::raw(500, "application/json", "{").hang())
+        .set(
+            "GPA_AGENT_ENDPOINT",
+            &format!("{{gpa}}/gpa, {}/gpa", spare.url()),
+        )
+        .start()
+        .await;
+    let messages = [user("hi")];
+    let answer = timeout(Duration::from_secs(30), world.well(&messages)).await;
+    let content = answer
+        .expect("the status is enough")
+        .stage("Call GPA Agent")["content"]
+        .to_string();
+    assert!(content.contains("from the spare"), "{content}");
 }

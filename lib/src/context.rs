@@ -237,7 +237,6 @@ pub fn view(
     AgentTask {
         turn: turn.id,
         caller: turn.caller.clone(),
-        mark: 0,
         conversation: turn
             .caller
             .conversation

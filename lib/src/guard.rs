@@ -1,7 +1,7 @@
 //! Who may be called now: every peer's breaker, shared with the other instances.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -43,6 +43,15 @@ struct Peer {
     denied: BTreeSet<u64>,
     /// A probe of ours is under way.
     probing: bool,
+}
+
+/// Whose call it is.
+#[derive(Clone, Debug, Default)]
+pub struct Calling {
+    /// The owner's mark, once it is known.
+    pub mark: Arc<OnceLock<u64>>,
+    /// The call is made with the caller's own key: its limits are the caller's own.
+    pub own_key: bool,
 }
 
 /// So many owners that are turned away are no accident.
@@ -109,7 +118,7 @@ impl Guard {
     pub async fn permit(
         self: &Arc<Self>,
         peer: &Arc<str>,
-        owner: Option<u64>,
+        caller: Calling,
         patience: Duration,
         until: Instant,
     ) -> Result<Permit, Resting> {
@@ -117,7 +126,7 @@ impl Guard {
         let permit = |probe| Permit {
             guard: Arc::clone(self),
             peer: Arc::clone(peer),
-            owner,
+            caller: caller.clone(),
             probe,
             patience,
             begun: Instant::now(),
@@ -195,7 +204,7 @@ impl Guard {
     fn count(
         &self,
         peer: &Arc<str>,
-        owner: Option<u64>,
+        caller: &Calling,
         probe: bool,
         outcome: Outcome,
     ) -> Option<(Versioned<Breaker>, Outcome, Step)> {
@@ -205,7 +214,7 @@ impl Guard {
             if probe {
                 known.probing = false;
             }
-            let outcome = known.judged(owner, outcome);
+            let outcome = known.judged(caller, outcome);
             let step = Step {
                 now,
                 probe,
@@ -239,25 +248,24 @@ impl Guard {
 
 impl Peer {
     /// One owner who is turned away may not be allowed; several have met a peer that lets nobody in.
-    fn judged(&mut self, owner: Option<u64>, outcome: Outcome) -> Outcome {
-        match (outcome, owner) {
-            (Outcome::Denied, Some(owner)) => {
+    fn judged(&mut self, caller: &Calling, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Success => self.denied.clear(),
+            // Of a key that is ours, everybody has had enough.
+            Outcome::Limited { .. } if !caller.own_key => {}
+            Outcome::Denied | Outcome::Limited { .. } => {
                 if self.denied.len() < SEVERAL {
-                    self.denied.insert(owner);
+                    self.denied.extend(caller.mark.get());
                 }
-                if self.denied.len() < SEVERAL {
-                    Outcome::Ignored
-                } else {
-                    Outcome::Failure { after: None }
-                }
+                return match outcome {
+                    _ if self.denied.len() < SEVERAL => Outcome::Ignored,
+                    Outcome::Denied => Outcome::Failure { after: None },
+                    _ => outcome,
+                };
             }
-            (Outcome::Denied, None) => Outcome::Ignored,
-            (Outcome::Success, _) => {
-                self.denied.clear();
-                outcome
-            }
-            _ => outcome,
+            Outcome::Failure { .. } | Outcome::Ignored => {}
         }
+        outcome
     }
 
     /// Takes the view that all instances had when they were asked, unless this one knows better since, or could not
@@ -266,7 +274,9 @@ impl Peer {
         if self.changed >= asked && self.changed.0 > 0 {
             return;
         }
-        if self.untold && self.breaker.value.name() != "closed" {
+        // A run of failures that could not be told is no less a run. What the others found to be open is so for us, too.
+        let closed = |breaker: Breaker| breaker.name() == "closed";
+        if self.untold && (!closed(self.breaker.value) || closed(breaker.value)) {
             self.breaker.version = breaker.version;
         } else {
             self.breaker = breaker;
@@ -281,8 +291,7 @@ impl Peer {
 pub struct Permit {
     guard: Arc<Guard>,
     peer: Arc<str>,
-    /// Tells whose call it is, where that is known.
-    owner: Option<u64>,
+    caller: Calling,
     probe: bool,
     /// How long the peer may take to its first byte.
     patience: Duration,
@@ -296,7 +305,7 @@ impl Permit {
     pub async fn settle(mut self, outcome: Outcome) {
         self.settled = true;
         let guard = Arc::clone(&self.guard);
-        let counted = guard.count(&self.peer, self.owner, self.probe, outcome);
+        let counted = guard.count(&self.peer, &self.caller, self.probe, outcome);
         let Some((old, outcome, step)) = counted else {
             return;
         };
@@ -349,6 +358,6 @@ impl Drop for Permit {
             Outcome::Ignored
         };
         self.guard
-            .count(&self.peer, self.owner, self.probe, outcome);
+            .count(&self.peer, &self.caller, self.probe, outcome);
     }
 }

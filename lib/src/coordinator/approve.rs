@@ -7,7 +7,7 @@ use crate::context;
 use crate::domain::conversation::Outcome;
 use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
-use crate::domain::message::Message;
+use crate::domain::message::{Attachment, Message, Role};
 use crate::domain::plan::{Assignment, DecisionSource, Plan, RoutingDecision};
 use crate::domain::proposal::Proposal;
 use crate::domain::turn::ChatTurn;
@@ -33,6 +33,11 @@ impl Coordinator {
             request: last.text.clone(),
             attachments: context::by_address(&last.attachments),
             instructions: assignment.instructions,
+            conversation: recalled.memory.conversation.clone(),
+            left_out: (last.attachments.iter())
+                .filter(|file| file.url.is_none())
+                .map(Attachment::manifest)
+                .collect(),
         };
         let stored = Proposals::of(&self.table, recalled.owner())
             .put(&proposal, self.guard.now().seconds(), self.times.approval)
@@ -73,8 +78,18 @@ impl Coordinator {
         let Some(recalled) = &progress.recalled else {
             return Err(labels::APPROVAL_UNREAD);
         };
+        // It answers the question that was asked last: what was said since may have changed what the request means.
+        let asked = (turn.messages.iter()).rfind(|message| message.role == Role::Assistant);
+        if asked.is_some_and(|asked| !asked.text.contains(&consent.digest)) {
+            return Err(labels::APPROVAL_OVER);
+        }
         let taken = Proposals::of(&self.table, recalled.owner())
-            .take(&consent.digest, self.guard.now().seconds())
+            .take(
+                &consent.digest,
+                &recalled.memory.conversation,
+                turn.id,
+                self.guard.now().seconds(),
+            )
             .await;
         let proposal = match taken {
             Ok(Some(proposal)) => proposal,

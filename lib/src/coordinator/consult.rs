@@ -9,7 +9,7 @@ use crate::domain::conversation::AgentCall;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::AgentId;
 use crate::domain::plan::Assignment;
-use crate::domain::turn::{AgentTask, ChatTurn};
+use crate::domain::turn::ChatTurn;
 use crate::orchestrate::{Error, Report};
 use crate::stream::{AnswerSink, FinishReason, labels};
 
@@ -34,16 +34,15 @@ impl Coordinator {
             };
             progress.agent = Some(card.id.clone());
             progress.report = Report::default();
+            progress.counted = false;
             let begun = Instant::now();
-            let task = AgentTask {
-                mark: recalled.owner().mark(),
-                ..context::view(turn, &recalled.memory, card, &assignment)
-            };
+            let task = context::view(turn, &recalled.memory, card, &assignment);
             let called = self
                 .agents
                 .call(card, task, instead_of.as_ref(), sink, &mut progress.report)
                 .await;
             progress.tally.merge(&progress.report.tally);
+            progress.counted = true;
             progress.calls.push(AgentCall {
                 agent: card.id.clone(),
                 outcome: called

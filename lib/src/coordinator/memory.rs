@@ -70,6 +70,8 @@ impl Coordinator {
         entered: &Entered,
     ) -> Result<Recollection, Failure> {
         let owner = verification.await?.owner;
+        // Set once; a turn has one owner.
+        let _ = turn.caller.mark.set(owner.mark());
         let entry = Entry {
             turn: turn.id,
             now: self.guard.now(),

@@ -80,6 +80,8 @@ struct Progress {
     /// Every agent that was asked, in order, and what came of it.
     calls: Vec<AgentCall>,
     report: Report,
+    /// What the report used is in the tally.
+    counted: bool,
     /// The agent's answer is complete.
     reported: bool,
     /// The text the user was shown.
@@ -113,6 +115,10 @@ impl Coordinator {
                 Ok(FinishReason::Stop)
             }
         };
+        // A call that was cut off has used something, too.
+        if !std::mem::replace(&mut progress.counted, true) {
+            progress.tally.merge(&progress.report.tally);
+        }
         if end.is_err() && progress.reported {
             // What is missing is only the synthesis: the agent's own text is the answer.
             end = Ok(fall_back(&sink, &mut progress));
@@ -167,7 +173,12 @@ impl Coordinator {
             *slot = Some(recalled?);
             Ok(())
         });
-        let consent = (turn.messages.last()).and_then(|last| Consent::read(&last.text));
+        let consent = turn
+            .messages
+            .last()
+            .and_then(|last| Consent::read(&last.text))
+            // Who comes through an agent is no person, whatever it says.
+            .filter(|_| turn.caller.depth == 0);
         let mut approved = None;
         let verdict = if let Some(consent) = consent {
             recall.await?;

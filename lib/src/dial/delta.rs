@@ -124,6 +124,9 @@ pub struct WireError {
     /// A string by the protocol; DIAL Core and adapters send numbers too.
     #[serde(default, deserialize_with = "text_or_number")]
     pub code: Option<String>,
+    /// What kind of error it is, such as `invalid_request_error`.
+    #[serde(rename = "type", default, deserialize_with = "lenient::read")]
+    pub kind: Option<String>,
     /// The only field meant for people.
     #[serde(default, deserialize_with = "lenient::read")]
     pub display_message: Option<String>,
@@ -563,10 +566,13 @@ mod tests {
             named("Not Found")
         );
         assert_eq!(
-            WireError::of_body(br#"{"error":{"code":429,"message":"m","display_message":"d"}}"#),
+            WireError::of_body(
+                br#"{"error":{"code":429,"type":"t","message":"m","display_message":"d"}}"#
+            ),
             WireError {
                 message: Some("m".into()),
                 code: Some("429".into()),
+                kind: Some("t".into()),
                 display_message: Some("d".into())
             }
         );

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::ids::{AgentId, Owner, TurnId};
+use super::ids::{AgentId, ConversationId, Owner, TurnId};
 use super::message::Attachment;
 
 /// A request that an agent will get when its owner approves it: all that it will get, so that nothing can change on the
@@ -18,6 +18,11 @@ pub struct Proposal {
     pub attachments: Vec<Attachment>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions: Option<String>,
+    /// Where it was proposed: what "her" or "it" means there means nothing elsewhere.
+    pub conversation: ConversationId,
+    /// A line for each file that came inline and is not kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 impl Proposal {
@@ -49,6 +54,8 @@ mod tests {
             request: "Delete user Bob".into(),
             attachments: Vec::new(),
             instructions: None,
+            conversation: ConversationId::new("c"),
+            left_out: Vec::new(),
         };
         let owner = Owner::new("t", "alice");
         let digest = proposal.digest(&owner);

@@ -1,6 +1,6 @@
 //! One turn as it enters: the messages, who calls, until when.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::time::Instant;
 
@@ -20,6 +20,8 @@ pub struct Caller {
     pub conversation: Option<String>,
     /// `api-version` of the request, passed on.
     pub api_version: Option<String>,
+    /// Tells owners apart and says nothing else about them; there once the caller is verified. Agents do not see it.
+    pub mark: Arc<OnceLock<u64>>,
     /// How many coordinators have passed the request on before this one.
     pub depth: u32,
     /// W3C trace context, passed on: header name and value.
@@ -54,8 +56,6 @@ pub struct ChatTurn {
 pub struct AgentTask {
     pub turn: TurnId,
     pub caller: Arc<Caller>,
-    /// Tells owners apart and says nothing else about them; agents do not see it.
-    pub mark: u64,
     /// Always set: what came with the request, or a stable one of ours.
     pub conversation: String,
     pub deadline: Instant,

@@ -10,7 +10,7 @@ use super::{Error, EventStream, Gateway, Reach};
 use crate::domain::agent::Effect;
 use crate::domain::event::AgentEvent;
 use crate::domain::turn::AgentTask;
-use crate::guard::{Guard, Permit};
+use crate::guard::{Calling, Guard, Permit};
 use crate::resilience::breaker::Outcome;
 use crate::resilience::failover::Preference;
 
@@ -21,13 +21,22 @@ pub struct Guarded {
 }
 
 struct Shared {
-    /// Names for the breakers, and what speaks to each, in the order of the card.
-    endpoints: Vec<(Arc<str>, Arc<dyn Gateway>)>,
+    /// In the order of the card.
+    endpoints: Vec<Spot>,
     effect: Effect,
     guard: Arc<Guard>,
     patience: Duration,
     dwell: Duration,
     preference: Mutex<Preference>,
+}
+
+/// One endpoint.
+pub struct Spot {
+    /// Its breaker's name.
+    pub peer: Arc<str>,
+    /// Whether it is called with the caller's own key.
+    pub own_key: bool,
+    pub gateway: Arc<dyn Gateway>,
 }
 
 /// A call whose first event has come: from here on there is no other endpoint.
@@ -37,11 +46,7 @@ struct Running {
 }
 
 impl Guarded {
-    pub fn new(
-        endpoints: Vec<(Arc<str>, Arc<dyn Gateway>)>,
-        effect: Effect,
-        reach: &Reach,
-    ) -> Self {
+    pub fn new(endpoints: Vec<Spot>, effect: Effect, reach: &Reach) -> Self {
         Self {
             shared: Arc::new(Shared {
                 endpoints,
@@ -64,10 +69,10 @@ impl Shared {
             .order(now, self.dwell, self.endpoints.len());
         let mut last = Error::Unknown;
         for at in order {
-            let Some((peer, gateway)) = self.endpoints.get(at) else {
+            let Some(spot) = self.endpoints.get(at) else {
                 continue;
             };
-            let asked = self.ask(peer, &**gateway, task).await;
+            let asked = self.ask(spot, task).await;
             match asked {
                 Ok(begun) => {
                     let mut kept = self
@@ -92,18 +97,17 @@ impl Shared {
         Err(last)
     }
 
-    async fn ask(
-        &self,
-        peer: &Arc<str>,
-        gateway: &dyn Gateway,
-        task: &AgentTask,
-    ) -> Result<(AgentEvent, Running), Error> {
+    async fn ask(&self, spot: &Spot, task: &AgentTask) -> Result<(AgentEvent, Running), Error> {
+        let caller = Calling {
+            mark: Arc::clone(&task.caller.mark),
+            own_key: spot.own_key,
+        };
         let permit = (self.guard)
-            .permit(peer, Some(task.mark), self.patience, task.deadline)
+            .permit(&spot.peer, caller, self.patience, task.deadline)
             .await
             .map_err(Error::Resting)?;
         let mut running = Running {
-            events: gateway.call(task.clone()),
+            events: spot.gateway.call(task.clone()),
             permit: Some(permit),
         };
         let first = running.next().await?.ok_or(Error::Unfinished)?;
@@ -162,14 +166,13 @@ impl Gateway for Guarded {
     /// Any endpoint may be the one that keeps it, so all of them have to forget. No breaker is asked: this is no call for
     /// an answer, and whoever waits for it is told how it went.
     async fn forget(&self, session: &str, within: Duration) -> Result<(), Error> {
-        let asked =
-            (self.shared.endpoints.iter()).map(|(_, gateway)| gateway.forget(session, within));
+        let asked = (self.shared.endpoints.iter()).map(|spot| spot.gateway.forget(session, within));
         (futures_util::future::join_all(asked).await.into_iter()).collect()
     }
 
     /// One endpoint that can be reached is enough.
     async fn check(&self, within: Duration) -> Result<(), Error> {
-        let checks = (self.shared.endpoints.iter()).map(|(_, gateway)| gateway.check(within));
+        let checks = (self.shared.endpoints.iter()).map(|spot| spot.gateway.check(within));
         match futures_util::future::select_ok(checks).await {
             Ok(((), _)) => Ok(()),
             Err(error) => Err(error),

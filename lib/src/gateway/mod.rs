@@ -21,7 +21,7 @@ use crate::domain::turn::AgentTask;
 use crate::guard::{Guard, Resting};
 use crate::resilience::breaker::Outcome;
 use crate::upstream::{self, Client, Limits};
-use guarded::Guarded;
+use guarded::{Guarded, Spot};
 
 /// An agent's answer as it comes. The last event is [`AgentEvent::Finished`]; a stream that ends without it has failed.
 pub type EventStream = BoxStream<'static, Result<AgentEvent, Error>>;
@@ -200,8 +200,11 @@ impl std::fmt::Debug for Gateways {
 
 fn connect(card: &AgentCard, reach: &Reach) -> Result<Arc<dyn Gateway>, String> {
     let endpoints = card.endpoints.iter().map(|endpoint| {
-        let peer = format!("agent:{}@{}", card.id, endpoint.place());
-        Ok((peer.into(), connect_to(card, endpoint, reach)?))
+        Ok(Spot {
+            peer: format!("agent:{}@{}", card.id, endpoint.place()).into(),
+            own_key: matches!(endpoint, Endpoint::Deployment(_)),
+            gateway: connect_to(card, endpoint, reach)?,
+        })
     });
     let endpoints = endpoints.collect::<Result<_, String>>()?;
     Ok(Arc::new(Guarded::new(endpoints, card.effect, reach)))

@@ -153,6 +153,7 @@ async fn accept(
             .map(|conversation| fingerprint(conversation, &body)),
         messages: request.messages.into(),
         caller: Arc::new(Caller {
+            mark: Arc::default(),
             key,
             conversation,
             depth,

@@ -10,7 +10,7 @@ use crate::dial::delta::Chunk;
 use crate::dial::request::{OutMessage, Outgoing, StreamOptions};
 use crate::domain::ids::Secret;
 use crate::domain::usage::Usage;
-use crate::guard::{Guard, Permit};
+use crate::guard::{Calling, Guard, Permit};
 use crate::resilience::breaker::Outcome;
 use crate::resilience::retry::Repeat;
 use crate::upstream::{self, Call, Client, Events, Limits, Trust};
@@ -74,9 +74,13 @@ impl Models {
 
     async fn permit(&self, prompt: &Prompt) -> Result<Permit, Error> {
         let peer = format!("model:{}", prompt.model).into();
+        let caller = Calling {
+            mark: Arc::clone(&prompt.caller.mark),
+            own_key: matches!(self.provider, Provider::Core { .. }),
+        };
         Ok(self
             .guard
-            .permit(&peer, None, self.first_byte, prompt.deadline)
+            .permit(&peer, caller, self.first_byte, prompt.deadline)
             .await?)
     }
 

@@ -46,6 +46,8 @@ struct Running {
     until: Millis,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     request: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
 }
 
 /// Turns that belong together because an agent asked the coordinator again.
@@ -135,6 +137,7 @@ impl Account {
             at: now,
             until: entry.until,
             request: entry.request.clone(),
+            trace: entry.trace.clone(),
         };
         next.running.insert(entry.turn, running);
         Ok(next)
@@ -182,10 +185,13 @@ impl Account {
         };
         let now = entry.now;
         self.traces.retain(|trace| now.since(trace.at) < TRACE_ENDS);
-        let turns = match self.traces.iter().position(|trace| trace.id == *id) {
-            Some(at) => self.traces.remove(at).turns,
-            None => 0,
-        };
+        let known = self.traces.iter().position(|trace| trace.id == *id);
+        let known = known.map(|at| self.traces.remove(at).turns);
+        // A circle goes on while its first turn waits; turns that follow each other are no circle.
+        let waits = |running: &Running| running.trace.as_ref() == Some(id);
+        let turns = known
+            .filter(|_| self.running.values().any(waits))
+            .unwrap_or(0);
         if turns >= most {
             return Err(Refusal::Trace);
         }

@@ -37,7 +37,8 @@ impl Accounts {
         Self {
             table: table.clone(),
             quotas,
-            ttl,
+            // The day's sums must outlive the day.
+            ttl: ttl.max(Duration::from_hours(48)),
             seen: Arc::default(),
         }
     }

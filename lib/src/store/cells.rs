@@ -5,12 +5,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::attributes::{Item, count, expires_at, number, string, text};
+use super::audit::pause;
 use super::keys::Key;
 use super::{Error, Table};
 use crate::domain::ids::Timestamp;
 
 /// More writers than these at the same moment, and somebody's view is wrong.
-const TRIES: usize = 5;
+const TRIES: u32 = 8;
 
 /// A value, and the version it was read at: 0 before it was ever written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,7 +52,9 @@ impl Table {
         T: Serialize + DeserializeOwned + Default,
     {
         let mut current = seen;
-        for _ in 0..=TRIES {
+        for attempt in 0..=TRIES {
+            // The second attempt only looks at what is there now; those who lose again do not come back together.
+            pause(attempt.saturating_sub(1)).await;
             let (old, fresh) = match current.take() {
                 Some(seen) => (seen, false),
                 None => (self.cell(key, now).await?, true),

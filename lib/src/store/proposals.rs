@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::ReturnValue;
 
 use super::attributes::{Item, number, string, text};
 use super::{Error, Table, keys};
-use crate::domain::ids::{Owner, Timestamp};
+use crate::domain::ids::{ConversationId, Owner, Timestamp, TurnId};
 use crate::domain::proposal::Proposal;
 
 /// The proposals of one owner: there is no way to another's.
@@ -40,16 +40,24 @@ impl<'a> Proposals<'a> {
             .item("pk", text(key.pk))
             .item("sk", text(key.sk))
             .item("value", text(json))
+            .item("conversation", text(proposal.conversation.as_str()))
             .item("expires_at", number(now.plus(ttl).0))
-            .condition_expression("attribute_not_exists(pk)")
+            // The name stands for all there is, so what is there already is the same, written without word of it.
+            .condition_expression("attribute_not_exists(taken_at)")
             .send()
             .await?;
         Ok(digest)
     }
 
     /// Takes a proposal: whoever comes second, too late, or with another name, gets none. What is stored is what was
-    /// shown, or it is none either.
-    pub async fn take(&self, digest: &str, now: Timestamp) -> Result<Option<Proposal>, Error> {
+    /// shown, or it is none either. A turn that took it without word of that takes it again.
+    pub async fn take(
+        &self,
+        digest: &str,
+        conversation: &ConversationId,
+        turn: TurnId,
+        now: Timestamp,
+    ) -> Result<Option<Proposal>, Error> {
         let key = keys::proposal(self.owner, digest);
         let taken = self
             .table
@@ -58,11 +66,14 @@ impl<'a> Proposals<'a> {
             .table_name(&self.table.name)
             .key("pk", text(key.pk))
             .key("sk", text(key.sk))
-            .update_expression("SET taken_at = :now")
+            .update_expression("SET taken_at = :now, taken_by = :turn")
             .condition_expression(
-                "attribute_exists(pk) AND attribute_not_exists(taken_at) AND expires_at > :now",
+                "attribute_exists(pk) AND (attribute_not_exists(taken_at) OR taken_by = :turn) AND expires_at > :now \
+                 AND conversation = :conversation",
             )
             .expression_attribute_values(":now", number(now.0))
+            .expression_attribute_values(":turn", text(turn.to_string()))
+            .expression_attribute_values(":conversation", text(conversation.as_str()))
             .return_values(ReturnValue::AllOld)
             .send()
             .await;

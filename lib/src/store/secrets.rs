@@ -37,9 +37,10 @@ impl Reference {
 pub async fn fetch(
     references: &[Reference],
     endpoint: Option<&str>,
+    pem: Option<&str>,
 ) -> Result<Vec<Secret>, String> {
     let mut config = aws_config::defaults(aws_config::BehaviorVersion::latest())
-        .http_client(http(None))
+        .http_client(http(pem))
         .retry_config(RetryConfig::standard().with_max_attempts(3));
     if let Some(endpoint) = endpoint {
         config = config.endpoint_url(endpoint);

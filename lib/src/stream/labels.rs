@@ -1,5 +1,6 @@
 //! The fixed words a person reads: stage names and sentences, in one place.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -128,23 +129,49 @@ pub fn proposal(proposal: &Proposal) -> String {
         request,
         attachments,
         instructions,
+        left_out,
         ..
     } = proposal;
-    let mut text = format!(
-        "{agent} would be asked:\n\n> {}\n",
-        request.replace('\n', "\n> ")
-    );
+    let mut text = format!("{agent} would be asked:\n\n> {}\n", quoted(request));
     if let Some(instructions) = instructions {
         text.push_str("\nand told:\n\n> ");
-        text.push_str(&instructions.replace('\n', "\n> "));
+        text.push_str(&quoted(instructions));
         text.push('\n');
     }
     for attachment in attachments {
         text.push_str("\nwith the file ");
-        text.push_str(&attachment.manifest());
+        text.push_str(&quoted(&attachment.manifest()));
         text.push('\n');
     }
+    for file in left_out {
+        text.push_str("\n**without** the file ");
+        text.push_str(&quoted(file));
+        text.push_str(", which is not kept\n");
+    }
     text
+}
+
+/// A text as it is, within a quotation: no Markdown of its own, no comment, no end of line and no letter that does not
+/// show can make what is read differ from what is sent.
+fn quoted(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len() + 16);
+    for letter in text.replace("\r\n", "\n").chars() {
+        match letter {
+            '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}' => shown.push_str("\n> "),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '&' | '#' | '~' | '|' | '$' => {
+                shown.push('\\');
+                shown.push(letter);
+            }
+            '\t' => shown.push(letter),
+            _ if letter.is_control()
+                || matches!(letter, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}') =>
+            {
+                let _ = write!(shown, "{}", letter.escape_unicode());
+            }
+            _ => shown.push(letter),
+        }
+    }
+    shown
 }
 
 /// The question to the user. It works in clients without buttons, too.
@@ -260,6 +287,17 @@ fn size(bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_to_be_approved_cannot_hide_anything() {
+        let check = |text: &str, shown: &str| assert_eq!(quoted(text), shown, "{text:?}");
+        check("Delete user Bob, please!", "Delete user Bob, please!");
+        check("a\r\nb\rc\n> d", "a\n> b\n> c\n> \\> d");
+        check("x<!-- and Alice -->", r"x\<!-- and Alice --\>");
+        check("[y]: z", r"\[y\]: z");
+        check(r"\<b&lt;`*_", r"\\\<b\&lt;\`\*\_");
+        check("a\u{202e}b\u{200b}\u{1b}", r"a\u{202e}b\u{200b}\u{1b}");
+    }
 
     #[test]
     fn sizes_are_told_as_they_are_set() {

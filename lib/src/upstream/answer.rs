@@ -19,6 +19,9 @@ use crate::domain::rules::Caps;
 /// An answer that comes whole is held in memory whole, and again as what it says: it may be as long as so many events.
 const BLOCK: usize = 2;
 
+/// What a peer says beside a bad status is not worth more time than this: the status is known, and another may be asked.
+const ERROR_WITHIN: Duration = Duration::from_secs(2);
+
 /// `Retry-After` in seconds, or as a date compared with the peer's own clock.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
@@ -150,8 +153,9 @@ impl Answer {
     async fn refusal(mut self) -> Error {
         let status = self.response.status().as_u16();
         let mut body = BytesMut::new();
+        let by = Instant::now() + ERROR_WITHIN;
         while body.len() < self.caps.error
-            && let Ok(Some(piece)) = self.read().await
+            && let Ok(Ok(Some(piece))) = timeout_at(by, self.read()).await
         {
             body.extend_from_slice(&piece);
         }

@@ -84,6 +84,10 @@ impl Error {
                 retry_after,
                 ..
             } => of_status(*status, *retry_after),
+            // Such as a request that is too long for a model.
+            Self::Announced(error) if error.kind.as_deref() == Some("invalid_request_error") => {
+                Outcome::Ignored
+            }
             // Some say the status in the error's code.
             Self::Announced(error) => {
                 let status = error.code.as_ref().and_then(|code| code.parse().ok());

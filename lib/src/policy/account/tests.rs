@@ -140,7 +140,7 @@ fn tokens_and_money_of_a_day_are_refused_until_the_next() {
 }
 
 #[test]
-fn a_trace_ends_after_so_many_turns() {
+fn a_circle_ends_after_so_many_turns_and_turns_that_follow_each_other_are_none() {
     let traced = |n, trace: &str| Entry {
         trace: Some(trace.into()),
         ..entry(n, 0)
@@ -153,6 +153,11 @@ fn a_trace_ends_after_so_many_turns() {
         account.enter(&traced(20, "t"), &quotas()),
         Err(Refusal::Trace)
     );
+    let mut batch = Account::default();
+    for n in 0..100 {
+        batch = batch.enter(&traced(n, "t"), &quotas()).unwrap();
+        batch = batch.leave(turn(n), Used::default(), Millis(NOW)).unwrap();
+    }
     for n in 0..40 {
         account = account
             .enter(&traced(100 + n, &format!("t{n}")), &quotas())
@@ -180,6 +185,7 @@ fn leaving_counts_what_was_used_and_changes_nothing_else() {
 fn a_trace_that_was_quiet_for_long_enough_is_over() {
     let traced = |seconds| Entry {
         trace: Some("t".into()),
+        until: Millis(NOW + DAY),
         ..entry(u128::from(seconds), seconds)
     };
     let once = Quotas {
