@@ -32,18 +32,17 @@ pub async fn settings(mut env: Env) -> Result<Settings, Failed> {
         .filter_map(|(name, value)| Some((name.to_owned(), Reference::parse(value)?)))
         .collect();
     if !references.is_empty() {
-        let (names, places): (Vec<_>, Vec<_>) = references.into_iter().unzip();
         let certificates = env
             .get("SSL_CERT_FILE")
             .map(Certificates::read)
             .transpose()?;
         let secrets = secrets::fetch(
-            &places,
+            &references,
             env.get("AWS_ENDPOINT_URL_SECRETS_MANAGER"),
             certificates.as_ref().map(Certificates::pem),
         )
         .await?;
-        for (name, secret) in names.iter().zip(secrets) {
+        for ((name, _), secret) in references.iter().zip(secrets) {
             env.set(name, secret.expose());
         }
     }

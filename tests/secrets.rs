@@ -41,7 +41,7 @@ async fn a_secret_that_cannot_be_had_stops_the_start_with_its_name() {
     for (reference, said) in [
         (
             "mas/other",
-            "mas/other cannot be read: ResourceNotFoundException",
+            "GPA_API_KEY: the secret mas/other cannot be read: ResourceNotFoundException",
         ),
         ("mas/agents#hr", "mas/agents has no text field hr"),
     ] {

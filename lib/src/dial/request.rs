@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use super::explain::{explain, invalid, malformed};
 use super::{objects, surrogate};
-
 use crate::domain::failure::{Code, Failure};
 use crate::domain::message::{Attachment, Message, OpaqueState, Role};
 
@@ -146,7 +146,7 @@ impl ChatRequest {
             ));
         }
         let Ok(Object(parsed)) = serde_json::from_str::<Object<Body>>(&text) else {
-            return Err(explain(&text));
+            return Err(explain::<Object<Body>>(&text));
         };
         if parsed.messages.len() > most {
             return Err(Failure::new(
@@ -179,61 +179,6 @@ impl ChatRequest {
             stream: parsed.stream.unwrap_or(false),
             model: parsed.model.map(Cow::into_owned),
         })
-    }
-}
-
-fn invalid(message: impl Into<String>, param: impl Into<String>) -> Failure {
-    Failure::new(
-        Code::InvalidRequest,
-        message,
-        "The request could not be understood.",
-    )
-    .at(param)
-}
-
-fn malformed(why: &str) -> Failure {
-    Failure::new(
-        Code::InvalidRequest,
-        format!("the request body isn't valid JSON: {why}"),
-        "The request could not be understood.",
-    )
-}
-
-/// Why a body could not be read: not JSON, or where its shape is wrong. The slow path, taken once.
-fn explain(body: &str) -> Failure {
-    if let Err(error) = serde_json::from_str::<IgnoredAny>(body) {
-        return malformed(&error.to_string());
-    }
-    let mut json = serde_json::Deserializer::from_str(body);
-    let Err(error) = serde_path_to_error::deserialize::<_, Object<Body>>(&mut json) else {
-        return malformed("it cannot be read");
-    };
-    let path = error.path().to_string().replace('[', ".").replace(']', "");
-    let path = path.trim_matches('.');
-    let path = if path.is_empty() || path == "?" {
-        "messages"
-    } else {
-        path
-    };
-    invalid(
-        format!(
-            "the request has an invalid structure at {path}: {}",
-            expected(error.inner())
-        ),
-        path,
-    )
-}
-
-/// What was expected, without what came instead: that may be the user's words.
-fn expected(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" at line ").next().unwrap_or_default();
-    match text.rsplit_once("expected ") {
-        Some((_, expected)) => format!("expected {expected}"),
-        None if text.starts_with("missing field") || text.starts_with("duplicate field") => {
-            text.to_owned()
-        }
-        None => "this cannot be read".into(),
     }
 }
 
@@ -430,6 +375,7 @@ impl<'a> OutMessage<'a> {
 }
 
 #[cfg(test)]
+#[path = "request/tests/fuzz.rs"]
 mod fuzz_tests;
 #[cfg(test)]
 mod tests;

@@ -138,6 +138,7 @@ fn data_field(line: &Bytes) -> Option<Bytes> {
 }
 
 #[cfg(test)]
+#[path = "sse/tests/fuzz.rs"]
 mod fuzz_tests;
 #[cfg(test)]
 mod tests {

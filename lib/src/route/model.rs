@@ -240,6 +240,7 @@ fn response_format(registry: &Registry) -> Arc<RawValue> {
 }
 
 #[cfg(test)]
+#[path = "model/tests/fuzz.rs"]
 mod fuzz_tests;
 #[cfg(test)]
 mod tests;

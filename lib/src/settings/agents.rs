@@ -215,6 +215,9 @@ fn endpoint(
             "agent {agent}: its endpoint {written} is {value:?}, expected {expected}"
         ))
     };
+    if protocol == Protocol::Conversation && value.contains('?') {
+        return wrong("a full URL without a query, since paths are appended to it");
+    }
     if value.contains("://") {
         return match Url::parse(value) {
             Ok(url)

@@ -47,7 +47,7 @@ pub fn breaker(env: &Env) -> Result<BreakerRules, Error> {
     ];
     let group = Group::read(env, "MAS_BREAKER", &known)?;
     let rules = BreakerRules::default();
-    Ok(BreakerRules {
+    let rules = BreakerRules {
         failures: group.count("failures", rules.failures)?,
         ratio: group.percent("ratio", rules.ratio)?,
         calls: group.count("calls", rules.calls)?,
@@ -58,7 +58,14 @@ pub fn breaker(env: &Env) -> Result<BreakerRules, Error> {
         fresh: group.duration("fresh", rules.fresh)?,
         lease: group.duration("lease", rules.lease)?,
         silence: group.percent("silence", rules.silence)?,
-    })
+    };
+    if rules.open > rules.open_cap {
+        return Err(Error::Refused {
+            name: "MAS_BREAKER",
+            problem: "open is longer than open_cap, expected open_cap to be the longer one".into(),
+        });
+    }
+    Ok(rules)
 }
 
 pub fn caps(env: &Env) -> Result<Caps, Error> {

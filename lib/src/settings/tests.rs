@@ -82,6 +82,7 @@ fn a_wrong_value_is_named_with_what_was_expected() {
             "an https address",
         ),
         ("MAS_BREAKER", "failures=0", "whole number"),
+        ("MAS_BREAKER", "open=5m,open_cap=30s", "the longer one"),
         ("MAS_BREAKER", "failing=5", "failures, ratio"),
         ("MAS_BREAKER", "ratio=120", "percent"),
         ("MAS_CAPS", "line=1GB", "KB or MB"),
@@ -104,6 +105,7 @@ fn a_wrong_value_is_named_with_what_was_expected() {
         ("MAS_AGENTS", "/nowhere.yaml", "/nowhere.yaml"),
         ("MAS_DEFAULT_AGENT", "HR", "GPA, UMS"),
         ("UMS_AGENT_ENDPOINT", "ums:8000", "a full URL"),
+        ("UMS_AGENT_ENDPOINT", "http://ums/?a=b", "without a query"),
         ("GPA_AGENT_ENDPOINT", "ftp://x", "a deployment id or a URL"),
         (
             "GPA_AGENT_ENDPOINT",

@@ -196,6 +196,7 @@ fn legacy(state: &OpaqueState) -> Recalled {
 }
 
 #[cfg(test)]
+#[path = "envelope/tests/fuzz.rs"]
 mod fuzz_tests;
 #[cfg(test)]
 mod tests;

@@ -32,10 +32,10 @@ impl Reference {
     }
 }
 
-/// Fetches secrets, at `endpoint` or at AWS with the function's own role. Fails with a sentence that names the secret
-/// and never holds its value.
+/// Fetches the secrets that variables refer to, at `endpoint` or at AWS with the function's own role. Fails with a
+/// sentence that names the variable and the secret, and never holds its value.
 pub async fn fetch(
-    references: &[Reference],
+    references: &[(String, Reference)],
     endpoint: Option<&str>,
     pem: Option<&str>,
 ) -> Result<Vec<Secret>, String> {
@@ -52,8 +52,9 @@ pub async fn fetch(
     }
     let client = Client::new(&config.load().await);
     let mut secrets = Vec::new();
-    for reference in references {
-        secrets.push(one(&client, reference).await?);
+    for (name, reference) in references {
+        let secret = one(&client, reference).await;
+        secrets.push(secret.map_err(|problem| format!("{name}: {problem}"))?);
     }
     Ok(secrets)
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bolero::TypeGenerator;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::*;
