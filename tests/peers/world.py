@@ -110,7 +110,7 @@ class Coordinator:
             "MAS_AUTH": "dial", "MAS_ROUTING_MODEL": "gpt-4o", "MAS_SYNTHESIS_MODEL": "gpt-4o",
             "MAS_STATE_KEYS": f"k1:{STATE_KEY}", "MAS_TURN_TIMEOUT": "30",
             # Each story stands for itself: failures and numbers of the ones before it do not count.
-            "MAS_BREAKER": "failures=1000000,ratio=1", "MAS_LIMITS": "requests=off,concurrent=off",
+            "MAS_BREAKER": "failures=1000000,calls=1000000", "MAS_LIMITS": "requests=off,concurrent=off",
         }  # fmt: skip
         command = [coordinator_binary(), "--port", "0", "--memory"]
         self.process = Process("mas", command, peers.folder, settings, peers.folder)
