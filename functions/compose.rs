@@ -101,7 +101,9 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
         accounts: Accounts::of(&table, quotas(settings), settings.state_ttl),
         audit: audit(settings, &table, &seal),
         prices: settings.prices.clone(),
-        verify_first: settings.openai_base_url.is_some(),
+        // Where everybody is trusted and nobody limited, there is nobody to keep from it.
+        verify_first: settings.openai_base_url.is_some()
+            && (settings.callers.ways != [Way::None] || settings.quotas != Quotas::default()),
         table,
         guard,
         seal,

@@ -22,7 +22,14 @@ pub struct Accounts {
     quotas: Quotas,
     ttl: Duration,
     seen: Arc<Mutex<HashMap<Owner, Seen>>>,
+    queues: Arc<Mutex<HashMap<Owner, Queue>>>,
 }
+
+/// Turns of one owner in this process write one after another: meeting in the table, each would write several times.
+type Queue = Arc<tokio::sync::Mutex<()>>;
+
+/// Who has queued for so long goes on all the same: the table may be hanging.
+const QUEUE: Duration = Duration::from_millis(500);
 
 /// An account as this instance last saw it.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +47,7 @@ impl Accounts {
             // The day's sums must outlive the day.
             ttl: ttl.max(Duration::from_hours(48)),
             seen: Arc::default(),
+            queues: Arc::default(),
         }
     }
 
@@ -130,6 +138,8 @@ impl Accounts {
         now: Millis,
         step: impl FnMut(&Account) -> (Option<Account>, A),
     ) -> Result<(Account, A), Error> {
+        let queue = self.queue(owner);
+        let _turn = timeout(QUEUE, queue.lock()).await;
         let known = {
             let seen = self.lock();
             seen.get(owner)
@@ -168,6 +178,14 @@ impl Accounts {
             seen.clear();
         }
         seen.insert(owner.clone(), Seen { account, alone });
+    }
+
+    fn queue(&self, owner: &Owner) -> Queue {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if queues.len() >= KNOWN {
+            queues.retain(|_, queue| Arc::strong_count(queue) > 1);
+        }
+        Arc::clone(queues.entry(owner.clone()).or_default())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Owner, Seen>> {
