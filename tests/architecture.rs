@@ -83,7 +83,7 @@ fn collect(folder: &Path, found: &mut Vec<(String, String)>) {
 }
 
 fn is_test(path: &str) -> bool {
-    path.starts_with("tests/") || path.ends_with("tests.rs")
+    path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("tests.rs")
 }
 
 /// The text before the tests that stand below the code.
