@@ -268,7 +268,7 @@ proptest! {
             now.fetch_add(400_000, Ordering::SeqCst);
             let alive = guards.iter().zip(frozen).find(|(_, frozen)| !frozen).unwrap().0;
             let probe = ask(alive).await;
-            prop_assert!(probe.is_some(), "{:?}", alive.states());
+            prop_assert!(probe.is_some(), "{alive:?}");
             probe.unwrap().settle(Outcome::Success).await;
             prop_assert!(ask(alive).await.is_some());
             server.abort();

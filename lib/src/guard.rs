@@ -191,15 +191,6 @@ impl Guard {
         }
     }
 
-    /// The state of each peer that was ever asked for, by name.
-    pub fn states(&self) -> Vec<(Arc<str>, &'static str)> {
-        let seen = self.lock();
-        let states = seen.peers.iter();
-        states
-            .map(|(name, peer)| (Arc::clone(name), peer.breaker.value.name()))
-            .collect()
-    }
-
     /// Takes an end into this instance's view. `Some` when the others should know: what the view was before.
     fn count(
         &self,

@@ -15,7 +15,7 @@ use axum::routing::post;
 use axum::serve::ListenerExt as _;
 use bytes::Bytes;
 use coordinator::store;
-use coordinator::store::envelope::fresh_key;
+use coordinator::store::keyring::fresh_key;
 use dynoxide::Database;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};

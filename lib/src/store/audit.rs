@@ -11,17 +11,14 @@ use aws_sdk_dynamodb::types::builders::PutBuilder;
 use super::attributes::{Item, count, expires_at, number, string, text};
 use super::chain::{Anchor, Head, Line, Listed, ROLL, Scope};
 use super::keyring::Keyring;
-use super::requests::built;
+use super::requests::{built, pause};
 use super::{Error, Table, keys};
 use crate::domain::audit::Entry;
 use crate::domain::day::Day;
 use crate::domain::ids::{Clock, Owner, TurnId};
-use crate::resilience::retry::luck;
 
 /// More than these losing against others in a row, and somebody's view is wrong.
 const TRIES: u32 = 12;
-/// Between two tries, at most, times the number of tries so far.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// The audit log. One for the whole process.
 #[derive(Clone, Debug)]
@@ -318,11 +315,4 @@ pub(super) fn line_of(item: &Item) -> Option<Line> {
         kid: string(item, "kid")?.to_owned(),
         mac: string(item, "mac")?.to_owned(),
     })
-}
-
-/// Waits before another try, a little longer each time and never as long as the others.
-pub(super) async fn pause(attempt: u32) {
-    if attempt > 0 {
-        tokio::time::sleep((PAUSE * attempt).mul_f64(luck())).await;
-    }
 }

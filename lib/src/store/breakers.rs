@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::attributes::{string, text};
+use super::attributes::string;
 use super::cells::Versioned;
+use super::requests::Place;
 use super::{Error, Table, keys};
 use crate::domain::ids::Millis;
 use crate::resilience::breaker::Breaker;
@@ -24,26 +25,18 @@ impl Breakers {
         }
     }
 
-    /// Every breaker there is, in one call: peers and what is known of them.
+    /// Every breaker there is: peers and what is known of them.
     pub async fn all(&self, now: Millis) -> Result<Vec<(String, Versioned<Breaker>)>, Error> {
-        let found = self
-            .table
-            .client()
-            .query()
-            .table_name(&self.table.name)
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", text(keys::breakers()))
-            .consistent_read(true)
-            .send()
-            .await?;
-        Ok(found
-            .items()
-            .iter()
-            .filter_map(|item| {
+        let mut all = Vec::new();
+        let mut place = Place::default();
+        let pk = keys::breakers();
+        while let Some(items) = self.table.page(&pk, "", &mut place).await? {
+            all.extend(items.iter().filter_map(|item| {
                 let peer = keys::peer(string(item, "sk")?);
                 Some((peer, Versioned::of(item, now.seconds())))
-            })
-            .collect())
+            }));
+        }
+        Ok(all)
     }
 
     /// Steps one peer's breaker; see [`Table::step`].

@@ -5,8 +5,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::attributes::{Item, count, expires_at, number, string, text};
-use super::audit::pause;
 use super::keys::Key;
+use super::requests::pause;
 use super::{Error, Table};
 use crate::domain::ids::Timestamp;
 
@@ -83,18 +83,9 @@ impl Table {
     where
         T: Serialize + DeserializeOwned + Default,
     {
-        let found = self
-            .client()
-            .get_item()
-            .table_name(&self.name)
-            .key("pk", text(key.pk.clone()))
-            .key("sk", text(key.sk.clone()))
-            .consistent_read(true)
-            .send()
-            .await?;
+        let found = self.item(key.clone()).await?;
         Ok(found
-            .item()
-            .map(|item| Versioned::of(item, now))
+            .map(|item| Versioned::of(&item, now))
             .unwrap_or_default())
     }
 

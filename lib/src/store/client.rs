@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, ConfigLoader};
 use aws_sdk_dynamodb::config::{Credentials, Region, SharedHttpClient};
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
@@ -14,7 +15,6 @@ use aws_sdk_dynamodb::{Client, Config};
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-
 use url::{Host, Url};
 
 use super::{Error, keys};
@@ -61,14 +61,7 @@ impl Table {
 
     /// Asks the table for an item that does not exist: cheap, and it needs no permission beyond reading.
     pub async fn check(&self) -> Result<(), Error> {
-        let key = keys::health();
-        self.client()
-            .get_item()
-            .table_name(&self.name)
-            .key("pk", super::attributes::text(key.pk))
-            .key("sk", super::attributes::text(key.sk))
-            .send()
-            .await?;
+        self.item(keys::health()).await?;
         Ok(())
     }
 }
@@ -76,7 +69,7 @@ impl Table {
 /// How a table is reached.
 #[derive(Clone, Debug)]
 pub struct Wire<'a> {
-    /// `None` is AWS, with the function's own role. An emulator on this machine is satisfied by any credentials.
+    /// `None` is AWS.
     pub endpoint: Option<&'a str>,
     /// Certificates to trust beside the built-in ones (PEM).
     pub pem: Option<&'a str>,
@@ -109,8 +102,7 @@ pub async fn connect_by(name: &str, wire: Wire<'_>) -> Table {
         idle,
         clock,
     } = wire;
-    let mut config = aws_config::defaults(aws_config::BehaviorVersion::latest())
-        .http_client(http(pem))
+    let config = loader(endpoint, pem)
         // The answer must not wait for a store that does not answer: two quick retries, then it goes on without.
         .retry_config(
             RetryConfig::standard()
@@ -125,14 +117,6 @@ pub async fn connect_by(name: &str, wire: Wire<'_>) -> Table {
                 .operation_timeout(attempt.saturating_mul(4))
                 .build(),
         );
-    if let Some(endpoint) = endpoint {
-        config = config.endpoint_url(endpoint);
-    }
-    if endpoint.is_some_and(is_local) {
-        config = config
-            .region(Region::new("local"))
-            .credentials_provider(Credentials::new("local", "local", None, None, "local"));
-    }
     let config = Config::from(&config.load().await);
     let kept = Kept {
         client: Client::from_conf(config.clone()),
@@ -150,8 +134,23 @@ pub async fn connect_by(name: &str, wire: Wire<'_>) -> Table {
     }
 }
 
+/// How a service of AWS is reached: there, with the function's own role, or at `endpoint`. An emulator on this machine is
+/// satisfied by any credentials.
+pub(super) fn loader(endpoint: Option<&str>, pem: Option<&str>) -> ConfigLoader {
+    let mut config = aws_config::defaults(BehaviorVersion::latest()).http_client(http(pem));
+    if let Some(endpoint) = endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    if endpoint.is_some_and(is_local) {
+        config = config
+            .region(Region::new("local"))
+            .credentials_provider(Credentials::new("local", "local", None, None, "local"));
+    }
+    config
+}
+
 /// How AWS is spoken to.
-pub(super) fn http(pem: Option<&str>) -> SharedHttpClient {
+fn http(pem: Option<&str>) -> SharedHttpClient {
     aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .tls_context(tls(pem))

@@ -91,17 +91,8 @@ impl Conversations {
         now: Timestamp,
     ) -> Result<bool, Error> {
         let key = keys::session(&self.owner, agent, session);
-        let found = self
-            .table
-            .client()
-            .get_item()
-            .table_name(&self.table.name)
-            .key("pk", text(key.pk))
-            .key("sk", text(key.sk))
-            .consistent_read(true)
-            .send()
-            .await?;
-        Ok(found.item().is_some_and(|item| expires_at(item) > now))
+        let found = self.table.item(key).await?;
+        Ok(found.is_some_and(|item| expires_at(&item) > now))
     }
 }
 

@@ -1,12 +1,9 @@
 //! The client's half of the memory: a small signed object in the message state, bound to its owner.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use hmac::{Hmac, KeyInit, Mac};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sha2::Sha256;
-use zeroize::Zeroizing;
 
 use super::keyring::Keyring;
 use crate::domain::conversation::{Envelope, Recalled};
@@ -18,11 +15,10 @@ use crate::domain::rules::Caps;
 const FRAME: usize = 384;
 const VERSION: u8 = 1;
 
-/// The keys that sign states. The first one signs; every one of them verifies, so keys can be rotated.
-#[derive(Clone)]
+/// What signs states.
+#[derive(Clone, Debug)]
 pub struct Seal {
-    /// Wiped when they are dropped.
-    keys: Vec<(String, Zeroizing<Vec<u8>>)>,
+    keys: Keyring,
     /// The most a sealed state may take as JSON, in bytes.
     cap: usize,
 }
@@ -36,41 +32,11 @@ pub struct SealedState {
     mac: String,
 }
 
-/// A new random key in the form [`Seal::parse`] reads. Fails where the operating system has no randomness.
-pub fn fresh_key(kid: &str) -> std::io::Result<String> {
-    let mut key = [0; 32];
-    getrandom::fill(&mut key).map_err(std::io::Error::other)?;
-    Ok(format!("{kid}:{}", STANDARD.encode(key)))
-}
-
 impl Seal {
-    /// Reads `kid:base64` pairs separated by commas; keys have at least 32 bytes. Fails with a sentence.
+    /// Reads the keys, see [`Keyring::parse`].
     pub fn parse(pairs: &str) -> Result<Self, String> {
-        let keys = pairs
-            .split(',')
-            .map(str::trim)
-            .filter(|pair| !pair.is_empty())
-            .map(|pair| {
-                let (kid, key) = pair
-                    .split_once(':')
-                    .ok_or("each key must look like kid:base64")?;
-                let key = STANDARD
-                    .decode(key)
-                    .map_err(|_| format!("key {kid} is not base64"))?;
-                if key.len() < 32 {
-                    return Err(format!(
-                        "key {kid} has {} bytes, at least 32 are needed",
-                        key.len()
-                    ));
-                }
-                Ok((kid.to_owned(), Zeroizing::new(key)))
-            })
-            .collect::<Result<Vec<_>, String>>()?;
-        if keys.is_empty() {
-            return Err("at least one kid:base64 pair is needed".into());
-        }
         Ok(Self {
-            keys,
+            keys: Keyring::parse(pairs)?,
             cap: Caps::default().state,
         })
     }
@@ -84,7 +50,7 @@ impl Seal {
 
     /// Keys for another purpose, made of these.
     pub fn keyring(&self, purpose: &str) -> Keyring {
-        Keyring::derived(&self.keys, purpose)
+        self.keys.derived(purpose)
     }
 
     /// Signs an envelope for its owner. What makes it too large is left to the store: the agent's state, then the
@@ -108,11 +74,10 @@ impl Seal {
             }
         }
         let payload = URL_SAFE_NO_PAD.encode(payload);
-        let (kid, key) = self.keys.first().cloned().unwrap_or_default();
         SealedState {
             v: VERSION,
-            mac: URL_SAFE_NO_PAD.encode(mac(&key, owner, &payload).finalize().into_bytes()),
-            kid,
+            mac: self.keys.sign(&signed(owner, &payload)),
+            kid: self.keys.kid().to_owned(),
             payload,
         }
     }
@@ -136,35 +101,16 @@ impl Seal {
     }
 
     fn verified(&self, owner: &Owner, sealed: &SealedState) -> Option<Envelope> {
-        let (_, key) = self.keys.iter().find(|(kid, _)| *kid == sealed.kid)?;
-        let claimed = URL_SAFE_NO_PAD.decode(&sealed.mac).ok()?;
-        (sealed.v == VERSION).then_some(())?;
-        // Constant time.
-        mac(key, owner, &sealed.payload)
-            .verify_slice(&claimed)
-            .ok()?;
+        let signed = signed(owner, &sealed.payload);
+        let good = self.keys.verify(&sealed.kid, &signed, &sealed.mac);
+        (sealed.v == VERSION && good == Some(true)).then_some(())?;
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(&sealed.payload).ok()?).ok()
     }
 }
 
-impl std::fmt::Debug for Seal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list()
-            .entries(self.keys.iter().map(|(kid, _)| kid))
-            .finish()
-    }
-}
-
 /// The signature covers the owner, so a state is worth nothing to anybody else.
-fn mac(key: &[u8], owner: &Owner, payload: &str) -> Hmac<Sha256> {
-    // HMAC takes keys of any length.
-    let mut mac =
-        Hmac::<Sha256>::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&[0; 64].into()));
-    for part in ["mas-state-v1", owner.tenant(), owner.id(), payload] {
-        mac.update(&(part.len() as u64).to_be_bytes());
-        mac.update(part.as_bytes());
-    }
-    mac
+fn signed<'a>(owner: &'a Owner, payload: &'a str) -> [&'a str; 4] {
+    ["mas-state-v1", owner.tenant(), owner.id(), payload]
 }
 
 fn json(envelope: &Envelope) -> String {

@@ -1,7 +1,7 @@
-//! Keys for one purpose: they sign what the table keeps and what leaves it, so that a change is found.
+//! Keys by name: they sign what the table keeps and what leaves it, so that a change is found.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -9,19 +9,55 @@ use zeroize::Zeroizing;
 /// The first key signs; every one of them verifies, so keys can be rotated.
 #[derive(Clone)]
 pub struct Keyring {
+    /// Wiped when they are dropped.
     keys: Vec<(String, Zeroizing<Vec<u8>>)>,
 }
 
+/// A new random key in the form [`Keyring::parse`] reads. Fails where the operating system has no randomness.
+pub fn fresh_key(kid: &str) -> std::io::Result<String> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(std::io::Error::other)?;
+    Ok(format!("{kid}:{}", STANDARD.encode(key)))
+}
+
 impl Keyring {
-    /// Keys of their own, derived from others: what is signed for one purpose is worth nothing for another.
-    pub(super) fn derived(keys: &[(String, Zeroizing<Vec<u8>>)], purpose: &str) -> Self {
+    /// Reads `kid:base64` pairs separated by commas; keys have at least 32 bytes. Fails with a sentence.
+    pub fn parse(pairs: &str) -> Result<Self, String> {
+        let keys = pairs
+            .split(',')
+            .map(str::trim)
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| {
+                let (kid, key) = pair
+                    .split_once(':')
+                    .ok_or("each key must look like kid:base64")?;
+                let key = STANDARD
+                    .decode(key)
+                    .map_err(|_| format!("key {kid} is not base64"))?;
+                if key.len() < 32 {
+                    return Err(format!(
+                        "key {kid} has {} bytes, at least 32 are needed",
+                        key.len()
+                    ));
+                }
+                Ok((kid.to_owned(), Zeroizing::new(key)))
+            })
+            .collect::<Result<Vec<_>, String>>()?;
+        if keys.is_empty() {
+            return Err("at least one kid:base64 pair is needed".into());
+        }
+        Ok(Self { keys })
+    }
+
+    /// Keys of their own, derived from these: what is signed for one purpose is worth nothing for another.
+    #[must_use]
+    pub fn derived(&self, purpose: &str) -> Self {
         let derive = |key: &[u8]| {
             let derived = mac(key, &["mas-derive-v1", purpose]).finalize();
             Zeroizing::new(derived.into_bytes().to_vec())
         };
         Self {
-            keys: keys
-                .iter()
+            keys: (self.keys.iter())
                 .map(|(kid, key)| (kid.clone(), derive(key)))
                 .collect(),
         }
@@ -70,18 +106,16 @@ fn mac(key: &[u8], parts: &[&str]) -> Hmac<Sha256> {
 mod tests {
     use super::*;
 
-    fn keys(names: &[&str]) -> Vec<(String, Zeroizing<Vec<u8>>)> {
-        let key = |name: &&str| {
-            let key = Zeroizing::new(name.as_bytes().repeat(32));
-            ((*name).to_owned(), key)
-        };
-        names.iter().map(key).collect()
+    fn keys(names: &[&str]) -> Keyring {
+        let key = |name: &&str| format!("{name}:{}", STANDARD.encode(name.repeat(32)));
+        let pairs: Vec<_> = names.iter().map(key).collect();
+        Keyring::parse(&pairs.join(",")).unwrap()
     }
 
     #[test]
     fn what_a_known_key_signed_is_good_and_nothing_else() {
-        let old = Keyring::derived(&keys(&["a"]), "audit");
-        let new = Keyring::derived(&keys(&["b", "a"]), "audit");
+        let old = keys(&["a"]).derived("audit");
+        let new = keys(&["b", "a"]).derived("audit");
         let signed = old.sign(&["x", "y"]);
         assert_eq!((old.kid(), new.kid()), ("a", "b"));
         assert_eq!(new.verify("a", &["x", "y"], &signed), Some(true));
@@ -89,8 +123,21 @@ mod tests {
         assert_eq!(new.verify("b", &["x", "y"], &signed), Some(false));
         assert_eq!(new.verify("c", &["x", "y"], &signed), None);
         assert_eq!(new.verify("a", &["x", "y"], ""), Some(false));
-        let other = Keyring::derived(&keys(&["a"]), "export");
+        let other = keys(&["a"]).derived("export");
         assert_eq!(other.verify("a", &["x", "y"], &signed), Some(false));
         assert_eq!(format!("{new:?}"), r#"["b", "a"]"#);
+    }
+
+    #[test]
+    fn wrong_keys_are_refused_with_the_reason() {
+        for (pairs, part) in [
+            ("", "at least one"),
+            ("nokid", "kid:base64"),
+            ("k1:***", "not base64"),
+            ("k1:AAEC", "3 bytes"),
+        ] {
+            let problem = Keyring::parse(pairs).unwrap_err();
+            assert!(problem.contains(part), "{pairs}: {problem}");
+        }
     }
 }

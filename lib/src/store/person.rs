@@ -7,11 +7,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::attributes::{Item, count, expires_at, id, string, text};
-use super::audit::{line_of, pause};
+use super::audit::line_of;
 use super::chain::Scope;
 use super::conversations::SESSION;
 use super::keys::{self, Key, Kind};
-use super::requests::{Place, built, key_of};
+use super::requests::{Place, built, key_of, pause};
 use super::{Error, Table};
 use crate::domain::day::Day;
 use crate::domain::ids::{AgentId, ConversationId, Owner, Timestamp, TurnId};

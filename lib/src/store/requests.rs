@@ -1,5 +1,7 @@
 //! The requests that more than one kind of record needs.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
@@ -8,6 +10,10 @@ use super::attributes::{Item, number, text};
 use super::keys::Key;
 use super::{Error, Table};
 use crate::domain::ids::Timestamp;
+use crate::resilience::retry::luck;
+
+/// Between two tries, at most, times the number of tries so far.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Why one item of a transaction could not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +130,13 @@ impl Table {
 pub fn built(put: PutBuilder) -> Result<TransactWriteItem, Error> {
     let put = put.build().map_err(|error| Error::Call(Box::new(error)))?;
     Ok(TransactWriteItem::builder().put(put).build())
+}
+
+/// Waits before another try, a little longer each time and never as long as the others.
+pub async fn pause(attempt: u32) {
+    if attempt > 0 {
+        tokio::time::sleep((PAUSE * attempt).mul_f64(luck())).await;
+    }
 }
 
 /// The key of an item, as the table wants it.

@@ -7,10 +7,10 @@ use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, TransactWriteItem,
 use tokio::time::timeout;
 
 use super::attributes::{number, text};
-use super::audit::{Audit, Lane, Next, pause};
+use super::audit::{Audit, Lane, Next};
 use super::chain::Anchor;
 use super::conversations::SESSION;
-use super::requests::{Reason, built, key_of};
+use super::requests::{Reason, built, key_of, pause};
 use super::{Conversations, Error, keys};
 use crate::domain::audit::Entry;
 use crate::domain::conversation::TurnRecord;

@@ -2,9 +2,8 @@
 
 use aws_config::retry::RetryConfig;
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::config::{Credentials, Region};
 
-use super::client::{http, is_local};
+use super::client::loader;
 use crate::domain::ids::Secret;
 
 /// What a value begins with that is not a secret itself but says where it is.
@@ -39,17 +38,7 @@ pub async fn fetch(
     endpoint: Option<&str>,
     pem: Option<&str>,
 ) -> Result<Vec<Secret>, String> {
-    let mut config = aws_config::defaults(aws_config::BehaviorVersion::latest())
-        .http_client(http(pem))
-        .retry_config(RetryConfig::standard().with_max_attempts(3));
-    if let Some(endpoint) = endpoint {
-        config = config.endpoint_url(endpoint);
-    }
-    if endpoint.is_some_and(is_local) {
-        config = config
-            .region(Region::new("local"))
-            .credentials_provider(Credentials::new("local", "local", None, None, "local"));
-    }
+    let config = loader(endpoint, pem).retry_config(RetryConfig::standard().with_max_attempts(3));
     let client = Client::new(&config.load().await);
     let mut secrets = Vec::new();
     for (name, reference) in references {

@@ -12,7 +12,7 @@ use super::call::{Call, Limits};
 use super::certificates::Certificates;
 use super::connections::{Connections, Trust};
 use super::error::Error;
-use super::guard::Lookup;
+use super::resolver::Lookup;
 use crate::domain::ids::Clock;
 use crate::domain::network::{Networks, Refused};
 use crate::domain::rules::{Caps, Times};

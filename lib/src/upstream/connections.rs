@@ -6,8 +6,8 @@ use url::{Host, Url};
 
 use super::client::Bounds;
 use super::error::Error;
-use super::guard::Guard;
 use super::pool::Pool;
+use super::resolver::Resolver;
 use crate::domain::network::{Networks, Refused};
 use crate::resilience::retry::Repeat;
 
@@ -54,15 +54,15 @@ impl Connections {
     pub fn new(bounds: &Bounds) -> Result<Self, Error> {
         let tls = bounds.certificates.tls()?;
         let networks = Arc::new(bounds.networks.clone());
-        let guard = |tls| Guard {
+        let resolver = |tls| Resolver {
             networks: Arc::clone(&networks),
             lookup: bounds.lookup.clone(),
             tls,
         };
         Ok(Self {
             configured: Pair::new(bounds, &tls, None)?,
-            secure: Pair::new(bounds, &tls, Some(guard(true)))?,
-            plain: Pair::new(bounds, &tls, Some(guard(false)))?,
+            secure: Pair::new(bounds, &tls, Some(resolver(true)))?,
+            plain: Pair::new(bounds, &tls, Some(resolver(false)))?,
             networks,
         })
     }
@@ -109,9 +109,9 @@ impl Pair {
     fn new(
         bounds: &Bounds,
         tls: &rustls::ClientConfig,
-        guard: Option<Guard>,
+        resolver: Option<Resolver>,
     ) -> Result<Self, Error> {
-        let guard = guard.map(Arc::new);
+        let resolver = resolver.map(Arc::new);
         let (tls, connect, idle) = (tls.clone(), bounds.connect, bounds.pool_idle);
         let build = move |idle_connections| {
             let mut client = reqwest::Client::builder()
@@ -124,8 +124,8 @@ impl Pair {
                 .tcp_nodelay(true)
                 // A proxy would resolve names itself.
                 .no_proxy();
-            if let Some(guard) = &guard {
-                client = client.dns_resolver(Arc::clone(guard));
+            if let Some(resolver) = &resolver {
+                client = client.dns_resolver(Arc::clone(resolver));
             }
             client.build().map_err(Error::Request)
         };

@@ -6,8 +6,8 @@ mod certificates;
 mod client;
 mod connections;
 mod error;
-mod guard;
 mod pool;
+mod resolver;
 
 pub use answer::Events;
 pub use call::{Call, Limits, api_version, segment};
@@ -15,4 +15,4 @@ pub use certificates::Certificates;
 pub use client::{Bounds, Client, probe};
 pub use connections::Trust;
 pub use error::Error;
-pub use guard::Lookup;
+pub use resolver::Lookup;

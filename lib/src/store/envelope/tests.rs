@@ -50,6 +50,16 @@ fn a_sealed_state_opens_to_what_it_was() {
 }
 
 #[test]
+fn a_state_that_version_1_0_sealed_opens() {
+    let sealed = r#"{"v":1,"kid":"k1","payload":"eyJjb252ZXJzYXRpb24iOiJjMSIsInR1cm4iOiIwMDAwMDAwMC0wMDAwLTAwMDAtMDAwMC0wMDAwMDAwMDAwMDciLCJzZXNzaW9ucyI6eyJVTVMiOiIxOWIxMzQ2YSJ9LCJleGNoYW5nZSI6eyJhZ2VudCI6IkdQQSIsInJlcXVlc3QiOiJXaGF0J3MgdGhlIHdlYXRoZXI_IiwiYW5zd2VyIjoiYSIsInN0YXRlIjp7IngiOiBbMV19fX0","mac":"dfBppbtdwLORE2K9n3GmPmsLx9f3R_fCocc2h6LXonU"}"#;
+    let seal = Seal::parse(ONE).unwrap();
+    assert_eq!(
+        seal.open(&owner(), Some(&state(sealed))),
+        Recalled::Sealed(envelope("a", Some("{\"x\": [1]}")))
+    );
+}
+
+#[test]
 fn keys_can_be_rotated() {
     let old = Seal::parse(ONE).unwrap();
     let both = Seal::parse(&format!("{TWO},{ONE}")).unwrap();
@@ -110,20 +120,6 @@ fn the_references_own_keys_are_read() {
         assert_eq!(open(nothing), Recalled::Nothing, "{nothing}");
     }
     assert_eq!(seal.open(&owner(), None), Recalled::Nothing);
-}
-
-#[test]
-fn wrong_keys_are_refused_with_the_reason() {
-    for (pairs, part) in [
-        ("", "at least one"),
-        ("nokid", "kid:base64"),
-        ("k1:***", "not base64"),
-        ("k1:AAEC", "3 bytes"),
-    ] {
-        let problem = Seal::parse(pairs).unwrap_err();
-        assert!(problem.contains(part), "{pairs}: {problem}");
-    }
-    assert_eq!(format!("{:?}", Seal::parse(ONE).unwrap()), r#"["k1"]"#);
 }
 
 #[test]

@@ -44,14 +44,14 @@ impl fmt::Debug for Lookup {
 /// A resolver that tells only those addresses of a name at which agents may be.
 ///
 /// It is asked for every new connection, so a name that pointed to a good address before gains nothing by that.
-pub(super) struct Guard {
+pub(super) struct Resolver {
     pub networks: Arc<Networks>,
     pub lookup: Lookup,
     /// Whether the connections are for TLS.
     pub tls: bool,
 }
 
-impl Resolve for Guard {
+impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let found = (self.lookup.0)(name.as_str().to_owned());
         let (networks, tls) = (Arc::clone(&self.networks), self.tls);
