@@ -7,6 +7,7 @@ use sandbox::faults::{Fault, Orders};
 use sandbox::stub::{Reply, Seen};
 use serde_json::{Value, json};
 
+use crate::audit::entries;
 use crate::world::{Answer, Place, Plan, World, echoed, model, plan, says, table, user};
 
 /// Every request to the UMS needs consent.
@@ -122,6 +123,34 @@ async fn a_rejected_request_is_over() {
     let late = world.well(&[user(&words)]).await;
     assert!(late.text().contains("not valid any more"));
     assert_eq!(orders(&world), Vec::<Value>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_log_tells_what_was_proposed_approved_rejected_and_too_late() {
+    let world = careful().start().await;
+    let (shown, words) = proposed(&world, "Delete user Bob").await;
+    let reject = button(&world.well(&[user("Delete user Eve")]).await, "reject");
+    world.well(&[user(&words)]).await;
+    world.well(&[user(&reject)]).await;
+    world.well(&[user(&button(&shown, "approve"))]).await;
+    let told: Vec<_> = (entries(&world.table).await.iter())
+        .map(|entry| {
+            let calls = entry["calls"].as_array().unwrap().len();
+            json!([entry["source"], entry["outcome"], calls])
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            json!(["model", "proposed", 0]),
+            json!(["model", "proposed", 0]),
+            json!(["approval", "answered", 1]),
+            json!(["none", "rejected", 0]),
+            json!(["none", "answered", 0]),
+        ]
+    );
+    let log = entries(&world.table).await;
+    assert_eq!(log[2]["request"], log[0]["request"], "what was approved");
 }
 
 #[tokio::test(flavor = "multi_thread")]

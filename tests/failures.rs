@@ -10,6 +10,7 @@ use coordinator::domain::conversation::Outcome;
 use coordinator::domain::ids::{ConversationId, Owner, Timestamp};
 use coordinator::store::{self, Conversations};
 
+use crate::audit::entries;
 use crate::world::{
     self, Answer, Plan, World, decides, delta, finish, model, plan, says, table, user,
 };
@@ -319,7 +320,7 @@ async fn a_used_up_turn_ends_in_order_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_used_up_by_the_routing_leaves_its_state_all_the_same() {
+async fn a_turn_used_up_by_the_routing_leaves_its_state_and_its_line_all_the_same() {
     let world = plan("GPA")
         .model(|_| Reply::sse().hang())
         .set("MAS_TURN_TIMEOUT", "1s")
@@ -332,6 +333,9 @@ async fn a_turn_used_up_by_the_routing_leaves_its_state_all_the_same() {
         "{}",
         String::from_utf8_lossy(&answer.raw)
     );
+    let entries = entries(&world.table).await;
+    assert_eq!(entries.len(), 1);
+    assert_eq!(entries[0]["error"], "deadline_exceeded");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ use crate::domain::conversation::{
 use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{Owner, TurnId};
-use crate::domain::message::Role;
+use crate::domain::message::{Message, Role};
 use crate::domain::plan::Plan;
 use crate::domain::turn::ChatTurn;
 use crate::policy::{Entry, Refusal, Used};
@@ -194,14 +194,17 @@ impl Coordinator {
         progress: &Progress,
         begun: Instant,
     ) -> Option<Anchor> {
-        let (recalled, decision) = (progress.recalled.as_ref()?, progress.decision.as_ref()?);
+        let recalled = progress.recalled.as_ref()?;
+        let decision = progress.decision.as_ref();
         let record = TurnRecord {
             id: turn.id,
             at: turn.received_at,
             outcome: progress.outcome.unwrap_or(Outcome::Failed),
-            source: decision.source.as_str().into(),
-            confidence: decision.confidence,
-            rationale: decision.rationale.clone(),
+            source: decision
+                .map_or("none", |decision| decision.source.as_str())
+                .into(),
+            confidence: decision.and_then(|decision| decision.confidence),
+            rationale: decision.map_or_else(String::new, |decision| decision.rationale.clone()),
             calls: progress.calls.clone(),
             exchange: exchange(turn, progress),
             shown: context::digest(&progress.shown),
@@ -266,7 +269,7 @@ impl Coordinator {
         record: &TurnRecord,
     ) -> AuditEntry {
         let tenant = recalled.owner.tenant();
-        let asked = turn.messages.last().map_or("", |last| &last.text);
+        let asked = asked(turn, progress).map_or("", |message| &message.text);
         AuditEntry::Turn(Box::new(TurnEntry {
             turn: turn.id,
             at: self.guard.now(),
@@ -336,6 +339,11 @@ fn refused(turn: &ChatTurn, refusal: Refusal) -> Failure {
     }
 }
 
+/// What this turn is about: what was approved, or the last message.
+fn asked<'a>(turn: &'a ChatTurn, progress: &'a Progress) -> Option<&'a Message> {
+    progress.asked.as_ref().or(turn.messages.last())
+}
+
 /// The sessions of all agents, this turn's included.
 fn sessions(recalled: &Recollection, progress: &Progress) -> Sessions {
     let mut sessions = recalled.memory.sessions.clone();
@@ -352,7 +360,7 @@ fn exchange(turn: &ChatTurn, progress: &Progress) -> Option<Exchange> {
     else {
         return None;
     };
-    let last = progress.asked.as_ref().or(turn.messages.last())?;
+    let last = asked(turn, progress)?;
     let Plan::Single(assignment) = &decision.plan;
     Some(Exchange {
         agent: agent.clone(),

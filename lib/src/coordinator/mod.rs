@@ -190,7 +190,11 @@ impl Coordinator {
                 }
                 Err(text) => {
                     routing.close(StageStatus::Completed);
-                    progress.outcome = Some(Outcome::Answered);
+                    progress.outcome = Some(if consent.given {
+                        Outcome::Answered
+                    } else {
+                        Outcome::Rejected
+                    });
                     say(sink, &mut progress.shown, text);
                     return Ok(FinishReason::Stop);
                 }

@@ -34,7 +34,7 @@ pub struct TurnEntry {
     /// The owner's pseudonym.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub who: Option<TurnId>,
-    /// The word for who decided.
+    /// The word for who decided; `none` when the turn ended before.
     pub source: Cow<'static, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidence: Option<f64>,
@@ -44,6 +44,7 @@ pub struct TurnEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Cow<'static, str>>,
     /// Keyed hashes: they tell nothing, and yet show whether a text that somebody has is the one that was meant.
+    /// Of what was asked; where it was approved, of what was approved.
     pub request: String,
     pub shown: String,
     pub version: Cow<'static, str>,

@@ -42,6 +42,8 @@ pub enum Outcome {
     Failed,
     /// The user was asked to approve what an agent would do. Nothing was done.
     Proposed,
+    /// The user said no to what an agent would do. Nothing was done.
+    Rejected,
     /// The client left before the end.
     Left,
 }
@@ -61,7 +63,7 @@ pub struct TurnRecord {
     pub id: TurnId,
     pub at: Timestamp,
     pub outcome: Outcome,
-    /// The word for who decided, see [`super::plan::DecisionSource::as_str`].
+    /// The word for who decided, see [`super::plan::DecisionSource::as_str`]; `none` when the turn ended before.
     pub source: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidence: Option<f64>,

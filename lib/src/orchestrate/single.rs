@@ -56,8 +56,8 @@ pub struct Agents {
 }
 
 impl Agents {
-    /// Calls an agent, perhaps instead of another one, and shows what it does while it does it. The report grows as events come, so that it holds what
-    /// there is when the call fails or is given up.
+    /// Calls an agent, perhaps instead of another one, and shows what it does while it does it. The report grows as events
+    /// come, so that it holds what there is when the call fails or is given up.
     pub async fn call(
         &self,
         card: &AgentCard,
