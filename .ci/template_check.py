@@ -45,6 +45,11 @@ ALARMS = {
     ("Table", "ReadThrottleEvents"),
     ("Table", "WriteThrottleEvents"),
     ("Table", "SystemErrors"),
+    ("MAS", "mas_default_agent_total"),
+    ("MAS", "mas_turns_total"),
+    ("MAS", "mas_rung_agreement_total"),
+    ("MAS", "mas_first_token_seconds"),
+    ("MAS", "mas_cost_dollars_total"),
 }
 
 
@@ -231,10 +236,11 @@ def the_table_is_safe(stack):
 
 
 def alarms_exist(stack):
+    """On resources, and on the program's own metrics, which are of no resource."""
     found = set()
     for alarm in of_type(stack, "CloudWatch::Alarm").values():
         metrics = [m["MetricStat"]["Metric"] for m in alarm.get("Metrics", []) if "MetricStat" in m] or [alarm]
-        found |= {(ref(d["Value"]), m["MetricName"]) for m in metrics for d in m["Dimensions"]}
+        found |= {(ref(d["Value"]) or m["Namespace"], m["MetricName"]) for m in metrics for d in m.get("Dimensions", [{"Value": None}])}
     return [f"no alarm on {metric} of {resource}" for resource, metric in sorted(ALARMS - found)]
 
 
@@ -296,6 +302,7 @@ DEFECTS = [
     ("another expiry attribute", (*TABLE, "TimeToLiveSpecification", "AttributeName"), "ttl", the_table_is_safe, "ttl"),
     ("a table that goes with the stack", ("Resources", "Table", "DeletionPolicy"), "Delete", the_table_is_safe, "goes"),
     ("an alarm left out", ("Resources", "ChatDurationAlarm"), GONE, alarms_exist, "Duration"),
+    ("an alarm on a number of ours left out", ("Resources", "FirstTokenTimeAlarm"), GONE, alarms_exist, "mas_first_token_seconds"),
     ("an alarm on another function", HEALTH_ALARM, {"Ref": "ChatFunction"}, alarms_exist, "HealthFunction"),
 ]
 
