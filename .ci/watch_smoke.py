@@ -23,7 +23,7 @@ BINARIES = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "debug"
 PACE = 0.060
 CHAT = "/openai/deployments/mas-coordinator/chat/completions"
 QUESTION = {"stream": True, "messages": [{"role": "user", "content": "Calculate sin(5000)"}]}
-# The binaries are built and the emulator only starts them; a whole build takes longer than this.
+# The binaries are built and the emulator only starts them; should it build them again, a busy machine takes its time.
 WATCH_WITHIN = 600
 
 passed = failed = 0

@@ -3,6 +3,7 @@
 mod compose;
 
 use coordinator::http;
+use coordinator::metrics::Metrics;
 use coordinator::settings::Env;
 use coordinator::telemetry;
 
@@ -11,6 +12,6 @@ use coordinator::telemetry;
 async fn main() -> Result<(), lambda_http::Error> {
     let settings = compose::settings(Env::process()).await?;
     telemetry::start(&settings.log, settings.log_json, false)?;
-    let app = compose::app(&settings).await?;
+    let app = compose::app(&settings, Metrics::Off).await?;
     lambda_http::run_with_streaming_response(http::api_routes(app)).await
 }

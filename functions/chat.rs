@@ -4,6 +4,7 @@ mod compose;
 
 use axum::extract::Request;
 use coordinator::http::{self, FunctionTime};
+use coordinator::metrics::Metrics;
 use coordinator::settings::Env;
 use coordinator::telemetry;
 use lambda_http::RequestExt;
@@ -13,7 +14,7 @@ use lambda_http::RequestExt;
 async fn main() -> Result<(), lambda_http::Error> {
     let settings = compose::settings(Env::process()).await?;
     telemetry::start(&settings.log, settings.log_json, false)?;
-    let app = compose::app(&settings).await?;
+    let app = compose::app(&settings, Metrics::Written).await?;
     let routes = http::chat_routes(app).layer(axum::middleware::map_request(function_time));
     lambda_http::run_with_streaming_response(routes).await
 }

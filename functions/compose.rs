@@ -12,13 +12,17 @@ use coordinator::http::auth::Auth;
 use coordinator::http::error::Statuses;
 use coordinator::http::{self, App};
 use coordinator::llm::{Models, Provider};
-use coordinator::orchestrate::Agents;
+use coordinator::metrics::Metrics;
+use coordinator::orchestrate::{Agents, Likely};
 use coordinator::privacy::Privacy;
-use coordinator::route::{Chain, ModelRouter};
+use coordinator::route::{
+    AboutRouter, CacheRouter, Chain, DecisionCache, ExplicitRouter, ModelRouter, Router,
+    RuleRouter, StickyRouter,
+};
 use coordinator::settings::{Env, Settings};
 use coordinator::store::envelope::Seal;
 use coordinator::store::secrets::{self, Reference};
-use coordinator::store::{self, Accounts, Audit, Breakers, Table, Wire};
+use coordinator::store::{self, Accounts, Audit, Breakers, Decisions, Table, Wire};
 use coordinator::stream::Nesting;
 use coordinator::synthesize::Synthesizer;
 use coordinator::upstream::{Bounds, Certificates, Client};
@@ -50,7 +54,7 @@ pub async fn settings(mut env: Env) -> Result<Settings, Failed> {
 }
 
 /// Builds everything a request needs. Nothing is called yet, so a start never depends on an agent.
-pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
+pub async fn app(settings: &Settings, metrics: Metrics) -> Result<Arc<App>, Failed> {
     let caps = settings.caps;
     let seal = seal(settings)?;
     let certificates = certificates(settings)?;
@@ -78,7 +82,6 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
         dwell: settings.times.failover_dwell,
     };
     let registry = settings.registry.clone();
-    let router = ModelRouter::new(models.clone(), &settings.routing_model, &registry, caps);
     let auth = Auth::new(
         &settings.callers,
         &client,
@@ -86,8 +89,14 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
         &settings.deployments,
     );
     warn(settings);
+    let (chain, cache) = ladder(settings, &models, &table, &seal);
     let coordinator = Coordinator {
-        chain: Chain::new(vec![Box::new(router)], &registry),
+        chain,
+        cache,
+        likely: settings.routing.guess.map(Likely::new),
+        routing: settings.routing,
+        synthesis: settings.synthesis,
+        metrics: Arc::new(metrics),
         agents: Agents {
             gateways: Gateways::connect(&registry, &reach)?,
             nesting: if settings.nested_stages {
@@ -128,6 +137,41 @@ pub async fn app(settings: &Settings) -> Result<Arc<App>, Failed> {
             settings.times.retry_after,
         ),
     ))
+}
+
+/// The routing ladder, from the settings: what costs nothing is asked first.
+fn ladder(
+    settings: &Settings,
+    models: &Models,
+    table: &Table,
+    seal: &Seal,
+) -> (Chain, Option<Arc<DecisionCache>>) {
+    let (registry, routing) = (&settings.registry, settings.routing);
+    let model = ModelRouter::new(
+        models.clone(),
+        &settings.routing_model,
+        registry,
+        settings.caps,
+        routing.floor,
+    );
+    let cache = routing.cache.map(|ttl| {
+        let decisions = Decisions::of(table, seal.keyring("decisions"));
+        let clock = Clock::new(http::clock);
+        let version = format!("{}\n{:?}", model.version(), settings.rules);
+        Arc::new(DecisionCache::new(decisions, clock, ttl, registry, version))
+    });
+    let mut quick: Vec<Box<dyn Router>> = vec![
+        Box::new(ExplicitRouter::new(registry)),
+        Box::new(RuleRouter::new(settings.rules.clone())),
+        Box::new(AboutRouter),
+    ];
+    if let Some(words) = routing.sticky {
+        quick.push(Box::new(StickyRouter::new(registry, words)));
+    }
+    if let Some(cache) = &cache {
+        quick.push(Box::new(CacheRouter(Arc::clone(cache))));
+    }
+    (Chain::new(quick, vec![Box::new(model)], registry), cache)
 }
 
 /// Whom to trust beside the built-in roots.

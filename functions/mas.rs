@@ -7,6 +7,8 @@ mod dial_config;
 mod local;
 mod operator;
 mod person;
+mod remote;
+mod route;
 mod serve;
 mod terminal;
 
@@ -34,6 +36,8 @@ enum Command {
     Sandbox(local::Options),
     /// Talk to a running coordinator from the terminal
     Chat(terminal::Options),
+    /// Show who would answer a message and why, without asking any agent
+    Route(route::Options),
     /// Print the entry for DIAL Core's configuration
     DialConfig(dial_config::Options),
     /// Read and check the audit log
@@ -53,6 +57,7 @@ async fn main() -> ExitCode {
         Some(Command::Serve(options)) => serve::run(options).await,
         Some(Command::Sandbox(options)) => local::run(options).await,
         Some(Command::Chat(options)) => terminal::run(options).await,
+        Some(Command::Route(options)) => route::run(options).await,
         Some(Command::DialConfig(options)) => dial_config::run(&options),
         Some(Command::Audit(command)) => audit::run(command).await,
         Some(Command::Export(options)) => person::export(options).await,

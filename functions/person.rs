@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use coordinator::domain::audit::By;
 use coordinator::domain::ids::{Owner, TurnId};
+use coordinator::metrics::Metrics;
 use coordinator::privacy::{self, Refused};
 
 use crate::compose::{self, Failed};
@@ -65,7 +66,7 @@ pub async fn export(options: Export) -> Result<ExitCode, Failed> {
         });
     }
     let owner = Owner::new(&open.tenant, &options.owner.unwrap_or_default());
-    let app = compose::app(&open.settings).await?;
+    let app = compose::app(&open.settings, Metrics::Off).await?;
     let bundle = app.privacy.export(&owner, By::Command).await?;
     // The last line has its end already.
     print(bundle.trim_end_matches('\n'))?;
@@ -76,7 +77,7 @@ pub async fn export(options: Export) -> Result<ExitCode, Failed> {
 pub async fn erase(options: Erase) -> Result<ExitCode, Failed> {
     let open = operator::open(options.place).await?;
     let owner = Owner::new(&open.tenant, &options.owner);
-    let app = compose::app(&open.settings).await?;
+    let app = compose::app(&open.settings, Metrics::Off).await?;
     let erased = app
         .privacy
         .erase(&owner, TurnId::now(), By::Command)

@@ -9,6 +9,7 @@ use clap::Args;
 use coordinator::domain::access::Way;
 use coordinator::domain::agent::Endpoint;
 use coordinator::http;
+use coordinator::metrics::Metrics;
 use coordinator::settings::{Env, Settings};
 use coordinator::telemetry;
 use tokio::net::TcpListener;
@@ -41,7 +42,7 @@ pub async fn run(options: Options) -> Result<ExitCode, Failed> {
         settings.log_json,
         std::io::stderr().is_terminal(),
     )?;
-    let app = compose::app(&settings).await?;
+    let app = compose::app(&settings, Metrics::kept()).await?;
     let port = options.port.unwrap_or(settings.port);
     let listener = TcpListener::bind((options.host.as_str(), port))
         .await

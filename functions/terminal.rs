@@ -3,32 +3,26 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use coordinator::dial::delta::Chunk;
 use coordinator::domain::event::{AgentEvent, StageChange, StageStatus};
-use coordinator::domain::ids::Secret;
 use coordinator::domain::message::OpaqueState;
 use coordinator::settings::Env;
-use coordinator::upstream::{Bounds, Call, Client, Limits};
+use coordinator::upstream::Client;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use crate::compose::Failed;
 use crate::console::{harmless, say};
+use crate::remote::Remote;
 
 #[derive(Args)]
 #[group(skip)]
 pub struct Options {
     /// What to say; several texts are several turns, none reads turns from standard input line by line
     text: Vec<String>,
-    /// The coordinator's address
-    #[arg(long, default_value = "http://localhost:8055")]
-    url: String,
-    /// The Api-Key to send
-    #[arg(long, default_value = "terminal")]
-    key: String,
+    #[command(flatten)]
+    remote: Remote,
     /// Print every event of the stream as a line of JSON, and nothing else
     #[arg(long)]
     json: bool,
@@ -44,23 +38,9 @@ struct Conversation {
 
 /// Talks until the texts are used up or standard input ends.
 pub async fn run(mut options: Options) -> Result<ExitCode, Failed> {
-    let web = options.url.starts_with("http://") || options.url.starts_with("https://");
-    if !web {
-        return Err(format!(
-            "--url is {:?}, expected an address such as http://localhost:8055",
-            options.url
-        )
-        .into());
-    }
-    if options.key.is_empty() || !options.key.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("--key cannot be sent, expected plain ASCII without blanks".into());
-    }
     let texts = std::mem::take(&mut options.text);
     let mut conversation = Conversation {
-        client: Client::new(&Bounds {
-            connect: Duration::from_secs(5),
-            ..Bounds::default()
-        })?,
+        client: options.remote.client()?,
         id: format!("terminal-{}", coordinator::domain::ids::TurnId::now()),
         options,
         messages: Vec::new(),
@@ -105,33 +85,10 @@ impl Conversation {
         let mut messages = self.messages.clone();
         messages.push(json!({"role": "user", "content": text}));
         let body = json!({"messages": messages, "stream": true});
-        let patience = Duration::from_mins(15);
-        let limits = Limits {
-            first_byte: patience,
-            idle: patience,
-            until: Instant::now() + patience,
-        };
-        let origin = self.options.url.trim_end_matches('/');
-        let url = format!("{origin}/openai/deployments/mas-coordinator/chat/completions");
-        let call = Call::post(url, serde_json::to_vec(&body)?, limits)
-            .secret("api-key", "", &Secret::new(&self.options.key))
-            .header("x-conversation-id", &self.id);
-        let mut events = self
-            .client
-            .events(call)
-            .await
-            .map_err(|error| match error {
-                coordinator::upstream::Error::Connect(_) => {
-                    format!("nothing answers at {origin}; `cargo run` starts the coordinator there")
-                        .into()
-                }
-                coordinator::upstream::Error::Status { status, error, .. } => format!(
-                    "refused with status {status}: {}",
-                    error.message.unwrap_or_default()
-                )
-                .into(),
-                other => Failed::from(other),
-            })?;
+        let path = "/openai/deployments/mas-coordinator/chat/completions";
+        let call = (self.options.remote.post(path, &body)?).header("x-conversation-id", &self.id);
+        let events = self.client.events(call).await;
+        let mut events = events.map_err(|error| self.options.remote.failed(error))?;
         let mut screen = Screen::new(self.options.json);
         let mut failed = false;
         while let Some(event) = events.next().await? {
@@ -212,9 +169,26 @@ impl Screen {
                 self.line(0, "2", &format!("+ {} [{place}]", file.manifest()));
             }
             AgentEvent::State(state) => self.state = Some(state),
+            AgentEvent::Form(form) => self.buttons(&form),
             AgentEvent::Usage(_) | AgentEvent::Session { .. } | AgentEvent::Finished => {}
         }
         Ok(())
+    }
+
+    /// What the buttons of a form say: a person without buttons writes it.
+    fn buttons(&self, form: &OpaqueState) {
+        let form: Value = serde_json::from_str(form.get()).unwrap_or_default();
+        let fields = form.get("properties").and_then(Value::as_object);
+        let fields = fields.into_iter().flatten();
+        let buttons = fields.flat_map(|(_, field)| field["oneOf"].as_array().into_iter().flatten());
+        for button in buttons {
+            let says = button
+                .pointer("/dial:widgetOptions/populateText")
+                .and_then(Value::as_str);
+            let title = button["title"].as_str().unwrap_or_default();
+            let says = says.or(button["const"].as_str()).unwrap_or_default();
+            self.line(0, "2", &format!("[{title}] {says}"));
+        }
     }
 
     fn stage(&mut self, index: u32, change: &StageChange) {

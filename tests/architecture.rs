@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Who may import whom. A room missing here may import nothing.
-const IMPORTS: [(&str, &str); 19] = [
+const IMPORTS: [(&str, &str); 20] = [
     ("domain", ""),
     ("dial", "domain"),
     ("stream", "domain dial"),
@@ -25,12 +25,13 @@ const IMPORTS: [(&str, &str); 19] = [
     ),
     (
         "coordinator",
-        "domain context route orchestrate synthesize policy store stream resilience guard",
+        "domain context route orchestrate synthesize policy store stream resilience guard metrics",
     ),
     (
         "http",
         "domain dial upstream coordinator privacy resilience store stream route",
     ),
+    ("metrics", "domain"),
     ("settings", "domain"),
     ("telemetry", "domain"),
 ];

@@ -504,7 +504,9 @@ async fn a_start_that_trusts_everybody_warns_each_time() {
         for _ in 0..2 {
             let ear = Ear::default();
             let listening = tracing::subscriber::set_default(ear.clone());
-            compose::app(&settings).await.unwrap();
+            compose::app(&settings, coordinator::metrics::Metrics::Off)
+                .await
+                .unwrap();
             drop(listening);
             let heard = ear.lines().iter().any(|(level, line)| {
                 *level == Level::WARN && line.contains("every caller is trusted")

@@ -44,6 +44,7 @@ async fn turn(world: &World, limit: Duration) -> (Answer, Duration) {
         deadline,
         request: None,
         messages: vec![Message::user("hi")].into(),
+        choice: None,
         caller: Arc::default(),
     };
     let sink = AnswerSink::new(&turn.id.to_string(), 1, "m");

@@ -34,6 +34,7 @@ pub fn task() -> AgentTask {
         conversation: "conv-1".into(),
         deadline: Instant::now() + Duration::from_secs(10),
         history: Vec::new(),
+        pruned: false,
         text: "hi".into(),
         instructions: None,
         attachments: Vec::new(),
@@ -53,6 +54,7 @@ async fn gateways(protocol: Protocol, stub: &Stub) -> Gateways {
         priority: 1,
         effect: Effect::None,
         approval: Approval::Never,
+        ready: true,
         fallback: None,
         accepts: Vec::new(),
     };

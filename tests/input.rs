@@ -164,7 +164,7 @@ async fn unknown_fields_are_ignored_at_every_level_and_never_passed_on() {
         let body = beside(json!({
             "messages": messages, "stream": true, "n": 1, "temperature": 0.2, "user": "smuggled",
             "addons": [unknown()], "tools": [unknown()], "tool_choice": unknown(), "metadata": unknown(),
-            "custom_fields": {"configuration": unknown()}, "stream_options": beside(json!({"include_usage": true}))
+            "custom_fields": {"other": unknown()}, "stream_options": beside(json!({"include_usage": true}))
         }));
         let answer = World::answer(world.post(&body)).await;
         assert_eq!(answer.checked.error, None);

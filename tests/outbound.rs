@@ -160,6 +160,7 @@ async fn gateways(protocol: Protocol, endpoint: &str, client: Client) -> Gateway
         priority: 1,
         effect: Effect::None,
         approval: Approval::Never,
+        ready: true,
         fallback: None,
         accepts: Vec::new(),
     };
@@ -446,7 +447,10 @@ async fn a_wrong_file_of_certificates_stops_the_start_with_a_sentence() {
             ("SSL_CERT_FILE", &path),
         ]);
         let settings = Settings::read(&env).unwrap();
-        let problem = compose::app(&settings).await.unwrap_err().to_string();
+        let problem = compose::app(&settings, coordinator::metrics::Metrics::Off)
+            .await
+            .unwrap_err()
+            .to_string();
         let sentence = format!("SSL_CERT_FILE is {path:?}, expected a file of certificates (PEM)");
         assert!(problem.starts_with(&sentence), "{problem}");
     }

@@ -48,6 +48,7 @@ async fn stream(app: &Arc<App>, at: usize) -> String {
         deadline: Instant::now() + Duration::from_secs(60),
         request: None,
         messages: vec![Message::user("hi")].into(),
+        choice: None,
         caller: Arc::default(),
     };
     let sink = AnswerSink::new(&turn.id.to_string(), 1, "m");

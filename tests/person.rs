@@ -433,7 +433,10 @@ async fn without_the_table_nothing_is_handed_out_or_said_to_be_erased() {
 
 /// Everything that the table holds after some use, of every kind.
 async fn used() -> World {
-    let world = with_people("UMS").start().await;
+    let world = with_people("UMS")
+        .set("MAS_ROUTING", "guess=off")
+        .start()
+        .await;
     turn(&world, ALICE, &[user("words")]).await;
     turn(&world, BOB, &[user("words")]).await;
     erase(&world, BOB).await;
@@ -483,6 +486,7 @@ async fn every_item_expires_and_what_has_expired_is_gone_for_every_reader() {
             ("T", "CONV", false, _) => "turn".to_owned(),
             (_, kind, _, true) => format!("roll {kind}"),
             ("BREAKERS", ..) => "breaker".to_owned(),
+            ("DECISIONS", ..) => "decision".to_owned(),
             (_, kind, ..) => kind.to_owned(),
         }
     };
@@ -497,6 +501,7 @@ async fn every_item_expires_and_what_has_expired_is_gone_for_every_reader() {
         "SESSION",
         "breaker",
         "conversation",
+        "decision",
         "roll HEAD",
         "roll LINE",
         "turn",

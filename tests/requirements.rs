@@ -73,6 +73,9 @@ fn the_defaults_are_those_that_were_asked_for() {
         // Less than the 64 KB that are allowed: it travels with every message of a conversation.
         state: 16 << 10,
         stored: 8 << 20,
+        routing_history: 16 << 10,
+        agent_history: 256 << 10,
+        synthesis_history: 64 << 10,
     };
     assert_eq!(settings.caps, caps);
     let quotas = Quotas {

@@ -7,6 +7,7 @@ use coordinator::dial::fold::{Folded, fold};
 use coordinator::domain::ids::Clock;
 use coordinator::guard::Guard;
 use coordinator::http::{self, App};
+use coordinator::metrics::Metrics;
 use coordinator::settings::Env;
 use coordinator::store;
 use dynoxide::Database;
@@ -153,12 +154,14 @@ impl Plan {
         }
         env.or("UMS_AGENT_ENDPOINT", &before(Place::Ums, ums.url()).await);
         env.or("MAS_STATE_KEYS", KEYS);
+        // Each turn of a test asks the model, unless the test is about not asking it.
+        env.or("MAS_ROUTING", "cache=off,guess=off");
         env.or("MAS_PRIVATE_NETWORKS", "loopback");
         // The machine that runs the tests may be busy.
         env.or("MAS_STORE_TIMEOUT", "5s");
         env.or("MAS_SAVE_TIMEOUT", "10s");
         let settings = compose::settings(env).await.unwrap();
-        let app = compose::app(&settings).await.unwrap();
+        let app = compose::app(&settings, Metrics::kept()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let routed = Arc::clone(&app);

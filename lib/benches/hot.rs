@@ -278,6 +278,7 @@ fn envelope(size: usize) -> Envelope {
             attachments: Vec::new(),
             state: OpaqueState::new(&state),
         }),
+        last: None,
         stored: false,
     }
 }

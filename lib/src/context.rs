@@ -1,12 +1,13 @@
 //! What one agent may see: its own turns, and nothing of any other agent's.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+mod prune;
+
+use std::collections::{HashMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
 use crate::domain::agent::AgentCard;
-use crate::domain::conversation::{Exchange, Memory, Recalled, Sessions, Stored, TurnRecord};
+use crate::domain::conversation::{Exchange, Last, Memory, Recalled, Sessions, Stored, TurnRecord};
 use crate::domain::ids::{AgentId, ConversationId, TurnId};
 use crate::domain::message::{Attachment, Message, Role};
 use crate::domain::plan::Assignment;
@@ -69,14 +70,30 @@ pub fn recollect(
     stored: &Stored,
 ) -> Memory {
     let turns = places(messages, recalled, stored);
-    let exchanges = (turns.into_iter())
+    let exchanges = (turns.iter())
         .filter_map(|place| place.exchange(messages))
         .collect();
     Memory {
         conversation,
         sessions: sessions(recalled, stored),
         exchanges,
+        last: turns.last().and_then(|place| place.last(messages)),
     }
+}
+
+/// How the turn before this one ended, as far as the client's own half of the memory tells; `None` where only the store
+/// can tell. `recalled` has one entry per assistant message.
+pub fn last_turn(messages: &[Message], recalled: &[Recalled]) -> Option<Option<Last>> {
+    let Some(newest) = recalled.last() else {
+        return Some(None);
+    };
+    let at = (messages.iter()).rposition(|message| message.role == Role::Assistant)?;
+    let place = Place {
+        at,
+        recalled: newest,
+        record: None,
+    };
+    place.last(messages).map(Some)
 }
 
 /// One assistant message and what is known of its turn.
@@ -134,6 +151,26 @@ fn places<'a>(
 }
 
 impl Place<'_> {
+    /// How this turn ended.
+    fn last(&self, messages: &[Message]) -> Option<Last> {
+        let shown = || {
+            messages
+                .get(self.at)
+                .map_or("", |message| message.text.as_str())
+        };
+        match (self.record, self.recalled) {
+            (Some(record), _) => record.last(),
+            (None, Recalled::Sealed(envelope)) => envelope.last(),
+            (None, Recalled::Legacy { gpa: Some(_), .. }) => {
+                Some(Last::of_text(&AgentId::new(LEGACY_GPA), shown()))
+            }
+            (None, Recalled::Legacy { gpa: None, .. }) => {
+                Some(Last::of_text(&AgentId::new(LEGACY_UMS), shown()))
+            }
+            (None, Recalled::Nothing) => None,
+        }
+    }
+
     /// What the agent said in this turn: from the store, from the client's state, or at worst as the user saw it.
     fn exchange(&self, messages: &[Message]) -> Option<Exchange> {
         if let Some(record) = self.record {
@@ -197,12 +234,13 @@ pub fn legacy_session(recalled: &[Recalled]) -> Option<(AgentId, &str)> {
     })
 }
 
-/// The task of one agent in this turn.
+/// The task of one agent in this turn, with at most so many bytes of its history.
 pub fn view(
     turn: &ChatTurn,
     memory: &Memory,
     card: &AgentCard,
     assignment: &Assignment,
+    budget: usize,
 ) -> AgentTask {
     let addresses: HashSet<&str> = turn
         .messages
@@ -214,7 +252,7 @@ pub fn view(
     let sendable = |attachment: &Attachment| {
         (attachment.url.as_deref()).is_none_or(|url| addresses.contains(url))
     };
-    let history = memory
+    let mut history = memory
         .exchanges
         .iter()
         .filter(|exchange| exchange.agent == card.id)
@@ -225,6 +263,7 @@ pub fn view(
             exchange
         })
         .collect();
+    let pruned = prune::history(&mut history, budget);
     let (text, files) = turn
         .messages
         .last()
@@ -244,6 +283,7 @@ pub fn view(
             .unwrap_or_else(|| memory.conversation.as_str().to_owned()),
         deadline: turn.deadline,
         history,
+        pruned,
         text,
         instructions: assignment.instructions.clone(),
         attachments: taken,

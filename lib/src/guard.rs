@@ -113,6 +113,23 @@ impl Guard {
         }
     }
 
+    /// Whether a peer is left alone at the moment, as far as this instance knows.
+    pub fn leaves_alone(&self, peer: &str) -> bool {
+        let now = self.clock.now();
+        let seen = self.lock();
+        (seen.peers.get(peer)).is_some_and(|known| {
+            let admission = known.breaker.value.admit(now, self.me, &self.rules);
+            matches!(admission, Admission::Refused { .. })
+        })
+    }
+
+    /// Every peer that was called, and the name of its breaker's state.
+    pub fn states(&self) -> Vec<(Arc<str>, &'static str)> {
+        let seen = self.lock();
+        let peers = seen.peers.iter();
+        (peers.map(|(peer, known)| (Arc::clone(peer), known.breaker.value.name()))).collect()
+    }
+
     /// Asks whether a peer may be called. The permit must be settled with how the call ended; one that is dropped
     /// is given back.
     pub async fn permit(

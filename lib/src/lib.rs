@@ -19,6 +19,7 @@ pub mod gateway;
 pub mod guard;
 pub mod http;
 pub mod llm;
+pub mod metrics;
 pub mod orchestrate;
 pub mod policy;
 pub mod privacy;

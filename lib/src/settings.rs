@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use crate::domain::access::{Callers, Way};
 use crate::domain::agent::Registry;
+use crate::domain::condition::Rule;
 use crate::domain::ids::Secret;
 use crate::domain::network::Networks;
-use crate::domain::rules::{BreakerRules, Caps, Quotas, Times};
+use crate::domain::rules::{BreakerRules, Caps, Quotas, Routing, Synthesis, Times};
 use crate::domain::usage::Prices;
 pub use env::Env;
 use parse::{duration, list, origin, parsed, switch, table_name};
@@ -50,6 +51,12 @@ pub struct Settings {
     pub synthesis_model: String,
     /// `MAS_AGENTS`: path of the agents file, or its text; by default the one built in. `MAS_DEFAULT_AGENT` overrides its default.
     pub registry: Registry,
+    /// The rules of the agents file.
+    pub rules: Vec<Rule>,
+    /// `MAS_ROUTING`: how it is decided who answers.
+    pub routing: Routing,
+    /// `MAS_SYNTHESIS`: when a second model writes the answer.
+    pub synthesis: Synthesis,
     /// `MAS_TABLE`: name of the `DynamoDB` table.
     pub table: String,
     /// `AWS_ENDPOINT_URL_DYNAMODB`: a local emulator instead of AWS.
@@ -95,7 +102,7 @@ pub struct Settings {
 }
 
 /// Every variable that is read, for the template's and the README's tests.
-pub const VARIABLES: [&str; 48] = [
+pub const VARIABLES: [&str; 50] = [
     "MAS_PORT",
     "DIAL_URL",
     "OPENAI_BASE_URL",
@@ -107,6 +114,8 @@ pub const VARIABLES: [&str; 48] = [
     "GPA_API_KEY",
     "UMS_AGENT_ENDPOINT",
     "MAS_DEFAULT_AGENT",
+    "MAS_ROUTING",
+    "MAS_SYNTHESIS",
     "MAS_TABLE",
     "AWS_ENDPOINT_URL_DYNAMODB",
     "AWS_ENDPOINT_URL_SECRETS_MANAGER",
@@ -150,6 +159,7 @@ impl Settings {
     /// Reads and checks everything; the first mistake is named with its variable and with what was expected.
     pub fn read(env: &Env) -> Result<Self, Error> {
         let text = |name, default: &str| env.get(name).unwrap_or(default).to_owned();
+        let (registry, rules) = agents::read(env)?;
         let settings = Self {
             port: parsed(env, "MAS_PORT", 8055, "a port from 0 to 65535", |value| {
                 value.parse().ok()
@@ -159,7 +169,10 @@ impl Settings {
             openai_api_key: env.get("OPENAI_API_KEY").map(Secret::new),
             routing_model: text("MAS_ROUTING_MODEL", "gpt-4o"),
             synthesis_model: text("MAS_SYNTHESIS_MODEL", "gpt-4o"),
-            registry: agents::read(env)?,
+            registry,
+            rules,
+            routing: rules::routing(env)?,
+            synthesis: rules::synthesis(env)?,
             table: parsed(
                 env,
                 "MAS_TABLE",

@@ -47,21 +47,35 @@ impl Synthesizer {
         self.models.check(within).await
     }
 
-    /// Starts the answer.
+    /// Starts the answer, shown at most so many bytes of the conversation before it; says whether some of it was left out.
     pub async fn answer(
         &self,
         turn: &ChatTurn,
         agent: &AgentId,
         report: &str,
-    ) -> Result<TextStream, Error> {
-        let prompt = Prompt {
+        history: usize,
+    ) -> Result<(TextStream, bool), Error> {
+        let mut prompt = Prompt {
             model: Arc::clone(&self.model),
             messages: messages(&turn.messages, turn.id, agent, report),
             response_format: None,
             caller: Arc::clone(&turn.caller),
             deadline: turn.deadline,
         };
-        self.models.stream(&prompt).await
+        // What must be there is the last message.
+        let needed = prompt
+            .messages
+            .last()
+            .map_or(0, |message| message.text.len());
+        let mut pruned = prompt.fit(needed.saturating_add(history));
+        let text = match self.models.stream(&prompt).await {
+            Err(error) if error.is_too_long() && prompt.fit(needed.saturating_add(history / 4)) => {
+                pruned = true;
+                self.models.stream(&prompt).await?
+            }
+            started => started?,
+        };
+        Ok((text, pruned))
     }
 }
 

@@ -37,6 +37,8 @@ fn record(n: u128, shown: &str, exchange: Exchange) -> TurnRecord {
         calls: Vec::new(),
         exchange: Some(exchange),
         shown: digest(shown),
+        rungs: Vec::new(),
+        last: None,
         usage: Vec::new(),
         duration_ms: 1,
     }
@@ -51,6 +53,7 @@ fn sealed(n: u128, sessions: &[(&str, &str)], exchange: Option<Exchange>) -> Rec
             .map(|(agent, session)| (AgentId::new(agent), (*session).to_owned()))
             .collect(),
         exchange,
+        last: None,
         stored: false,
     })
 }
@@ -62,6 +65,7 @@ fn turn(messages: Vec<Message>, conversation: Option<&str>) -> ChatTurn {
         received_at: Timestamp(1),
         deadline: Instant::now(),
         messages: messages.into(),
+        choice: None,
         caller: Arc::new(Caller {
             conversation: conversation.map(Into::into),
             ..Caller::default()
@@ -80,6 +84,7 @@ fn card(name: &str, accepts: &[&str]) -> AgentCard {
         priority: 1,
         effect: Effect::None,
         approval: Approval::Never,
+        ready: true,
         fallback: None,
         accepts: accepts.iter().map(|pattern| (*pattern).into()).collect(),
     }
@@ -181,6 +186,7 @@ fn a_follow_up_reaches_an_agent_with_its_own_words_alone() {
         &memory,
         &card("GPA", &["*/*"]),
         &assignment,
+        usize::MAX,
     );
     assert_eq!(
         task.history,
@@ -319,6 +325,7 @@ fn files_reach_agents_that_take_them_and_others_hear_of_them() {
         &memory,
         &card("GPA", &["image/*"]),
         &assignment,
+        usize::MAX,
     );
     assert_eq!(task.attachments, [file("a.png", "image/png")]);
     assert_eq!(task.manifest, ["b.csv (text/csv, 3 bytes)"]);
@@ -350,6 +357,7 @@ fn addresses_that_are_not_in_the_request_are_not_sent_again() {
         &memory,
         &card("GPA", &["*/*"]),
         &assignment,
+        usize::MAX,
     );
     assert_eq!(task.history[0].request_attachments, [at("files/known")]);
     assert_eq!(task.history[0].attachments, []);
@@ -383,7 +391,7 @@ proptest! {
         messages.push(Message::user("now"));
         let memory = recollected(&messages, &recalled, &stored);
         let assignment = Assignment { agent: AgentId::new(AGENTS[asked]), instructions: None };
-        let task = view(&turn(messages, Some("x")), &memory, &card(AGENTS[asked], &["*/*"]), &assignment);
+        let task = view(&turn(messages, Some("x")), &memory, &card(AGENTS[asked], &["*/*"]), &assignment, usize::MAX);
         let seen = format!("{:?} {:?} {:?}", task.history, task.text, task.session);
         for (who, other) in AGENTS.iter().enumerate() {
             prop_assert!(who == asked || !seen.contains(&format!("secret-of-{other}")), "{}", seen);

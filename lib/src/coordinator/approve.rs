@@ -1,7 +1,5 @@
 //! A request that waits for its owner's consent, and the answer to it.
 
-use std::sync::Arc;
-
 use super::{Coordinator, Progress};
 use crate::context;
 use crate::domain::conversation::Outcome;
@@ -61,20 +59,20 @@ impl Coordinator {
         stage.text(&labels::proposal(&proposal));
         stage.close(StageStatus::Completed);
         let text = labels::ask_for_approval(&proposal, &digest, self.times.approval);
-        super::say(sink, &mut progress.shown, &text);
+        progress.say(sink, &text);
         sink.form(&labels::approval_form(&digest));
         progress.outcome = Some(Outcome::Proposed);
         Ok(FinishReason::Stop)
     }
 
-    /// What a consent leads to: the turn with the stored request in place of the consent, and whom it goes to. An error
-    /// is a sentence for the user: nothing is done.
+    /// What a consent leads to: whom the stored request goes to, in place of the consent. An error is a sentence for the
+    /// user: nothing is done.
     pub(super) async fn consented(
         &self,
         turn: &ChatTurn,
         consent: &Consent,
         progress: &Progress,
-    ) -> Result<(ChatTurn, RoutingDecision), &'static str> {
+    ) -> Result<RoutingDecision, &'static str> {
         let Some(recalled) = &progress.recalled else {
             return Err(labels::APPROVAL_UNREAD);
         };
@@ -108,17 +106,7 @@ impl Coordinator {
         if !consent.given {
             return Err(labels::REJECTED);
         }
-        let mut messages = turn.messages.to_vec();
-        messages.pop();
-        messages.push(Message {
-            attachments: proposal.attachments,
-            ..Message::user(&proposal.request)
-        });
-        let turn = ChatTurn {
-            messages: Arc::from(messages),
-            ..turn.clone()
-        };
-        let decision = RoutingDecision {
+        Ok(RoutingDecision {
             plan: Plan::Single(Assignment {
                 agent: proposal.agent,
                 instructions: proposal.instructions,
@@ -126,7 +114,11 @@ impl Coordinator {
             source: DecisionSource::Approval,
             confidence: None,
             rationale: "the user approved it".into(),
-        };
-        Ok((turn, decision))
+            request: Some(Message {
+                attachments: proposal.attachments,
+                ..Message::user(&proposal.request)
+            }),
+            kept: None,
+        })
     }
 }

@@ -9,8 +9,9 @@ use crate::domain::conversation::AgentCall;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::AgentId;
 use crate::domain::plan::Assignment;
-use crate::domain::turn::ChatTurn;
-use crate::orchestrate::{Error, Report};
+use crate::domain::turn::{AgentTask, ChatTurn};
+use crate::domain::usage::Step;
+use crate::orchestrate::{Error, Out, Report};
 use crate::stream::{AnswerSink, FinishReason, labels};
 
 impl Coordinator {
@@ -24,6 +25,7 @@ impl Coordinator {
         progress: &mut Progress,
     ) -> Result<Option<FinishReason>, Failure> {
         let mut instead_of: Option<AgentId> = None;
+        let mut budget = self.caps.agent_history;
         loop {
             // The schema and the chain name none but the registry's agents.
             let (Some(card), Some(recalled)) = (
@@ -32,25 +34,14 @@ impl Coordinator {
             ) else {
                 return Err(Failure::internal(&turn.id.reference()));
             };
-            progress.agent = Some(card.id.clone());
-            progress.report = Report::default();
-            progress.counted = false;
-            let begun = Instant::now();
-            let task = context::view(turn, &recalled.memory, card, &assignment);
+            let task = context::view(turn, &recalled.memory, card, &assignment, budget);
+            let (pruned, history) = (task.pruned, task.history.len());
             let called = self
-                .agents
-                .call(card, task, instead_of.as_ref(), sink, &mut progress.report)
+                .call(card, task, instead_of.as_ref(), sink, progress)
                 .await;
-            progress.tally.merge(&progress.report.tally);
-            progress.counted = true;
-            progress.calls.push(AgentCall {
-                agent: card.id.clone(),
-                outcome: called
-                    .as_ref()
-                    .map_or_else(Error::word, |()| "answered")
-                    .into(),
-                duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-            });
+            if pruned {
+                progress.marks.pruned.push(Step::Agent);
+            }
             let Err(error) = called else {
                 return Ok(None);
             };
@@ -61,6 +52,12 @@ impl Coordinator {
             if error.is_filtered() {
                 return Ok(Some(FinishReason::ContentFilter));
             }
+            // An agent that only reads is told half of its history where all of it is too long.
+            let again = error.is_too_long() && card.effect == Effect::None && history > 0;
+            if again && budget == self.caps.agent_history && nothing_seen(&progress.report) {
+                budget /= 2;
+                continue;
+            }
             let Some(fallback) = self.stand_in(card, &error, progress) else {
                 return Err(failed(turn, card, &error));
             };
@@ -68,11 +65,60 @@ impl Coordinator {
         }
     }
 
+    /// One call, from the moment that it begins, or goes on if it was begun on a guess.
+    async fn call(
+        &self,
+        card: &AgentCard,
+        task: AgentTask,
+        instead_of: Option<&AgentId>,
+        sink: &AnswerSink,
+        progress: &mut Progress,
+    ) -> Result<(), Error> {
+        progress.agent = Some(card.id.clone());
+        progress.report = Report::default();
+        progress.counted = false;
+        progress.marks.stage();
+        let guess = progress.guess.take().filter(|guess| guess.agent == card.id);
+        let begun = guess
+            .as_ref()
+            .map_or_else(Instant::now, |guess| guess.begun);
+        let out = Out {
+            sink,
+            answers: self.passes(card),
+        };
+        let events = match guess {
+            Some(guess) => Ok(guess.adopt()),
+            None => self.agents.begin(&card.id, task),
+        };
+        let called = match events {
+            Ok(events) => {
+                (self.agents)
+                    .show(card, events, instead_of, out, &mut progress.report)
+                    .await
+            }
+            Err(error) => Err(error),
+        };
+        if out.answers {
+            progress.shown.push_str(&progress.report.text);
+        }
+        progress.marks.agent = Some(progress.marks.agent.unwrap_or_default() + begun.elapsed());
+        progress.count();
+        progress.calls.push(AgentCall {
+            agent: card.id.clone(),
+            outcome: called
+                .as_ref()
+                .map_or_else(Error::word, |()| "answered")
+                .into(),
+            duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        });
+        called
+    }
+
     /// Who is asked instead: only when the agent has surely changed nothing and nothing of an answer was shown.
     fn stand_in(&self, card: &AgentCard, error: &Error, progress: &Progress) -> Option<AgentId> {
         let report = &progress.report;
         let harmless = error.is_unasked() || card.effect == Effect::None;
-        let unseen = report.text.is_empty() && report.attachments.is_empty();
+        let unseen = nothing_seen(report);
         let asked = |agent: &AgentId| progress.calls.iter().any(|call| call.agent == *agent);
         (card.fallback.clone())
             .filter(|_| harmless && unseen && progress.calls.len() < self.caps.calls)
@@ -90,6 +136,11 @@ impl Coordinator {
             .and_then(|agent| self.registry.get(agent.as_str()))
             .map_or(Effect::None, |card| card.effect)
     }
+}
+
+/// Nothing of the agent's answer was shown.
+fn nothing_seen(report: &Report) -> bool {
+    report.text.is_empty() && report.attachments.is_empty() && !report.form
 }
 
 /// What the user is told.

@@ -12,12 +12,13 @@ use crate::domain::audit::{Entry as AuditEntry, TurnEntry};
 use crate::domain::conversation::{
     Envelope, Exchange, Memory, Outcome, Recalled, Sessions, Stored, TurnRecord,
 };
+use crate::domain::day::Day;
 use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{Owner, TurnId};
 use crate::domain::message::{Message, Role};
-use crate::domain::plan::Plan;
 use crate::domain::turn::ChatTurn;
+use crate::domain::usage::{StepUsage, cost};
 use crate::policy::{Entry, Refusal, Used};
 use crate::store::chain::Anchor;
 use crate::store::{self, Conversations, Saved, Session, Write, Written};
@@ -60,18 +61,51 @@ impl Recollection {
     }
 }
 
+/// Who calls, and what the client remembers.
+pub(super) struct Known {
+    pub(super) owner: Owner,
+    /// One for each assistant message.
+    pub(super) recalled: Vec<Recalled>,
+}
+
 impl Coordinator {
-    /// The caller verified, and what the conversation was so far. The turn may end while this is under way, so whose
-    /// account it is in is noted at once.
-    pub(super) async fn recall(
+    /// The caller verified, and the states of its messages opened.
+    pub(super) async fn identify(
         &self,
         turn: &ChatTurn,
         verification: Verification,
-        entered: &Entered,
-    ) -> Result<Recollection, Failure> {
+    ) -> Result<Known, Failure> {
         let owner = verification.await?.owner;
         // Set once; a turn has one owner.
         let _ = turn.caller.mark.set(owner.mark());
+        let recalled = (turn.messages.iter())
+            .filter(|message| message.role == Role::Assistant)
+            .map(|message| self.seal.open(&owner, message.state.as_ref()))
+            .collect();
+        Ok(Known { owner, recalled })
+    }
+
+    /// What the conversation was so far, kept as soon as it is there: a turn cut off later still leaves its state.
+    pub(super) async fn recall(
+        &self,
+        turn: &ChatTurn,
+        known: &Known,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        let recalled = Box::pin(self.recollection(turn, known, &progress.entered)).await?;
+        progress.recalled = Some(recalled);
+        Ok(())
+    }
+
+    /// The owner's account entered, the conversation loaded, the others' breakers looked at. The turn may end while this is
+    /// under way, so whose account it is in is noted at once.
+    pub(super) async fn recollection(
+        &self,
+        turn: &ChatTurn,
+        known: &Known,
+        entered: &Entered,
+    ) -> Result<Recollection, Failure> {
+        let Known { owner, recalled } = known;
         let entry = Entry {
             turn: turn.id,
             now: self.guard.now(),
@@ -80,18 +114,15 @@ impl Coordinator {
             request: turn.request.clone(),
             trace: turn.caller.trace_id().map(str::to_owned),
         };
-        let recalled: Vec<_> = (turn.messages.iter())
-            .filter(|message| message.role == Role::Assistant)
-            .map(|message| self.seal.open(&owner, message.state.as_ref()))
-            .collect();
         // The log's lane is opened beside the rest: the end of the turn does not wait for it.
         let lane = timeout(self.times.save, self.audit.prepare(owner.tenant()));
         // Before it is sent: who leaves meanwhile may be in the account already.
-        entered.note(Some(&owner));
-        let (account, mut recollection, _) = join!(
-            self.accounts.enter(&owner, &entry),
-            self.recollect(turn, &owner, &recalled),
+        entered.note(Some(owner));
+        let (account, mut recollection, _, ()) = join!(
+            self.accounts.enter(owner, &entry),
+            self.recollect(turn, owner, recalled),
             lane,
+            self.guard.refresh(),
         );
         let account = account.map_err(|refusal| {
             entered.note(None);
@@ -101,8 +132,8 @@ impl Coordinator {
             let kept: Vec<_> = (recalled.iter().cloned())
                 .map(|one| one.unless_erased(erased))
                 .collect();
-            if kept != recalled {
-                recollection = self.recollect(turn, &owner, &kept).await;
+            if kept != *recalled {
+                recollection = self.recollect(turn, owner, &kept).await;
             }
         }
         recollection.pseudonym = account.pseudonym;
@@ -159,13 +190,18 @@ impl Coordinator {
         };
         let used = Used {
             tokens: progress.tally.sum().map_or(0, |sum| sum.total_tokens),
-            spend: self.prices.of(&progress.tally).unwrap_or_default(),
+            spend: cost(&self.priced(progress)).unwrap_or_default(),
         };
         let now = self.guard.now();
         // Whoever cannot be told will find that the turn's time is over.
         (self.accounts)
             .leave(&owner, turn.id, used, now, self.times.save)
             .await;
+    }
+
+    /// What each step used, with its price of today.
+    fn priced(&self, progress: &Progress) -> Vec<StepUsage> {
+        (progress.tally).priced(&self.prices, Day::of(self.guard.now()))
     }
 
     /// The client's half of the memory. It leaves before the synthesis, so that a user who stops reading there keeps
@@ -181,6 +217,7 @@ impl Coordinator {
                 turn: turn.id,
                 sessions: sessions(recalled, progress),
                 exchange: exchange(turn, progress),
+                last: progress.last(),
                 stored: false,
             },
         ));
@@ -205,10 +242,12 @@ impl Coordinator {
                 .into(),
             confidence: decision.and_then(|decision| decision.confidence),
             rationale: decision.map_or_else(String::new, |decision| decision.rationale.clone()),
+            rungs: progress.rungs.clone(),
             calls: progress.calls.clone(),
             exchange: exchange(turn, progress),
             shown: context::digest(&progress.shown),
-            usage: progress.tally.per_model().to_vec(),
+            last: progress.last(),
+            usage: self.priced(progress),
             duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
         let sessions = sessions(recalled, progress);
@@ -361,7 +400,7 @@ fn exchange(turn: &ChatTurn, progress: &Progress) -> Option<Exchange> {
         return None;
     };
     let last = asked(turn, progress)?;
-    let Plan::Single(assignment) = &decision.plan;
+    let assignment = decision.assignment()?;
     Some(Exchange {
         agent: agent.clone(),
         request: last.text.clone(),

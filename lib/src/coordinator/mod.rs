@@ -1,7 +1,10 @@
 //! One turn from request to record: who answers, the agent at work, the answer, the memory.
 
+mod answer;
 mod approve;
 mod consult;
+mod decide;
+mod figures;
 mod memory;
 mod readiness;
 
@@ -9,30 +12,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::{join, try_join};
+use futures_util::join;
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::access::Identity;
 use crate::domain::agent::{Approval, Registry};
-use crate::domain::conversation::{AgentCall, Outcome};
-use crate::domain::event::StageStatus;
+use crate::domain::conversation::{AgentCall, Last, Outcome, asks};
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::AgentId;
 use crate::domain::message::Message;
-use crate::domain::plan::{Plan, RoutingDecision};
-use crate::domain::rules::{Caps, Times};
+use crate::domain::plan::{Plan, RoutingDecision, Rung};
+use crate::domain::rules::{Caps, Routing, Synthesis, Times};
 use crate::domain::turn::ChatTurn;
-use crate::domain::usage::{Prices, Tally};
+use crate::domain::usage::{Prices, Step, Tally};
 use crate::guard::Guard;
-use crate::orchestrate::{Agents, Report};
+use crate::metrics::Metrics;
+use crate::orchestrate::{Agents, Guess, Likely, Report};
 use crate::policy::Consent;
-use crate::route::{Chain, RouteQuery, Verdict};
+use crate::route::{Chain, DecisionCache, Verdict};
 use crate::store::chain::Anchor;
 use crate::store::envelope::Seal;
 use crate::store::{Accounts, Audit, Table};
-use crate::stream::{AnswerSink, FinishReason, Stage, labels};
-use crate::synthesize::{self, Synthesizer};
+use crate::stream::{AnswerSink, FinishReason, labels};
+use crate::synthesize::Synthesizer;
 use consult::out_of_time;
+use figures::Marks;
 use memory::{Entered, Recollection, memory_trouble};
 
 /// Who calls, as soon as it is verified. Polled beside the routing call, awaited before any agent is called.
@@ -43,8 +47,15 @@ pub type Verification = BoxFuture<'static, Result<Identity, Failure>>;
 pub struct Coordinator {
     pub registry: Registry,
     pub chain: Chain,
+    /// What the model decided before; the chain asks it, the turn's end teaches it.
+    pub cache: Option<Arc<DecisionCache>>,
+    /// Whom to begin with while the model decides.
+    pub likely: Option<Likely>,
+    pub routing: Routing,
     pub agents: Agents,
     pub synthesizer: Synthesizer,
+    pub synthesis: Synthesis,
+    pub metrics: Arc<Metrics>,
     pub table: Table,
     /// What each owner uses.
     pub accounts: Accounts,
@@ -70,12 +81,18 @@ pub struct Coordinator {
 #[derive(Default)]
 struct Progress {
     /// In whose account the turn is: it must leave it, also when it ends before anything else is known.
-    entered: Entered,
+    entered: Arc<Entered>,
     recalled: Option<Recollection>,
+    /// How the turn before this one ended, as the routing saw it.
+    before: Option<Last>,
     decision: Option<RoutingDecision>,
+    /// What each rung of the ladder said.
+    rungs: Vec<Rung>,
+    /// The agent begun on a guess that the decision has met.
+    guess: Option<Guess>,
     /// The agent at work, or the one that answered.
     agent: Option<AgentId>,
-    /// What the agent was asked in place of the turn's own message, which approved it.
+    /// What the agent was asked in place of the turn's own message, which only said whom to ask, or approved it.
     asked: Option<Message>,
     /// Every agent that was asked, in order, and what came of it.
     calls: Vec<AgentCall>,
@@ -90,6 +107,33 @@ struct Progress {
     /// Why the turn failed.
     error: Option<Code>,
     tally: Tally,
+    marks: Marks,
+}
+
+impl Progress {
+    /// What the agent at work used goes into the turn's account, once.
+    fn count(&mut self) {
+        if let (false, Some(agent)) = (self.counted, &self.agent) {
+            self.tally.add_agent(Step::Agent, agent, &self.report.used);
+        }
+        self.counted = true;
+    }
+
+    /// How this turn ends, as the next one's routing will see it.
+    fn last(&self) -> Option<Last> {
+        let plan = self.decision.as_ref().map(|decision| &decision.plan);
+        match (plan, &self.agent) {
+            (Some(Plan::Clarify(_)), _) => Some(Last {
+                agent: None,
+                asks: true,
+            }),
+            (Some(Plan::Single(_)), Some(agent)) if self.reported => Some(Last {
+                agent: Some(agent.clone()),
+                asks: self.report.form || asks(&self.report.text),
+            }),
+            _ => None,
+        }
+    }
 }
 
 impl Coordinator {
@@ -97,6 +141,7 @@ impl Coordinator {
     pub async fn answer(&self, turn: ChatTurn, verification: Verification, sink: AnswerSink) {
         let begun = Instant::now();
         let mut progress = Progress::default();
+        let _flight = self.metrics.flight();
         sink.begin();
         let work = timeout_at(
             turn.deadline,
@@ -116,12 +161,12 @@ impl Coordinator {
             }
         };
         // A call that was cut off has used something, too.
-        if !std::mem::replace(&mut progress.counted, true) {
-            progress.tally.merge(&progress.report.tally);
+        if progress.agent.is_some() {
+            progress.count();
         }
         if end.is_err() && progress.reported {
             // What is missing is only the synthesis: the agent's own text is the answer.
-            end = Ok(fall_back(&sink, &mut progress));
+            end = Ok(answer::fall_back(&sink, &mut progress));
         }
         progress.outcome = progress
             .outcome
@@ -131,11 +176,15 @@ impl Coordinator {
         if !progress.reported {
             self.send_state(&turn, &sink, &progress);
         }
-        let (anchor, ()) = join!(
+        let saving = Instant::now();
+        let (anchor, (), ()) = join!(
             self.save(&turn, &sink, &progress, begun),
-            self.leave(&turn, &progress)
+            self.leave(&turn, &progress),
+            self.learn(&turn, &progress),
         );
+        progress.marks.store = saving.elapsed();
         log(&turn, &progress, anchor.as_ref(), begun);
+        self.measure(&sink, &progress, begun);
         if self.log_content {
             log_content(&turn, &progress);
         }
@@ -153,61 +202,31 @@ impl Coordinator {
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> Result<FinishReason, Failure> {
-        let routing = sink.open_stage(Some(labels::ROUTING), None);
+        let begun = Instant::now();
+        let stage = sink.open_stage(Some(labels::ROUTING), None);
         sink.flush().await;
-
-        let query = RouteQuery {
-            messages: &turn.messages,
-            caller: &turn.caller,
-            // An answer that trickles in must leave time for the agent.
-            deadline: turn
-                .deadline
-                .min(Instant::now() + self.times.model_first_byte * 2),
-        };
-        let decide = async { Ok(self.chain.decide(&query).await) };
-        let (slot, entered) = (&mut progress.recalled, &progress.entered);
-        // Kept as soon as it is there: a turn cut off during the routing still leaves its state.
-        let recall = Box::pin(async {
-            let recall = self.recall(turn, verification, entered);
-            let (recalled, ()) = join!(recall, self.guard.refresh());
-            *slot = Some(recalled?);
-            Ok(())
-        });
+        progress.marks.first_byte = Some(begun.elapsed());
+        let known = self.identify(turn, verification).await?;
         let consent = turn
             .messages
             .last()
             .and_then(|last| Consent::read(&last.text))
             // Who comes through an agent is no person, whatever it says.
             .filter(|_| turn.caller.depth == 0);
-        let mut approved = None;
-        let verdict = if let Some(consent) = consent {
-            recall.await?;
-            match self.consented(turn, &consent, progress).await {
-                Ok((turn, decision)) => {
-                    progress.asked = turn.messages.last().cloned();
-                    approved = Some(turn);
-                    Verdict::of(decision)
-                }
-                Err(text) => {
-                    routing.close(StageStatus::Completed);
-                    progress.outcome = Some(if consent.given {
-                        Outcome::Answered
-                    } else {
-                        Outcome::Rejected
-                    });
-                    say(sink, &mut progress.shown, text);
-                    return Ok(FinishReason::Stop);
+        let approved = consent.is_some();
+        let mut verdict = match consent {
+            Some(consent) => {
+                self.recall(turn, &known, progress).await?;
+                match self.consented(turn, &consent, progress).await {
+                    Ok(decision) => Verdict::of(decision),
+                    Err(text) => return Ok(answer::refuse(&stage, &consent, text, sink, progress)),
                 }
             }
-        } else if self.verify_first {
-            recall.await?;
-            decide.await?
-        } else {
-            let ((), verdict) = try_join!(recall, decide)?;
-            verdict
+            None => Box::pin(self.decide(turn, &known, true, progress)).await?,
         };
-
-        let Plan::Single(assignment) = show(&routing, &verdict);
+        answer::show(&stage, &verdict);
+        drop(stage);
+        progress.marks.route = begun.elapsed();
         if !progress
             .recalled
             .as_ref()
@@ -215,120 +234,65 @@ impl Coordinator {
         {
             memory_trouble(sink, labels::MEMORY_UNREAD);
         }
-        progress.tally = verdict.tally;
+        progress.tally.merge(&verdict.tally);
+        progress.rungs = std::mem::take(&mut verdict.rungs);
+        progress.asked = verdict.decision.request.take();
+        let asking = progress.asked.clone().map(|request| turn.asking(request));
+        let checking = self.is_checked(turn, &verdict.decision);
         progress.decision = Some(verdict.decision);
+        let before = progress.before.clone();
 
+        let acted = self.act(asking.as_ref().unwrap_or(turn), approved, sink, progress);
+        if !checking {
+            return acted.await;
+        }
+        let (reason, second) = decide::beside(
+            Box::pin(acted),
+            Box::pin(self.second_opinion(turn, &known, before)),
+        )
+        .await;
+        if let Some(second) = second {
+            Self::compare(turn, &second, progress);
+        }
+        reason
+    }
+
+    /// What the decision leads to.
+    async fn act(
+        &self,
+        turn: &ChatTurn,
+        approved: bool,
+        sink: &AnswerSink,
+        progress: &mut Progress,
+    ) -> Result<FinishReason, Failure> {
+        let plan = progress
+            .decision
+            .as_ref()
+            .map(|decision| decision.plan.clone());
+        let assignment = match plan {
+            Some(Plan::Single(assignment)) => assignment,
+            Some(Plan::About) => return Ok(self.tell_about(turn, sink, progress)),
+            Some(Plan::Clarify(agents)) => return Ok(self.clarify(turn, &agents, sink, progress)),
+            None => return Err(Failure::internal(&turn.id.reference())),
+        };
         let needs_consent = (self.registry.get(assignment.agent.as_str()))
             .is_some_and(|card| card.approval == Approval::Always);
-        if needs_consent && approved.is_none() {
+        if needs_consent && !approved {
             return self.propose(turn, assignment, sink, progress).await;
         }
-        let turn = approved.as_ref().unwrap_or(turn);
         if let Some(reason) = self.consult(turn, assignment, sink, progress).await? {
             progress.outcome = Some(Outcome::Answered);
             return Ok(reason);
         }
         progress.reported = true;
         self.send_state(turn, sink, progress);
-
-        self.synthesize(turn, sink, progress).await
-    }
-
-    /// The answer, as the model writes it; what it loses of the agent's links and images is appended.
-    async fn synthesize(
-        &self,
-        turn: &ChatTurn,
-        sink: &AnswerSink,
-        progress: &mut Progress,
-    ) -> Result<FinishReason, Failure> {
-        let Some(agent) = progress.agent.clone() else {
-            return Err(Failure::internal(&turn.id.reference()));
-        };
-        let written = self.write(turn, &agent, sink, progress).await;
-        let reason = match written {
-            Err(synthesize::Error::Filtered) => {
-                progress.outcome = Some(Outcome::Answered);
-                return Ok(FinishReason::ContentFilter);
-            }
-            Err(error) => {
-                tracing::warn!(
-                    turn.id = %turn.id, error = &error as &dyn std::error::Error, "the synthesis failed"
-                );
-                return Ok(fall_back(sink, progress));
-            }
-            Ok(_) if progress.shown.trim().is_empty() => return Ok(fall_back(sink, progress)),
-            Ok(reason) => reason,
-        };
-        if let Some(lost) = synthesize::lost(&progress.report.text, &progress.shown) {
-            say(sink, &mut progress.shown, &lost);
+        if progress.shown.is_empty() {
+            return self.synthesize(turn, sink, progress).await;
         }
+        // The agent itself has answered.
         progress.outcome = Some(Outcome::Answered);
-        Ok(reason)
+        Ok(FinishReason::Stop)
     }
-
-    async fn write(
-        &self,
-        turn: &ChatTurn,
-        agent: &AgentId,
-        sink: &AnswerSink,
-        progress: &mut Progress,
-    ) -> Result<FinishReason, synthesize::Error> {
-        let mut text = self
-            .synthesizer
-            .answer(turn, agent, &progress.report.text)
-            .await?;
-        let end = loop {
-            sink.ready().await;
-            match text.next().await {
-                Ok(Some(piece)) => say(sink, &mut progress.shown, &piece),
-                Ok(None) if text.is_cut() => break Ok(FinishReason::Length),
-                Ok(None) => break Ok(FinishReason::Stop),
-                Err(error) => break Err(error),
-            }
-        };
-        if let Some(usage) = text.usage() {
-            progress.tally.add(self.synthesizer.model(), usage);
-        }
-        end
-    }
-}
-
-/// Shows the decision: the agent in the stage's name, the rest in its text. A rung that failed makes it a failed stage.
-fn show(stage: &Stage, verdict: &Verdict) -> Plan {
-    let Plan::Single(assignment) = &verdict.decision.plan;
-    stage.name(&labels::routed_to(&assignment.agent));
-    stage.text(&labels::decision(&verdict.decision));
-    for (rung, error) in &verdict.troubles {
-        tracing::warn!(
-            route.rung = rung,
-            error = error as &dyn std::error::Error,
-            "a routing rung failed"
-        );
-        stage.text(&labels::rung_failed(rung, &assignment.agent));
-    }
-    stage.close(if verdict.troubles.is_empty() {
-        StageStatus::Completed
-    } else {
-        StageStatus::Failed
-    });
-    verdict.decision.plan.clone()
-}
-
-fn say(sink: &AnswerSink, shown: &mut String, text: &str) {
-    sink.text(text);
-    shown.push_str(text);
-}
-
-/// The agent's own text is the answer, after what there is of a synthesis.
-fn fall_back(sink: &AnswerSink, progress: &mut Progress) -> FinishReason {
-    if !progress.shown.trim().is_empty() {
-        say(sink, &mut progress.shown, labels::SYNTHESIS_BROKE_OFF);
-    }
-    let text = std::mem::take(&mut progress.report.text);
-    say(sink, &mut progress.shown, &text);
-    progress.report.text = text;
-    progress.outcome = Some(Outcome::AnsweredRaw);
-    FinishReason::Stop
 }
 
 /// One line per turn: ids, words and times, never content.

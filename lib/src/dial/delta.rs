@@ -53,6 +53,8 @@ struct CustomContent<'a> {
     attachments: Vec<WireAttachment>,
     #[serde(borrow, default)]
     state: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    form_schema: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -276,7 +278,7 @@ impl<'a> Chunk<'a> {
             .collect()
     }
 
-    /// What the chunk says of the answer, as events, in the order text, stages, attachments, state.
+    /// What the chunk says of the answer, as events, in the order text, stages, attachments, state, form.
     pub fn into_events(self, mut emit: impl FnMut(AgentEvent)) {
         let first = self.choices.into_iter().next();
         if let Some(delta) = first.and_then(|choice| choice.delta.or(choice.message)) {
@@ -328,6 +330,9 @@ impl Delta<'_> {
         }
         if let Some(state) = custom.state.and_then(OpaqueState::new) {
             emit(AgentEvent::State(state));
+        }
+        if let Some(form) = custom.form_schema.and_then(OpaqueState::new) {
+            emit(AgentEvent::Form(form));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 pub mod chunk;
 pub mod delta;
-mod explain;
+pub mod explain;
 pub mod fold;
 mod lenient;
 mod objects;

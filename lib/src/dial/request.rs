@@ -20,6 +20,22 @@ pub struct ChatRequest {
     pub messages: Vec<Message>,
     pub stream: bool,
     pub model: Option<String>,
+    pub configuration: Configuration,
+}
+
+/// What a request may set of its own: `custom_fields.configuration`, whose schema is the `configuration` endpoint's answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Configuration {
+    /// The agent that is to answer.
+    #[serde(default)]
+    pub agent: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct CustomFields<'a> {
+    #[serde(borrow, default)]
+    configuration: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -32,6 +48,8 @@ struct Body<'a> {
     n: Option<u64>,
     #[serde(borrow, default)]
     model: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    custom_fields: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -178,7 +196,24 @@ impl ChatRequest {
             messages,
             stream: parsed.stream.unwrap_or(false),
             model: parsed.model.map(Cow::into_owned),
+            configuration: configuration(parsed.custom_fields)?,
         })
+    }
+}
+
+/// Other custom fields are nothing to us, whatever their shape.
+fn configuration(custom_fields: Option<&RawValue>) -> Result<Configuration, Failure> {
+    let fields = custom_fields.and_then(|raw| serde_json::from_str::<CustomFields>(raw.get()).ok());
+    let configuration = fields.and_then(|fields| fields.configuration);
+    let Some(configuration) = configuration.filter(|raw| raw.get() != "null") else {
+        return Ok(Configuration::default());
+    };
+    match serde_json::from_str::<Object<Configuration>>(configuration.get()) {
+        Ok(Object(configuration)) => Ok(configuration),
+        Err(_) => Err(invalid(
+            "the configuration is not what its schema allows: an object with agent, a string",
+            "custom_fields.configuration",
+        )),
     }
 }
 

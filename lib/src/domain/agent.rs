@@ -58,6 +58,8 @@ pub struct AgentCard {
     pub priority: u8,
     pub effect: Effect,
     pub approval: Approval,
+    /// Its answers are made for people: they can be shown as they are.
+    pub ready: bool,
     /// Who is asked when this agent cannot answer and has surely changed nothing.
     pub fallback: Option<AgentId>,
     /// MIME patterns (`image/*`, `*/*`) of attachments the agent takes. Others reach it as a line of text.
@@ -166,6 +168,7 @@ mod tests {
             priority,
             effect: Effect::None,
             approval: Approval::Never,
+            ready: true,
             fallback: None,
             accepts: vec!["image/*".into(), "text/csv".into()],
         }

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{AgentId, ConversationId, Timestamp, TurnId};
 use super::message::{Attachment, OpaqueState};
-use super::usage::ModelUsage;
+use super::plan::Rung;
+use super::usage::StepUsage;
 
 /// What one agent was asked in one turn, and what it said: its own words, not the synthesised ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,40 @@ pub struct Exchange {
 /// The ids under which agents keep this conversation on their side.
 pub type Sessions = BTreeMap<AgentId, String>;
 
+/// How a turn ended, as far as the next one's routing needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Last {
+    /// Who answered; `None` when the coordinator itself did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentId>,
+    /// It ended with a question or a form, which the next message may answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asks: bool,
+}
+
+impl Last {
+    /// An agent's answer, of which only the text is known.
+    pub fn of_text(agent: &AgentId, text: &str) -> Self {
+        Self {
+            agent: Some(agent.clone()),
+            asks: asks(text),
+        }
+    }
+}
+
+/// Whether a text ends with a question. Marks of emphasis and closing brackets may follow it.
+pub fn asks(text: &str) -> bool {
+    let end = text.trim_end_matches(|letter: char| {
+        letter.is_whitespace()
+            || matches!(
+                letter,
+                '*' | '_' | ')' | ']' | '"' | '\'' | '`' | '\u{bb}' | '\u{201d}'
+            )
+    });
+    // Also those of Greek, Arabic, and full width.
+    end.ends_with(['?', '\u{37e}', '\u{61f}', '\u{ff1f}'])
+}
+
 /// How a turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -40,6 +75,8 @@ pub enum Outcome {
     /// The agent answered, the synthesis did not: the agent's own text was shown.
     AnsweredRaw,
     Failed,
+    /// The user was asked which agent is meant. Nothing was done.
+    Clarified,
     /// The user was asked to approve what an agent would do. Nothing was done.
     Proposed,
     /// The user said no to what an agent would do. Nothing was done.
@@ -68,6 +105,9 @@ pub struct TurnRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidence: Option<f64>,
     pub rationale: String,
+    /// What each rung of the ladder said, in the order they were asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rungs: Vec<Rung>,
     /// Every agent that was asked, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<AgentCall>,
@@ -76,8 +116,12 @@ pub struct TurnRecord {
     pub exchange: Option<Exchange>,
     /// Digest of the text the user was shown: finds the turn again when the client lost its state.
     pub shown: String,
+    /// `None` in records of version 1.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Last>,
+    /// What each step used, and what that cost where a price is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub usage: Vec<ModelUsage>,
+    pub usage: Vec<StepUsage>,
     pub duration_ms: u64,
 }
 
@@ -105,6 +149,9 @@ pub struct Envelope {
     /// Absent when it is too large for the client's state, or when no agent completed an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange: Option<Exchange>,
+    /// Absent in states of version 1.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Last>,
     /// The exchange, or its state, is only in the store.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stored: bool,
@@ -132,6 +179,30 @@ pub struct Memory {
     pub sessions: Sessions,
     /// The turns that the request's messages stand for, oldest first.
     pub exchanges: Vec<Exchange>,
+    /// The turn before this one, where it is known.
+    pub last: Option<Last>,
+}
+
+impl Envelope {
+    /// How its turn ended.
+    pub fn last(&self) -> Option<Last> {
+        let known = || {
+            let exchange = self.exchange.as_ref()?;
+            Some(Last::of_text(&exchange.agent, &exchange.answer))
+        };
+        self.last.clone().or_else(known)
+    }
+}
+
+impl TurnRecord {
+    /// How the turn ended.
+    pub fn last(&self) -> Option<Last> {
+        let known = || {
+            let exchange = self.exchange.as_ref()?;
+            Some(Last::of_text(&exchange.agent, &exchange.answer))
+        };
+        self.last.clone().or_else(known)
+    }
 }
 
 impl Recalled {

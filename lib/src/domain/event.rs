@@ -41,6 +41,8 @@ pub enum AgentEvent {
     },
     Attachment(Attachment),
     State(OpaqueState),
+    /// Buttons or fields for the user, by a JSON schema that is passed on as it is.
+    Form(OpaqueState),
     Usage(Vec<ModelUsage>),
     /// The agent keeps this conversation under this id of its own.
     Session {

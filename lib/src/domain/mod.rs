@@ -3,11 +3,13 @@
 pub mod access;
 pub mod agent;
 pub mod audit;
+pub mod condition;
 pub mod conversation;
 pub mod day;
 pub mod event;
 pub mod failure;
 pub mod ids;
+pub mod language;
 pub mod markdown;
 pub mod message;
 pub mod network;

@@ -133,6 +133,10 @@ pub struct Caps {
     /// The state that a client keeps; what is read back of a conversation.
     pub state: usize,
     pub stored: usize,
+    /// What of a conversation the routing model, an agent and the synthesis are shown; what is oldest is left out.
+    pub routing_history: usize,
+    pub agent_history: usize,
+    pub synthesis_history: usize,
 }
 
 impl Default for Caps {
@@ -155,8 +159,50 @@ impl Default for Caps {
             buffer: 256 * KB,
             state: 16 * KB,
             stored: 8 * MB,
+            routing_history: 16 * KB,
+            agent_history: 256 * KB,
+            synthesis_history: 64 * KB,
         }
     }
+}
+
+/// How it is decided who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Routing {
+    /// Below this certainty of the model, in percent, the user is asked which agent is meant. `None` never asks.
+    pub floor: Option<u32>,
+    /// An agent that asked something gets the next message of at most so many words. `None` asks the model.
+    pub sticky: Option<u32>,
+    /// How long the model's decisions are used again. `None` keeps none.
+    pub cache: Option<Duration>,
+    /// Of the decisions used again, this share, in percent, is compared with what the model says now. `None` is none.
+    pub check: Option<u32>,
+    /// An agent that only reads is begun on a guess while the model decides, where at least this share of guesses is
+    /// right, in percent. `None` guesses nothing.
+    pub guess: Option<u32>,
+}
+
+impl Default for Routing {
+    fn default() -> Self {
+        Self {
+            floor: Some(50),
+            sticky: Some(12),
+            cache: Some(Duration::from_hours(1)),
+            check: Some(2),
+            guess: Some(80),
+        }
+    }
+}
+
+/// When a second model writes the answer from what the agent reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Synthesis {
+    #[default]
+    Always,
+    /// Unless the agent's own answer is made for people.
+    Auto,
+    /// The agent's own text is the answer.
+    Never,
 }
 
 /// What one owner may use. `None` is no limit.

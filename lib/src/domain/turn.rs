@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::time::Instant;
 
 use super::conversation::Exchange;
-use super::ids::{Secret, Timestamp, TurnId};
+use super::ids::{AgentId, Secret, Timestamp, TurnId};
 use super::message::{Attachment, Message};
 
 /// The header that counts how deep coordinators call each other.
@@ -48,7 +48,23 @@ pub struct ChatTurn {
     pub request: Option<String>,
     /// Never empty; the last one is the user's.
     pub messages: Arc<[Message]>,
+    /// The agent that the request's configuration names.
+    pub choice: Option<AgentId>,
     pub caller: Arc<Caller>,
+}
+
+impl ChatTurn {
+    /// The turn with another request in place of its last message.
+    #[must_use]
+    pub fn asking(&self, request: Message) -> Self {
+        let mut messages = self.messages.to_vec();
+        messages.pop();
+        messages.push(request);
+        Self {
+            messages: Arc::from(messages),
+            ..self.clone()
+        }
+    }
 }
 
 /// What an agent is asked to do: all it may know, and nothing else.
@@ -61,6 +77,8 @@ pub struct AgentTask {
     pub deadline: Instant,
     /// The agent's own earlier turns, oldest first.
     pub history: Vec<Exchange>,
+    /// What is oldest was left out.
+    pub pruned: bool,
     /// The user's words, unchanged.
     pub text: String,
     pub instructions: Option<String>,

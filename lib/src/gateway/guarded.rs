@@ -163,6 +163,11 @@ impl Gateway for Guarded {
         .boxed()
     }
 
+    fn is_resting(&self) -> bool {
+        let mut endpoints = self.shared.endpoints.iter();
+        endpoints.all(|spot| self.shared.guard.leaves_alone(&spot.peer))
+    }
+
     /// Any endpoint may be the one that keeps it, so all of them have to forget. No breaker is asked: this is no call for
     /// an answer, and whoever waits for it is told how it went.
     async fn forget(&self, session: &str, within: Duration) -> Result<(), Error> {

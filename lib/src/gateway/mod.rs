@@ -38,6 +38,11 @@ pub trait Gateway: Send + Sync {
         Ok(())
     }
 
+    /// Whether it is left alone at the moment, since it failed too often.
+    fn is_resting(&self) -> bool {
+        false
+    }
+
     /// Whether the agent can be reached; any answer but a server error will do.
     async fn check(&self, within: Duration) -> Result<(), Error>;
 }
@@ -127,6 +132,11 @@ impl Error {
             Self::Unasked(_) | Self::BadSession | Self::Unknown => "unasked",
             Self::Call(_) | Self::Malformed(_) | Self::Unfinished | Self::Empty => "failed",
         }
+    }
+
+    /// True when the agent's model cannot take a conversation of this length.
+    pub fn is_too_long(&self) -> bool {
+        matches!(self, Self::Call(error) | Self::Unasked(error) if error.is_too_long())
     }
 
     /// True when the agent withheld its answer.

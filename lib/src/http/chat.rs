@@ -27,11 +27,12 @@ use url::form_urlencoded;
 use super::error::{self, ApiError, Statuses};
 use super::{App, FunctionTime, auth, not_found, now, wrong_method_for};
 use crate::coordinator::Verification;
+use crate::dial::explain;
 use crate::dial::fold::{Fold, Folded};
-use crate::dial::request::ChatRequest;
+use crate::dial::request::{ChatRequest, Configuration};
 use crate::domain::access::Role;
 use crate::domain::failure::{Code, Failure};
-use crate::domain::ids::TurnId;
+use crate::domain::ids::{AgentId, TurnId};
 use crate::domain::turn::{Caller, ChatTurn, DEPTH};
 use crate::resilience::deadline;
 use crate::stream::{AnswerSink, TurnBody};
@@ -49,17 +50,42 @@ const CONVERSATION_CAP: usize = 1024;
 /// `/openai/deployments/{any id}/chat/completions`.
 pub async fn deployment(State(app): State<Arc<App>>, request: Request) -> Response {
     let path = request.uri().path();
-    let Some(deployment) = path
-        .strip_prefix("/openai/deployments/")
-        .and_then(|rest| rest.strip_suffix("/chat/completions"))
-        .filter(|id| !id.is_empty())
-    else {
+    let rest = path.strip_prefix("/openai/deployments/");
+    let ends = |end| {
+        rest.and_then(|rest| rest.strip_suffix(end))
+            .filter(|id: &&str| !id.is_empty())
+    };
+    if ends("/configuration").is_some() {
+        return configuration(&app, request.method());
+    }
+    let Some(deployment) = ends("/chat/completions") else {
         return not_found().await.into_response();
     };
     let deployment = percent_decode_str(deployment)
         .decode_utf8_lossy()
         .into_owned();
     answer(app, Some(deployment), request).await
+}
+
+/// `/openai/deployments/{any id}/configuration`: the schema of what a request may set of its own.
+fn configuration(app: &App, method: &Method) -> Response {
+    if method != Method::GET {
+        return wrong_method_for("GET").into_response();
+    }
+    let registry = &app.coordinator.registry;
+    let agents: Vec<&str> = registry.iter().map(|card| card.id.as_str()).collect();
+    Json(json!({
+        "type": "object",
+        "properties": {
+            "agent": {
+                "type": "string",
+                "description": "The agent that is to answer; without it the coordinator decides.",
+                "enum": agents
+            }
+        },
+        "additionalProperties": false
+    }))
+    .into_response()
 }
 
 /// `/openai/v1/chat/completions`.
@@ -100,15 +126,15 @@ async fn begin(
 }
 
 /// A request that will be answered.
-struct Accepted {
-    turn: ChatTurn,
-    verification: Verification,
+pub(super) struct Accepted {
+    pub(super) turn: ChatTurn,
+    pub(super) verification: Verification,
     stream: bool,
     model: Option<String>,
 }
 
 /// Size, then credentials, then content: what costs least to refuse is refused first.
-async fn accept(
+pub(super) async fn accept(
     app: &App,
     id: TurnId,
     parts: &Parts,
@@ -129,6 +155,7 @@ async fn accept(
         .await
         .map_err(|_| too_slow())??;
     let request = ChatRequest::read(&body, app.caps.messages)?;
+    let choice = choice(app, request.configuration)?;
     let depth = depth(&parts.headers);
     if depth > app.depth {
         return Err(too_deep().into());
@@ -152,6 +179,7 @@ async fn accept(
             .as_ref()
             .map(|conversation| fingerprint(conversation, &body)),
         messages: request.messages.into(),
+        choice,
         caller: Arc::new(Caller {
             mark: Arc::default(),
             key,
@@ -167,6 +195,26 @@ async fn accept(
         stream: request.stream,
         model: request.model,
     })
+}
+
+/// The agent that the request's configuration names.
+fn choice(app: &App, configuration: Configuration) -> Result<Option<AgentId>, Failure> {
+    let Some(name) = configuration.agent else {
+        return Ok(None);
+    };
+    let registry = &app.coordinator.registry;
+    if let Some(card) = registry.get(&name) {
+        return Ok(Some(card.id.clone()));
+    }
+    let agents: Vec<&str> = registry.iter().map(|card| card.id.as_str()).collect();
+    let expected = format!(
+        "there is no such agent, expected one of {}",
+        agents.join(", ")
+    );
+    Err(explain::invalid(
+        expected,
+        "custom_fields.configuration.agent",
+    ))
 }
 
 /// The body, if it keeps to the cap.
@@ -319,7 +367,7 @@ impl Accepted {
         let statuses = app.statuses;
         let turn = {
             let (sink, turn, verification) = (sink.clone(), self.turn, self.verification);
-            async move { app.coordinator.answer(turn, verification, sink).await }
+            async move { Box::pin(app.coordinator.answer(turn, verification, sink)).await }
         };
         let body = TurnBody::new(turn, sink, heartbeat, reference.clone());
         if self.stream {

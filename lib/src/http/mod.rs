@@ -5,13 +5,15 @@ pub mod auth;
 mod chat;
 pub mod error;
 mod health;
+mod metrics;
 mod person;
+mod route;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use axum::routing::{any, delete, get};
+use axum::routing::{any, delete, get, post};
 
 use crate::coordinator::Coordinator;
 use crate::domain::failure::{Code, Failure};
@@ -102,6 +104,10 @@ pub fn api_routes(app: Arc<App>) -> Router {
             "/v1/persons/{owner}",
             delete(person::erase_other).fallback(deletes),
         )
+        .route(
+            "/v1/route",
+            post(route::explain).fallback(|| async { wrong_method_for("POST") }),
+        )
         .route("/v1/audit/{day}", get(audit::show))
         .route("/v1/audit/{day}/verify", get(audit::verify))
         .method_not_allowed_fallback(wrong_method)
@@ -113,7 +119,11 @@ pub fn api_routes(app: Arc<App>) -> Router {
 pub fn routes(app: Arc<App>) -> Router {
     let chat = chat_routes(Arc::clone(&app)).reset_fallback();
     let api = api_routes(Arc::clone(&app)).reset_fallback();
-    health_routes(app).merge(chat).merge(api)
+    let metrics = Router::new()
+        .route("/metrics", get(metrics::metrics))
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(Arc::clone(&app));
+    health_routes(app).merge(chat).merge(api).merge(metrics)
 }
 
 async fn not_found() -> ApiError {

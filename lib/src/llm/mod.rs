@@ -26,6 +26,30 @@ pub struct Prompt {
     pub deadline: Instant,
 }
 
+impl Prompt {
+    /// Leaves out the oldest of the conversation until the rest has at most so many bytes. Instructions and the last
+    /// message stay. True if anything was left out.
+    pub fn fit(&mut self, bytes: usize) -> bool {
+        let last = self.messages.len().saturating_sub(1);
+        let (mut room, mut full) = (bytes, false);
+        // From the newest on: what stands behind a gap is not shown without what it refers to.
+        let keeps: Vec<bool> = (self.messages.iter().enumerate().rev())
+            .map(|(at, message)| {
+                if message.role == PromptRole::System {
+                    return true;
+                }
+                full |= message.text.len() > room;
+                room = room.saturating_sub(message.text.len());
+                !full || at == last
+            })
+            .collect();
+        let mut keeps = keeps.into_iter().rev();
+        let before = self.messages.len();
+        self.messages.retain(|_| keeps.next().unwrap_or(true));
+        self.messages.len() < before
+    }
+}
+
 /// One message of a prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PromptMessage {
@@ -94,6 +118,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// True when the model cannot take a prompt of this length.
+    pub fn is_too_long(&self) -> bool {
+        matches!(self, Self::Call(error) if error.is_too_long())
+    }
+
     /// What this says about the model's health; `out_of_time` is what it says that the turn ended during the call.
     fn outcome(&self, out_of_time: Outcome) -> Outcome {
         match self {
@@ -111,5 +140,38 @@ impl From<upstream::Error> for Error {
         } else {
             Self::Call(error)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_oldest_of_a_conversation_is_left_out_and_never_the_request() {
+        let all = [
+            PromptMessage::system("rules"),
+            PromptMessage::user("aaaa"),
+            PromptMessage::assistant("bb"),
+            PromptMessage::user("cc"),
+        ];
+        let fitted = |bytes| {
+            let mut prompt = Prompt {
+                model: "m".into(),
+                messages: all.to_vec(),
+                response_format: None,
+                caller: Arc::default(),
+                deadline: Instant::now() + Duration::from_secs(1),
+            };
+            let cut = prompt.fit(bytes);
+            let texts: Vec<String> = prompt.messages.into_iter().map(|one| one.text).collect();
+            (cut, texts.join(" "))
+        };
+        assert_eq!(fitted(8), (false, "rules aaaa bb cc".into()));
+        assert_eq!(fitted(7), (true, "rules bb cc".into()));
+        assert_eq!(fitted(3), (true, "rules cc".into()));
+        assert_eq!(fitted(0), (true, "rules cc".into()));
     }
 }

@@ -1,5 +1,8 @@
 //! In what pattern do agents work? The plan says; the first is the simplest.
 
+mod form;
 mod single;
+mod speculate;
 
-pub use single::{Agents, Error, Report};
+pub use single::{Agents, Error, Out, Report};
+pub use speculate::{Chance, Guess, Likely};

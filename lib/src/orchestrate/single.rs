@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
+use super::form;
 use crate::domain::agent::AgentCard;
 use crate::domain::event::{AgentEvent, StageStatus};
 use crate::domain::ids::AgentId;
 use crate::domain::message::{Attachment, OpaqueState};
 use crate::domain::rules::Caps;
 use crate::domain::turn::AgentTask;
-use crate::domain::usage::Tally;
+use crate::domain::usage::ModelUsage;
 pub use crate::gateway::Error;
 use crate::gateway::{EventStream, Gateways};
 use crate::stream::{AnswerSink, Mirror, Nesting, Stage, labels};
@@ -23,7 +24,10 @@ pub struct Report {
     pub state: Option<OpaqueState>,
     /// The session the agent now keeps, and whether it was made in this call.
     pub session: Option<(String, bool)>,
-    pub tally: Tally,
+    /// It asks the user something with a form.
+    pub form: bool,
+    /// What it said that it used.
+    pub used: Vec<ModelUsage>,
     /// The text is over its cap, and says so.
     cut: bool,
 }
@@ -47,6 +51,14 @@ impl Report {
     }
 }
 
+/// Where an agent's work is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Out<'a> {
+    pub sink: &'a AnswerSink,
+    /// Its text is the answer itself; else it is shown in its stage, and somebody else writes the answer.
+    pub answers: bool,
+}
+
 /// The agents at work: their gateways, and how their stages are shown.
 #[derive(Debug)]
 pub struct Agents {
@@ -56,24 +68,33 @@ pub struct Agents {
 }
 
 impl Agents {
-    /// Calls an agent, perhaps instead of another one, and shows what it does while it does it. The report grows as events
-    /// come, so that it holds what there is when the call fails or is given up.
-    pub async fn call(
+    /// An agent's answer to come. Nothing is sent before it is polled.
+    pub fn begin(&self, agent: &AgentId, task: AgentTask) -> Result<EventStream, Error> {
+        let gateway = self.gateways.get(agent).ok_or(Error::Unknown)?;
+        Ok(gateway.call(task))
+    }
+
+    /// Shows what an agent does while it does it, perhaps instead of another one. The report grows as events come, so that
+    /// it holds what there is when the call fails or is given up.
+    pub async fn show(
         &self,
         card: &AgentCard,
-        task: AgentTask,
+        events: EventStream,
         instead_of: Option<&AgentId>,
-        sink: &AnswerSink,
+        out: Out<'_>,
         report: &mut Report,
     ) -> Result<(), Error> {
         let agent = &card.id;
-        let gateway = self.gateways.get(agent).ok_or(Error::Unknown)?;
-        let stage = sink.open_stage(Some(&labels::agent_stage(agent)), None);
+        let stage = (out.sink).open_stage(Some(&labels::agent_stage(agent)), None);
         if let Some(other) = instead_of {
             stage.text(&labels::stands_in(other, agent));
         }
-        self.work(gateway.call(task), agent, &stage, sink, report)
-            .await
+        self.work(events, agent, &stage, out, report).await
+    }
+
+    /// Whether every endpoint of an agent is left alone at the moment.
+    pub fn is_resting(&self, agent: &AgentId) -> bool {
+        (self.gateways.get(agent)).is_some_and(|gateway| gateway.is_resting())
     }
 
     /// Has an agent forget one of its conversations.
@@ -99,16 +120,23 @@ impl Agents {
         mut events: EventStream,
         agent: &AgentId,
         stage: &Stage,
-        sink: &AnswerSink,
+        Out { sink, answers }: Out<'_>,
         report: &mut Report,
     ) -> Result<(), Error> {
+        let write = async |text: &str| {
+            if answers {
+                sink.stream(text).await;
+            } else {
+                stage.stream(text).await;
+            }
+        };
         let mut mirror = Mirror::new(sink, agent, stage, self.nesting, self.caps);
         loop {
             // The last place to wait for a slow reader: what is not read is not asked for.
             sink.ready().await;
             match events.next().await {
                 Some(Ok(AgentEvent::Text(text))) => {
-                    stage.stream(report.add(&text, self.caps.text)).await;
+                    write(report.add(&text, self.caps.text)).await;
                 }
                 Some(Ok(AgentEvent::Stage { index, change })) => mirror.apply(index, &change),
                 Some(Ok(AgentEvent::Attachment(attachment))) => match mirror.take(&attachment) {
@@ -117,12 +145,16 @@ impl Agents {
                         report.attachments.push(attachment);
                     }
                     // It is a part of the answer that is missing, so the answer says so.
-                    Err(note) => stage.stream(report.add(&note, self.caps.text)).await,
+                    Err(note) => write(report.add(&note, self.caps.text)).await,
                 },
                 Some(Ok(AgentEvent::State(state))) => report.state = Some(state),
-                Some(Ok(AgentEvent::Usage(lines))) => {
-                    for line in lines {
-                        report.tally.add(&line.model, line.usage);
+                Some(Ok(AgentEvent::Usage(lines))) => report.used.extend(lines),
+                Some(Ok(AgentEvent::Form(schema))) => {
+                    if report.form || !form::is_harmless(&schema, self.caps.attachment) {
+                        tracing::warn!(agent.id = %agent, security = "form_left_out", "a form of an agent is left out");
+                    } else {
+                        report.form = true;
+                        sink.form(&schema);
                     }
                 }
                 Some(Ok(AgentEvent::Session { id, created })) => {
@@ -144,7 +176,7 @@ impl Agents {
                 }
                 Some(Err(error)) => {
                     if !report.text.is_empty() {
-                        stage.text(labels::PARTIAL);
+                        write(labels::PARTIAL).await;
                     }
                     return Err(error);
                 }

@@ -2,7 +2,7 @@
 
 use crate::domain::agent::Registry;
 use crate::domain::ids::AgentId;
-use crate::domain::plan::{Assignment, DecisionSource, Plan, RoutingDecision};
+use crate::domain::plan::{DecisionSource, RoutingDecision};
 
 /// Decides for the default agent whatever is asked.
 #[derive(Clone, Debug)]
@@ -18,14 +18,10 @@ impl DefaultRouter {
     }
 
     pub fn decision(&self) -> RoutingDecision {
-        RoutingDecision {
-            plan: Plan::Single(Assignment {
-                agent: self.agent.clone(),
-                instructions: None,
-            }),
-            source: DecisionSource::Default,
-            confidence: None,
-            rationale: "nothing else decided, so the default agent answers".into(),
-        }
+        RoutingDecision::plain(
+            &self.agent,
+            DecisionSource::Default,
+            "nothing else decided, so the default agent answers",
+        )
     }
 }

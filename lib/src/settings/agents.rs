@@ -5,6 +5,7 @@ use url::Url;
 
 use super::{Env, Error};
 use crate::domain::agent::{AgentCard, Approval, Effect, Endpoint, Protocol, Registry};
+use crate::domain::condition::{Condition, Rule};
 use crate::domain::ids::{AgentId, Secret};
 
 const BUILT_IN: &str = include_str!("../../../infra/agents.yaml");
@@ -15,6 +16,32 @@ struct File {
     #[serde(default)]
     default: Option<String>,
     agents: Vec<Agent>,
+    #[serde(default)]
+    routing: Routing,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Routing {
+    #[serde(default)]
+    rules: Vec<WrittenRule>,
+    #[serde(default)]
+    default: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenRule {
+    r#if: String,
+    then: String,
+}
+
+/// Whether an agent's answers are made for people.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Answers {
+    Ready,
+    Raw,
 }
 
 #[derive(Deserialize)]
@@ -36,6 +63,8 @@ struct Agent {
     effect: Effect,
     #[serde(default)]
     approval: Approval,
+    #[serde(default)]
+    answers: Option<Answers>,
     #[serde(default)]
     fallback: Option<String>,
     #[serde(default = "everything")]
@@ -67,8 +96,8 @@ fn everything() -> Vec<String> {
     vec!["*/*".into()]
 }
 
-/// Reads the file that `MAS_AGENTS` names, or the text that it is, or the file built in.
-pub fn read(env: &Env) -> Result<Registry, Error> {
+/// Reads the file that `MAS_AGENTS` names, or the text that it is, or the file built in: the agents, and the rules.
+pub fn read(env: &Env) -> Result<(Registry, Vec<Rule>), Error> {
     let setting = env.get("MAS_AGENTS");
     let (name, text) = match setting {
         None => ("infra/agents.yaml (built in)", Ok(BUILT_IN.to_owned())),
@@ -94,10 +123,11 @@ pub fn read(env: &Env) -> Result<Registry, Error> {
 struct Agents {
     cards: Vec<AgentCard>,
     default: Option<String>,
+    rules: Vec<Rule>,
 }
 
 impl Agents {
-    fn registry(self, default: Option<&str>) -> Result<Registry, Error> {
+    fn registry(self, default: Option<&str>) -> Result<(Registry, Vec<Rule>), Error> {
         let names: Vec<&str> = self.cards.iter().map(|card| card.id.as_str()).collect();
         if let Some(name) = default.filter(|name| !names.contains(name)) {
             return Err(Error::Refused {
@@ -109,10 +139,13 @@ impl Agents {
             });
         }
         let default = default.map(str::to_owned).or(self.default);
-        Registry::new(self.cards, default.as_deref()).map_err(|problem| Error::Refused {
+        let rules = self.rules;
+        let registry = Registry::new(self.cards, default.as_deref());
+        let registry = registry.map_err(|problem| Error::Refused {
             name: "MAS_AGENTS",
             problem,
-        })
+        })?;
+        Ok((registry, rules))
     }
 }
 
@@ -124,9 +157,29 @@ fn parse(text: &str, env: &Env) -> Result<Agents, String> {
         .into_iter()
         .map(|agent| card(agent, env))
         .collect::<Result<Vec<_>, _>>()?;
+    let rules = (file.routing.rules.iter().enumerate())
+        .map(|(at, rule)| {
+            read_rule(rule, &cards).map_err(|problem| format!("rule {}: {problem}", at + 1))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(Agents {
         cards,
-        default: file.default,
+        default: file.default.or(file.routing.default),
+        rules,
+    })
+}
+
+fn read_rule(rule: &WrittenRule, cards: &[AgentCard]) -> Result<Rule, String> {
+    let condition = Condition::parse(&rule.r#if)?;
+    let Some(card) = cards.iter().find(|card| card.id.as_str() == rule.then) else {
+        let names: Vec<&str> = cards.iter().map(|card| card.id.as_str()).collect();
+        let (then, names) = (&rule.then, names.join(", "));
+        return Err(format!("there is no agent {then}, expected one of {names}"));
+    };
+    Ok(Rule {
+        condition,
+        written: rule.r#if.trim().to_owned(),
+        agent: card.id.clone(),
     })
 }
 
@@ -175,6 +228,11 @@ fn card(agent: Agent, env: &Env) -> Result<AgentCard, String> {
         priority: agent.priority,
         effect: agent.effect,
         approval: agent.approval,
+        ready: match agent.answers {
+            Some(answers) => matches!(answers, Answers::Ready),
+            // A DIAL application talks to people; a service of its own protocol talks to us.
+            None => agent.protocol == Protocol::Dial,
+        },
         fallback: agent.fallback.as_deref().map(AgentId::new),
         accepts: agent.accepts,
     })
@@ -245,7 +303,7 @@ mod tests {
 
     #[test]
     fn the_built_in_file_names_gpa_and_ums() {
-        let registry = read(&Env::from([("UMS_AGENT_ENDPOINT", "http://ums:8000")])).unwrap();
+        let (registry, _) = read(&Env::from([("UMS_AGENT_ENDPOINT", "http://ums:8000")])).unwrap();
         let names: Vec<_> = registry.iter().map(|card| card.id.as_str()).collect();
         assert_eq!(names, ["GPA", "UMS"]);
         assert_eq!(registry.default_agent().id.as_str(), "GPA");
@@ -302,7 +360,7 @@ mod tests {
             "agents:\n- {name: A, endpoint: a}\n- {name: B, endpoint: b}\n",
             &env,
         );
-        let registry = agents.unwrap().registry(Some("B")).unwrap();
+        let (registry, _) = agents.unwrap().registry(Some("B")).unwrap();
         assert_eq!(registry.default_agent().id.as_str(), "B");
         assert_eq!(registry.default_agent().effect, Effect::Irreversible);
     }
@@ -313,7 +371,7 @@ mod tests {
             "abc #def", "null", "*x", "@x", "{x", "a: b", "- x", "%x", "\"q",
         ] {
             let env = Env::from([("GPA_API_KEY", key)]);
-            let registry = read(&env).unwrap();
+            let (registry, _) = read(&env).unwrap();
             let secret = registry.get("GPA").unwrap().key.as_ref().unwrap();
             assert_eq!(secret.expose(), key);
         }
@@ -324,7 +382,7 @@ mod tests {
         let env = Env::from([("HR", "hr-1, https://hr.example.com/chat")]);
         let text =
             "agents:\n- {name: A, endpoint: '${HR}', fallback: B}\n- {name: B, endpoint: [b, c]}\n";
-        let registry = parse(text, &env).unwrap().registry(None).unwrap();
+        let (registry, _) = parse(text, &env).unwrap().registry(None).unwrap();
         let places = |name| -> Vec<String> {
             let card = registry.get(name).unwrap();
             card.endpoints.iter().map(Endpoint::place).collect()
@@ -337,6 +395,6 @@ mod tests {
     #[test]
     fn the_variable_may_hold_the_agents_themselves() {
         let env = Env::from([("MAS_AGENTS", "agents:\n- {name: HR, endpoint: hr}\n")]);
-        assert_eq!(read(&env).unwrap().default_agent().id.as_str(), "HR");
+        assert_eq!(read(&env).unwrap().0.default_agent().id.as_str(), "HR");
     }
 }

@@ -182,6 +182,23 @@ impl<'a> Group<'a> {
         })
     }
 
+    /// A value that may be `off`.
+    pub fn off_or<T>(
+        &self,
+        name: &str,
+        default: Option<T>,
+        read: impl FnOnce(&Self, &str, T) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error>
+    where
+        T: Default,
+    {
+        match self.text(name) {
+            None => Ok(default),
+            Some("off") => Ok(None),
+            Some(_) => read(self, name, T::default()).map(Some),
+        }
+    }
+
     /// A number that may be `off`.
     pub fn quota(&self, name: &str, default: Option<u64>) -> Result<Option<u64>, Error> {
         let expected = "a whole number above zero, or off";

@@ -1,13 +1,13 @@
 //! The numbers that bound a turn, from the environment.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::parse::{Group, duration, list, parse_price, parsed};
 use super::{Env, Error};
+use crate::domain::day::Day;
 use crate::domain::network::Networks;
-use crate::domain::rules::{BreakerRules, Caps, Quotas, Times};
-use crate::domain::usage::Prices;
+use crate::domain::rules::{BreakerRules, Caps, Quotas, Routing, Synthesis, Times};
+use crate::domain::usage::{Price, Prices};
 
 pub fn times(env: &Env) -> Result<Times, Error> {
     let times = Times::default();
@@ -87,6 +87,9 @@ pub fn caps(env: &Env) -> Result<Caps, Error> {
         "buffer",
         "state",
         "stored",
+        "routing_history",
+        "agent_history",
+        "synthesis_history",
     ];
     let group = Group::read(env, "MAS_CAPS", &known)?;
     let caps = Caps::default();
@@ -108,6 +111,9 @@ pub fn caps(env: &Env) -> Result<Caps, Error> {
         buffer: group.size("buffer", caps.buffer)?,
         state: group.size("state", caps.state)?,
         stored: group.size("stored", caps.stored)?,
+        routing_history: group.size("routing_history", caps.routing_history)?,
+        agent_history: group.size("agent_history", caps.agent_history)?,
+        synthesis_history: group.size("synthesis_history", caps.synthesis_history)?,
     })
 }
 
@@ -138,20 +144,66 @@ pub fn quotas(env: &Env) -> Result<Quotas, Error> {
     })
 }
 
-/// `model=in/out` pairs, in dollars for a million tokens.
+/// How it is decided who answers.
+pub fn routing(env: &Env) -> Result<Routing, Error> {
+    let known = ["floor", "sticky", "cache", "check", "guess"];
+    let group = Group::read(env, "MAS_ROUTING", &known)?;
+    let rules = Routing::default();
+    Ok(Routing {
+        floor: group.off_or("floor", rules.floor, Group::percent)?,
+        sticky: group.off_or("sticky", rules.sticky, Group::count)?,
+        cache: group.off_or("cache", rules.cache, Group::duration)?,
+        check: group.off_or("check", rules.check, Group::percent)?,
+        guess: group.off_or("guess", rules.guess, Group::percent)?,
+    })
+}
+
+/// When a second model writes the answer.
+pub fn synthesis(env: &Env) -> Result<Synthesis, Error> {
+    let default = Synthesis::default();
+    parsed(
+        env,
+        "MAS_SYNTHESIS",
+        default,
+        "always, auto or never",
+        |text| match text {
+            "always" => Some(Synthesis::Always),
+            "auto" => Some(Synthesis::Auto),
+            "never" => Some(Synthesis::Never),
+            _ => None,
+        },
+    )
+}
+
+/// `model=in/out` pairs, in dollars for a million tokens; `model@2026-12-01=in/out` holds from that day on.
 pub fn prices(env: &Env) -> Result<Prices, Error> {
-    let pairs = list(env.get("MAS_PRICES").unwrap_or_default()).map(|pair| {
-        let price = pair
-            .split_once('=')
-            .and_then(|(model, price)| Some((model.trim().to_owned(), parse_price(price)?)));
-        price.ok_or_else(|| Error::Refused {
+    let mut prices = Prices::default();
+    for pair in list(env.get("MAS_PRICES").unwrap_or_default()) {
+        let price = pair.split_once('=').and_then(|(model, price)| {
+            let (model, from) = match model.trim().rsplit_once('@') {
+                Some((model, day)) => (model, Some(day.parse::<Day>().ok()?)),
+                None => (model.trim(), None),
+            };
+            let (input, output) = parse_price(price)?;
+            Some((
+                model,
+                Price {
+                    from,
+                    input,
+                    output,
+                },
+            ))
+        });
+        let (model, price) = price.ok_or_else(|| Error::Refused {
             name: "MAS_PRICES",
             problem: format!(
-                "{pair:?} is no price, expected model=in/out in dollars for a million tokens, such as gpt-4o=2.5/10"
+                "{pair:?} is no price, expected model=in/out in dollars for a million tokens, such as gpt-4o=2.5/10, or \
+                 gpt-4o@2026-12-01=2/8 from a day on"
             ),
-        })
-    });
-    Ok(Prices(pairs.collect::<Result<BTreeMap<_, _>, _>>()?))
+        })?;
+        prices.set(model, price);
+    }
+    Ok(prices)
 }
 
 /// Where agents may be beside public addresses.

@@ -1,6 +1,8 @@
 use super::parse::parse_duration;
 use super::*;
 use crate::domain::access::Role;
+use crate::domain::rules::{Routing, Synthesis};
+use crate::domain::usage::Usage;
 
 fn read<const N: usize>(pairs: [(&str, &str); N]) -> Result<Settings, Error> {
     let mut env = Env::from(pairs);
@@ -164,7 +166,9 @@ fn several_values_in_one_variable_change_only_what_they_name() {
         ("MAS_BREAKER", "failures=3, open=10s"),
         ("MAS_CAPS", "line=64KB,stages=10"),
         ("MAS_LIMITS", "requests=off,tokens=1000,spend=2.50"),
-        ("MAS_PRICES", "gpt-4o=2.5/10"),
+        ("MAS_PRICES", "gpt-4o=2.5/10, gpt-4o@2026-12-01=2/8"),
+        ("MAS_ROUTING", "floor=off,sticky=5"),
+        ("MAS_SYNTHESIS", "auto"),
     ])
     .unwrap();
     let breaker = BreakerRules {
@@ -182,7 +186,21 @@ fn several_values_in_one_variable_change_only_what_they_name() {
         ..Quotas::default()
     };
     assert_eq!(settings.quotas, quotas);
-    assert_eq!(settings.prices.0["gpt-4o"], (2_500_000, 10_000_000));
+    let million = Usage {
+        prompt_tokens: 1_000_000,
+        completion_tokens: 1_000_000,
+        total_tokens: 2_000_000,
+    };
+    let price = |day: &str| (settings.prices).of("gpt-4o", million, day.parse().unwrap());
+    assert_eq!(price("2026-11-30"), Some(12_500_000));
+    assert_eq!(price("2026-12-01"), Some(10_000_000));
+    let routing = Routing {
+        floor: None,
+        sticky: Some(5),
+        ..Routing::default()
+    };
+    assert_eq!(settings.routing, routing);
+    assert_eq!(settings.synthesis, Synthesis::Auto);
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! | audit, the roll of days: its head, its lines | `AUDIT#tenant` | `HEAD#ROLL`, `LINE#ROLL#line` |
 //! | audit, a day: heads of its chains, their lines | `AUDIT#tenant#day` | `HEAD#chain`, `LINE#chain#line` |
 //! | breaker: what all instances know of a peer | `BREAKERS` | peer |
+//! | decision: who answers what was asked, by a keyed hash | `DECISIONS#tenant` | hash |
 //! | readiness probe: never written | `HEALTH` | `HEALTH` |
 //!
 //! Every part is percent-encoded, so that no part can reach into its neighbour. Turn ids are time-ordered, so a
@@ -181,6 +182,14 @@ pub fn breakers() -> String {
     "BREAKERS".into()
 }
 
+/// Hashes of ours need no encoding.
+pub fn decision(tenant: &str, name: &str) -> Key {
+    Key {
+        pk: format!("DECISIONS#{}", part(tenant)),
+        sk: name.to_owned(),
+    }
+}
+
 /// The peer of a breaker's sort key.
 pub fn peer(sk: &str) -> String {
     percent_decode_str(sk).decode_utf8_lossy().into_owned()
@@ -243,6 +252,7 @@ mod tests {
         assert_eq!(sk(head(&scope, "w-1")), "HEAD#w-1");
         assert_eq!(sk(line(&scope, "w-1", 7)), "LINE#w-1#000000000007");
         assert_eq!(place("LINE#w-1#000000000007"), Some(("w-1", 7)));
+        assert_eq!(decision("ac#me", "h").pk, "DECISIONS#ac%23me");
         assert_eq!(sk(breaker("model:gpt-4o")), "model%3Agpt%2D4o");
         assert_eq!(peer("model%3Agpt%2D4o"), "model:gpt-4o");
     }

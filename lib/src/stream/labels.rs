@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::domain::agent::Effect;
 use crate::domain::ids::AgentId;
 use crate::domain::message::Attachment;
-use crate::domain::plan::{Plan, RoutingDecision};
+use crate::domain::plan::{DecisionSource, Plan, RoutingDecision};
 use crate::domain::proposal::Proposal;
 
 /// The routing stage's name; the chosen agent is appended to it.
@@ -38,31 +38,48 @@ pub const SYNTHESIS_BROKE_OFF: &str =
 pub const STAGES_LEFT_OUT: &str = "More stages";
 
 /// Appended to the routing stage's name.
-pub fn routed_to(agent: &AgentId) -> String {
-    format!(" \u{2192} {agent}")
+pub fn routed_to(plan: &Plan) -> String {
+    match plan {
+        Plan::Single(assignment) => format!(" \u{2192} {}", assignment.agent),
+        Plan::About => " \u{2192} about this assistant".into(),
+        Plan::Clarify(_) => " \u{2192} a question back".into(),
+    }
 }
 
 /// The decision as the reference shows it: indented JSON in a fence, with confidence and reason added.
 pub fn decision(decision: &RoutingDecision) -> String {
     #[derive(Serialize)]
     struct Shown<'a> {
-        agent_name: &'a str,
+        agent_name: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        candidates: Option<[&'a str; 2]>,
         additional_instructions: Option<&'a str>,
         confidence: Option<f64>,
+        /// Said where it was not the model.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        decided_by: Option<&'a str>,
         reason: &'a str,
     }
-    let Plan::Single(assignment) = &decision.plan;
+    let assignment = decision.assignment();
     let shown = Shown {
-        agent_name: assignment.agent.as_str(),
-        additional_instructions: assignment.instructions.as_deref(),
+        agent_name: assignment.map(|assignment| assignment.agent.as_str()),
+        candidates: match &decision.plan {
+            Plan::Clarify([first, second]) => Some([first.as_str(), second.as_str()]),
+            Plan::Single(_) | Plan::About => None,
+        },
+        additional_instructions: assignment
+            .and_then(|assignment| assignment.instructions.as_deref()),
         confidence: decision.confidence,
+        decided_by: (decision.source != DecisionSource::Model).then(|| decision.source.as_str()),
         reason: &decision.rationale,
     };
     let json = serde_json::to_string_pretty(&shown).unwrap_or_default();
     format!("```json\n{json}\n```\n")
 }
 
-pub fn rung_failed(rung: &str, agent: &AgentId) -> String {
+pub fn rung_failed(rung: &str, decision: &RoutingDecision) -> String {
+    let agent =
+        (decision.assignment()).map_or("the coordinator", |assignment| assignment.agent.as_str());
     format!("\nThe routing {rung} gave no decision, so {agent} answers by default.\n")
 }
 

@@ -1,5 +1,6 @@
 //! What the user sees while the turn runs.
 
+pub mod about;
 mod body;
 pub mod labels;
 mod mirror;

@@ -5,6 +5,7 @@ use std::task::{Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::dial::chunk::{
     ChunkWriter, CustomContent, Delta, FinishReason, IndexedAttachment, StageDelta,
@@ -40,6 +41,8 @@ struct Shared {
     stages: Vec<StageEntry>,
     attachments: u32,
     state: bool,
+    /// When the answer's text began.
+    spoke_at: Option<Instant>,
     ended: bool,
 }
 
@@ -71,6 +74,7 @@ impl AnswerSink {
                 stages: Vec::new(),
                 attachments: 0,
                 state: false,
+                spoke_at: None,
                 ended: false,
             })),
             high_water: Caps::default().buffer,
@@ -92,7 +96,22 @@ impl AnswerSink {
     /// Appends to the answer's text.
     pub fn text(&self, text: &str) {
         for piece in pieces(text) {
-            self.lock().write::<()>(&Delta::Content(piece));
+            let mut shared = self.lock();
+            shared.spoke_at.get_or_insert_with(Instant::now);
+            shared.write::<()>(&Delta::Content(piece));
+        }
+    }
+
+    /// When the answer's text began.
+    pub fn spoke_at(&self) -> Option<Instant> {
+        self.lock().spoke_at
+    }
+
+    /// Appends like [`AnswerSink::text`], as fast as the reader takes it.
+    pub async fn stream(&self, text: &str) {
+        for piece in pieces(text) {
+            self.ready().await;
+            self.text(piece);
         }
     }
 
@@ -149,7 +168,7 @@ impl AnswerSink {
             writer, out, ended, ..
         } = &mut *shared;
         if !*ended {
-            writer.finish(out, reason, tally.sum(), tally.per_model());
+            writer.finish(out, reason, tally.sum(), &tally.per_model());
             ChunkWriter::done(out);
             *ended = true;
         }

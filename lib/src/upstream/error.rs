@@ -118,6 +118,16 @@ impl Error {
             if error.code.as_deref() == Some("content_filter"))
     }
 
+    /// True when what was sent is too long for the model behind the peer.
+    pub fn is_too_long(&self) -> bool {
+        let (Self::Status { error, .. } | Self::Announced(error)) = self else {
+            return false;
+        };
+        error.code.as_deref() == Some("context_length_exceeded")
+            || (error.message.as_deref())
+                .is_some_and(|text| text.contains("maximum context length"))
+    }
+
     /// What the peer itself said to people, if it did; cut, since it comes from outside.
     pub fn display_message(&self) -> Option<String> {
         let (Self::Status { error, .. } | Self::Announced(error)) = self else {

@@ -18,6 +18,7 @@ fn a_plain_request_is_read() {
     assert_eq!(
         request,
         Ok(ChatRequest {
+            configuration: Configuration::default(),
             messages: vec![Message::user("hi")],
             stream: true,
             model: Some("mas".into())

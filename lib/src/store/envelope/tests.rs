@@ -30,6 +30,7 @@ fn envelope(answer: &str, agent_state: Option<&str>) -> Envelope {
             attachments: Vec::new(),
             state: agent_state.map(state),
         }),
+        last: None,
         stored: false,
     }
 }

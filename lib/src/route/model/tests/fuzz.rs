@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bolero::TypeGenerator;
+use serde_json::{Value, json};
 
 use super::tests::router;
 use super::*;
@@ -89,10 +90,14 @@ impl Answer {
 }
 
 fn check(answer: &str) -> bool {
-    let Ok(decision) = router().read(answer) else {
+    let Ok(Answered { decision, second }) = router().read(answer) else {
         return false;
     };
-    let Plan::Single(assignment) = &decision.plan;
+    let Some(assignment) = decision.assignment() else {
+        assert_eq!(decision.plan, Plan::About);
+        return true;
+    };
+    assert!(second.is_none_or(|second| second != assignment.agent));
     assert!(["GPA", "UMS"].contains(&assignment.agent.as_str()));
     if let Some(instructions) = &assignment.instructions {
         assert!(instructions.len() <= INSTRUCTIONS_CAP && !instructions.trim().is_empty());

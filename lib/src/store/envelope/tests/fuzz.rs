@@ -16,6 +16,7 @@ fn envelope() -> Envelope {
         turn: TurnId::from_uuid(Uuid::from_u128(7)),
         sessions: Sessions::from([(AgentId::new("UMS"), "19b1346a".into())]),
         exchange: None,
+        last: None,
         stored: true,
     }
 }

@@ -1,0 +1,205 @@
+//! What the user reads: the decision shown, the coordinator's own sentences, the synthesis, and what stands in for it.
+
+use tokio::time::Instant;
+
+use super::{Coordinator, Progress};
+use crate::domain::agent::AgentCard;
+use crate::domain::conversation::Outcome;
+use crate::domain::event::StageStatus;
+use crate::domain::failure::Failure;
+use crate::domain::ids::AgentId;
+use crate::domain::language::Language;
+use crate::domain::plan::DecisionSource;
+use crate::domain::rules::Synthesis;
+use crate::domain::turn::ChatTurn;
+use crate::domain::usage::Step;
+use crate::policy::Consent;
+use crate::route::Verdict;
+use crate::stream::about::{self, Shown};
+use crate::stream::{AnswerSink, FinishReason, Stage, labels};
+use crate::synthesize;
+
+impl Coordinator {
+    /// Whether an agent's own text is the answer, so that nobody waits for a second model.
+    pub(super) fn passes(&self, card: &AgentCard) -> bool {
+        match self.synthesis {
+            Synthesis::Always => false,
+            Synthesis::Auto => card.ready,
+            Synthesis::Never => true,
+        }
+    }
+
+    /// What the system can do, from the registry alone.
+    pub(super) fn tell_about(
+        &self,
+        turn: &ChatTurn,
+        sink: &AnswerSink,
+        progress: &mut Progress,
+    ) -> FinishReason {
+        let agents: Vec<_> = self.registry.iter().map(|card| self.shown(card)).collect();
+        progress.say(sink, &about::about(&agents, language(turn)));
+        progress.outcome = Some(Outcome::Answered);
+        FinishReason::Stop
+    }
+
+    /// One question back to the user: which of the two agents is meant?
+    pub(super) fn clarify(
+        &self,
+        turn: &ChatTurn,
+        agents: &[AgentId; 2],
+        sink: &AnswerSink,
+        progress: &mut Progress,
+    ) -> FinishReason {
+        // The model names none but the registry's.
+        let card = |agent: &AgentId| {
+            let card = self.registry.get(agent.as_str());
+            self.shown(card.unwrap_or(self.registry.default_agent()))
+        };
+        let [first, second] = agents;
+        let text = about::which([card(first), card(second)], language(turn));
+        progress.say(sink, &text);
+        sink.form(&about::which_form(agents));
+        progress.outcome = Some(Outcome::Clarified);
+        FinishReason::Stop
+    }
+
+    fn shown<'a>(&self, card: &'a AgentCard) -> Shown<'a> {
+        Shown {
+            agent: &card.id,
+            description: &card.description,
+            resting: self.agents.is_resting(&card.id),
+        }
+    }
+
+    /// The answer, as the model writes it; what it loses of the agent's links and images is appended.
+    pub(super) async fn synthesize(
+        &self,
+        turn: &ChatTurn,
+        sink: &AnswerSink,
+        progress: &mut Progress,
+    ) -> Result<FinishReason, Failure> {
+        let Some(agent) = progress.agent.clone() else {
+            return Err(Failure::internal(&turn.id.reference()));
+        };
+        let begun = Instant::now();
+        let written = self.write(turn, &agent, sink, progress).await;
+        progress.marks.synthesis = Some(begun.elapsed());
+        let reason = match written {
+            Err(synthesize::Error::Filtered) => {
+                progress.outcome = Some(Outcome::Answered);
+                return Ok(FinishReason::ContentFilter);
+            }
+            Err(error) => {
+                tracing::warn!(
+                    turn.id = %turn.id, error = &error as &dyn std::error::Error, "the synthesis failed"
+                );
+                return Ok(fall_back(sink, progress));
+            }
+            Ok(_) if progress.shown.trim().is_empty() => return Ok(fall_back(sink, progress)),
+            Ok(reason) => reason,
+        };
+        if let Some(lost) = synthesize::lost(&progress.report.text, &progress.shown) {
+            progress.say(sink, &lost);
+        }
+        progress.outcome = Some(Outcome::Answered);
+        Ok(reason)
+    }
+
+    async fn write(
+        &self,
+        turn: &ChatTurn,
+        agent: &AgentId,
+        sink: &AnswerSink,
+        progress: &mut Progress,
+    ) -> Result<FinishReason, synthesize::Error> {
+        let (mut text, pruned) = self
+            .synthesizer
+            .answer(
+                turn,
+                agent,
+                &progress.report.text,
+                self.caps.synthesis_history,
+            )
+            .await?;
+        if pruned {
+            progress.marks.pruned.push(Step::Synthesis);
+        }
+        let end = loop {
+            sink.ready().await;
+            match text.next().await {
+                Ok(Some(piece)) => progress.say(sink, &piece),
+                Ok(None) if text.is_cut() => break Ok(FinishReason::Length),
+                Ok(None) => break Ok(FinishReason::Stop),
+                Err(error) => break Err(error),
+            }
+        };
+        (progress.tally).add(Step::Synthesis, self.synthesizer.model(), text.usage());
+        end
+    }
+}
+
+impl Progress {
+    pub(super) fn say(&mut self, sink: &AnswerSink, text: &str) {
+        sink.text(text);
+        self.shown.push_str(text);
+    }
+}
+
+/// The language of the user's own words.
+fn language(turn: &ChatTurn) -> Language {
+    (turn.messages.last()).map_or_else(Language::default, |last| Language::of(&last.text))
+}
+
+/// Shows the decision: the agent in the stage's name, the rest in its text. It is a failed stage where nobody decided since
+/// a rung failed; a rung that failed before another one decided is nothing to the user.
+pub(super) fn show(stage: &Stage, verdict: &Verdict) {
+    stage.name(&labels::routed_to(&verdict.decision.plan));
+    stage.text(&labels::decision(&verdict.decision));
+    let undecided = verdict.decision.source == DecisionSource::Default;
+    let failed = undecided && verdict.troubles.iter().any(|(rung, _)| *rung == "model");
+    for (rung, error) in &verdict.troubles {
+        tracing::warn!(
+            route.rung = rung,
+            error = error as &dyn std::error::Error,
+            "a routing rung failed"
+        );
+        if failed && *rung == "model" {
+            stage.text(&labels::rung_failed(rung, &verdict.decision));
+        }
+    }
+    stage.close(if failed {
+        StageStatus::Failed
+    } else {
+        StageStatus::Completed
+    });
+}
+
+/// A consent that leads to nothing, by the user's own will or because there is nothing to approve.
+pub(super) fn refuse(
+    stage: &Stage,
+    consent: &Consent,
+    text: &str,
+    sink: &AnswerSink,
+    progress: &mut Progress,
+) -> FinishReason {
+    stage.close(StageStatus::Completed);
+    progress.outcome = Some(if consent.given {
+        Outcome::Answered
+    } else {
+        Outcome::Rejected
+    });
+    progress.say(sink, text);
+    FinishReason::Stop
+}
+
+/// The agent's own text is the answer, after what there is of a synthesis.
+pub(super) fn fall_back(sink: &AnswerSink, progress: &mut Progress) -> FinishReason {
+    if !progress.shown.trim().is_empty() {
+        progress.say(sink, labels::SYNTHESIS_BROKE_OFF);
+    }
+    let text = std::mem::take(&mut progress.report.text);
+    progress.say(sink, &text);
+    progress.report.text = text;
+    progress.outcome = Some(Outcome::AnsweredRaw);
+    FinishReason::Stop
+}

@@ -1,0 +1,308 @@
+//! Who answers: the ladder, beside the memory it may need, and beside an agent that is begun on a guess.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::future::{Either, select};
+use tokio::time::{Instant, timeout_at};
+
+use super::consult::out_of_time;
+use super::memory::Known;
+use super::{Coordinator, Progress, Recollection, Verification};
+use crate::context;
+use crate::domain::agent::{AgentCard, Approval, Effect, Protocol};
+use crate::domain::conversation::{Last, Outcome};
+use crate::domain::failure::Failure;
+use crate::domain::ids::AgentId;
+use crate::domain::plan::{Assignment, DecisionSource, RoutingDecision};
+use crate::domain::turn::ChatTurn;
+use crate::domain::usage::Step;
+use crate::orchestrate::{Chance, Guess};
+use crate::resilience::retry::luck;
+use crate::route::{RouteQuery, Verdict};
+
+/// Why an agent that was begun on a guess was not, or not for this turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guessed {
+    Adopted,
+    Dropped,
+    /// Too few guesses were right of late.
+    Withheld,
+}
+
+impl Guessed {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Adopted => "adopted",
+            Self::Dropped => "dropped",
+            Self::Withheld => "withheld",
+        }
+    }
+}
+
+impl Coordinator {
+    /// What the ladder says of a turn that is not taken: no agent is called, nothing is remembered.
+    pub async fn explain(
+        &self,
+        turn: &ChatTurn,
+        verification: Verification,
+    ) -> Result<Verdict, Failure> {
+        let mut progress = Progress::default();
+        let decided = timeout_at(turn.deadline, async {
+            let known = self.identify(turn, verification).await?;
+            Box::pin(self.decide(turn, &known, false, &mut progress)).await
+        });
+        let verdict = decided
+            .await
+            .unwrap_or_else(|_| Err(out_of_time(turn, Effect::None)));
+        if let Ok(verdict) = &verdict {
+            progress.tally.merge(&verdict.tally);
+        }
+        self.leave(turn, &progress).await;
+        verdict
+    }
+
+    /// Asks the ladder. The memory is there when it has decided.
+    pub(super) async fn decide(
+        &self,
+        turn: &ChatTurn,
+        known: &Known,
+        guessing: bool,
+        progress: &mut Progress,
+    ) -> Result<Verdict, Failure> {
+        let hint = context::last_turn(&turn.messages, &known.recalled);
+        let before = match hint {
+            Some(last) => last,
+            // Only the store can tell.
+            None => {
+                self.recall(turn, known, progress).await?;
+                (progress.recalled.as_ref()).and_then(|recalled| recalled.memory.last.clone())
+            }
+        };
+        progress.before.clone_from(&before);
+        let query = self.query(turn, known.owner.tenant(), before.as_ref());
+        let mut recalled = progress.recalled.is_some();
+        let (mut ready, entered) = (None, Arc::clone(&progress.entered));
+        let mut recall = Box::pin(self.recollection(turn, known, &entered));
+
+        let begun = {
+            let mut quick = pin!(self.chain.begin(&query));
+            loop {
+                tokio::select! {
+                    biased;
+                    begun = &mut quick => break begun,
+                    done = &mut recall, if !recalled => {
+                        recalled = true;
+                        ready = Some(done?);
+                    }
+                }
+            }
+        };
+        let asks_model = !begun.is_over();
+        let guessing = guessing && asks_model;
+        if asks_model && self.verify_first && !recalled {
+            recalled = true;
+            ready = Some(recall.as_mut().await?);
+        }
+        let mut guess = None;
+        let verdict = {
+            let mut rest = pin!(self.chain.finish(&query, begun));
+            loop {
+                if let (true, None, Some(ready)) = (guessing, &guess, &ready) {
+                    guess = Some(self.guess(turn, ready, before.as_ref()));
+                }
+                let ahead = async {
+                    match guess.as_mut() {
+                        Some(Some(Ok(guess))) => Guess::read_ahead(guess).await,
+                        _ => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    verdict = &mut rest => break verdict,
+                    done = &mut recall, if !recalled => {
+                        recalled = true;
+                        ready = Some(done?);
+                    }
+                    () = ahead => {}
+                }
+            }
+        };
+        if !recalled {
+            ready = Some(recall.await?);
+        }
+        if let Some(ready) = ready {
+            progress.recalled = Some(ready);
+        }
+        if let Some(guess) = guess.flatten() {
+            settle(guess, &verdict.decision, progress);
+        }
+        if let (Some(likely), DecisionSource::Model) = (&self.likely, verdict.decision.source) {
+            let agent = before.as_ref().and_then(|last| last.agent.as_ref());
+            likely.learn(agent, plainly(&verdict.decision));
+        }
+        Ok(verdict)
+    }
+
+    /// What the ladder is asked.
+    pub(super) fn query<'a>(
+        &self,
+        turn: &'a ChatTurn,
+        tenant: &'a str,
+        last: Option<&'a Last>,
+    ) -> RouteQuery<'a> {
+        RouteQuery {
+            messages: &turn.messages,
+            caller: &turn.caller,
+            // An answer that trickles in must leave time for the agent.
+            deadline: turn
+                .deadline
+                .min(Instant::now() + self.times.model_first_byte * 2),
+            tenant,
+            choice: turn.choice.as_ref(),
+            last,
+        }
+    }
+
+    /// Begins the likeliest agent, if it only reads; `Err` where guesses do not pay.
+    fn guess(
+        &self,
+        turn: &ChatTurn,
+        recalled: &Recollection,
+        before: Option<&Last>,
+    ) -> Option<Result<Guess, Guessed>> {
+        let likely = self.likely.as_ref()?;
+        let Chance { agent, pays, .. } =
+            likely.agent(before.and_then(|last| last.agent.as_ref()))?;
+        let card = self
+            .registry
+            .get(agent.as_str())
+            .filter(|card| may_be_guessed(card))?;
+        if !pays {
+            return Some(Err(Guessed::Withheld));
+        }
+        let task = context::view(
+            turn,
+            &recalled.memory,
+            card,
+            &Assignment::plain(&agent),
+            self.caps.agent_history,
+        );
+        let events = self.agents.begin(&agent, task).ok()?;
+        Some(Ok(Guess::new(agent, events)))
+    }
+
+    /// Whether this decision, made before, is compared with what the model says now.
+    pub(super) fn is_checked(&self, turn: &ChatTurn, decision: &RoutingDecision) -> bool {
+        let share = f64::from(self.routing.check.unwrap_or(0)) / 100.0;
+        // Who comes through an agent has another turn's time to keep.
+        decision.source == DecisionSource::Cache && turn.caller.depth == 0 && luck() < share
+    }
+
+    /// What the model says now.
+    pub(super) async fn second_opinion(
+        &self,
+        turn: &ChatTurn,
+        known: &Known,
+        before: Option<Last>,
+    ) -> Verdict {
+        let query = self.query(turn, known.owner.tenant(), before.as_ref());
+        self.chain.second_opinion(&query).await
+    }
+
+    /// Counts whether the model still decides as it did, and takes the old decision back if it does not.
+    pub(super) fn compare(turn: &ChatTurn, second: &Verdict, progress: &mut Progress) {
+        progress.tally.merge(&second.tally);
+        if second.decision.source != DecisionSource::Model {
+            return;
+        }
+        let first = progress
+            .decision
+            .as_ref()
+            .and_then(RoutingDecision::assignment);
+        let now = second.decision.assignment();
+        let agrees = first.map(|first| &first.agent) == now.map(|now| &now.agent);
+        progress.marks.agrees = Some(agrees);
+        if !agrees {
+            tracing::info!(turn.id = %turn.id, "a decision that was used again was wrong");
+        }
+    }
+
+    /// At the turn's end: keeps what the model decided if all went well, and takes back what did not.
+    pub(super) async fn learn(&self, turn: &ChatTurn, progress: &Progress) {
+        let (Some(cache), Some(decision), Some(recalled)) =
+            (&self.cache, &progress.decision, &progress.recalled)
+        else {
+            return;
+        };
+        let well = matches!(
+            progress.outcome,
+            Some(Outcome::Answered | Outcome::AnsweredRaw)
+        );
+        let own =
+            decision.assignment().map(|assignment| &assignment.agent) == progress.agent.as_ref();
+        let query = self.query(turn, recalled.owner().tenant(), progress.before.as_ref());
+        let wrong = !(well && own) || progress.marks.agrees == Some(false);
+        let kept = match decision.source {
+            DecisionSource::Model if well && own => cache.keep(&query, decision).await,
+            // Who left has not judged the answer.
+            DecisionSource::Cache if wrong && progress.outcome != Some(Outcome::Left) => {
+                cache.forget(&query).await
+            }
+            _ => return,
+        };
+        if let Err(error) = kept {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "a decision cannot be kept"
+            );
+        }
+    }
+}
+
+/// Runs `side` for as long as `main` takes, and no longer.
+pub(super) async fn beside<A, B>(
+    main: impl Future<Output = A>,
+    side: impl Future<Output = B>,
+) -> (A, Option<B>) {
+    let (main, side) = (pin!(main), pin!(side));
+    match select(main, side).await {
+        Either::Left((done, _)) => (done, None),
+        Either::Right((said, main)) => (main.await, Some(said)),
+    }
+}
+
+/// The decision has fallen: the guess becomes the turn's own call, or it is dropped.
+fn settle(guess: Result<Guess, Guessed>, decision: &RoutingDecision, progress: &mut Progress) {
+    let guess = match guess {
+        Ok(guess) => guess,
+        Err(withheld) => {
+            progress.marks.guess = Some(withheld);
+            return;
+        }
+    };
+    if plainly(decision) == Some(&guess.agent) {
+        progress.marks.guess = Some(Guessed::Adopted);
+        progress.marks.saved = Some(guess.begun.elapsed());
+        progress.guess = Some(guess);
+        return;
+    }
+    progress.marks.guess = Some(Guessed::Dropped);
+    let used = guess.used();
+    (progress.tally).add_agent(Step::Speculation, &guess.agent, &used);
+    progress.dropped(guess.agent.clone(), guess.begun.elapsed());
+}
+
+/// The agent of a decision that leaves the request as it is.
+fn plainly(decision: &RoutingDecision) -> Option<&AgentId> {
+    (decision.assignment())
+        .filter(|assignment| assignment.instructions.is_none() && decision.request.is_none())
+        .map(|assignment| &assignment.agent)
+}
+
+/// An agent that changes nothing, makes no conversation of its own, and that nobody has to approve.
+fn may_be_guessed(card: &AgentCard) -> bool {
+    card.effect == Effect::None
+        && card.approval == Approval::Never
+        && card.protocol == Protocol::Dial
+}

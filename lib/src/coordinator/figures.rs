@@ -1,0 +1,113 @@
+//! What a turn is measured by.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::decide::Guessed;
+use super::{Coordinator, Progress};
+use crate::domain::conversation::{AgentCall, Outcome};
+use crate::domain::day::Day;
+use crate::domain::ids::AgentId;
+use crate::domain::plan::Plan;
+use crate::domain::usage::Step;
+use crate::metrics::Figures;
+use crate::stream::AnswerSink;
+
+/// When what happened, counted from the turn's beginning, and what became of a guess.
+#[derive(Debug)]
+pub(super) struct Marks {
+    begun: Instant,
+    pub first_byte: Option<Duration>,
+    pub first_stage: Option<Duration>,
+    pub route: Duration,
+    pub agent: Option<Duration>,
+    pub synthesis: Option<Duration>,
+    pub store: Duration,
+    pub guess: Option<Guessed>,
+    /// How long the adopted agent had been at work.
+    pub saved: Option<Duration>,
+    /// Whether the model still says what was decided before.
+    pub agrees: Option<bool>,
+    /// Where a history was cut.
+    pub pruned: Vec<Step>,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self {
+            begun: Instant::now(),
+            first_byte: None,
+            first_stage: None,
+            route: Duration::ZERO,
+            agent: None,
+            synthesis: None,
+            store: Duration::ZERO,
+            guess: None,
+            saved: None,
+            agrees: None,
+            pruned: Vec::new(),
+        }
+    }
+}
+
+impl Marks {
+    /// An agent's stage opens.
+    pub fn stage(&mut self) {
+        let begun = self.begun;
+        self.first_stage.get_or_insert_with(|| begun.elapsed());
+    }
+}
+
+impl Progress {
+    /// An agent was called and given up before anything of it was used.
+    pub(super) fn dropped(&mut self, agent: AgentId, after: Duration) {
+        self.calls.push(AgentCall {
+            agent,
+            outcome: "dropped".into(),
+            duration_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+        });
+    }
+}
+
+impl Coordinator {
+    /// Hands everything that is counted to the metrics.
+    pub(super) fn measure(&self, sink: &AnswerSink, progress: &Progress, begun: Instant) {
+        let marks = &progress.marks;
+        let decision = progress.decision.as_ref();
+        let agent = decision.and_then(|decision| match &decision.plan {
+            Plan::Single(assignment) => Some(assignment.agent.as_str()),
+            Plan::About | Plan::Clarify(_) => None,
+        });
+        let lines = progress
+            .tally
+            .priced(&self.prices, Day::of(self.guard.now()));
+        self.metrics.turn(&Figures {
+            now: self.guard.now(),
+            tenant: (progress.recalled.as_ref()).map(|recalled| recalled.owner().tenant()),
+            outcome: progress.outcome.unwrap_or(Outcome::Failed),
+            source: decision.map(|decision| decision.source),
+            agent,
+            is_default: agent == Some(self.registry.default_agent().id.as_str()),
+            kept: decision.and_then(|decision| decision.kept),
+            rungs: &progress.rungs,
+            calls: &progress.calls,
+            whole: begun.elapsed(),
+            first_byte: marks.first_byte,
+            first_stage: marks.first_stage,
+            first_text: sink.spoke_at().map(|at| at.duration_since(begun)),
+            stages: &[
+                ("route", Some(marks.route)),
+                ("agent", marks.agent),
+                ("synthesis", marks.synthesis),
+                ("store", Some(marks.store)),
+            ],
+            guess: marks.guess.map(Guessed::as_str),
+            saved: marks.saved,
+            agrees: marks.agrees,
+            pruned: &marks.pruned,
+            usage: &lines,
+            breakers: self.guard.states(),
+        });
+    }
+}

@@ -1,0 +1,59 @@
+//! What the routing would do: the ladder's answer to a request, without any agent.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::App;
+use super::chat::accept;
+use super::error::ApiError;
+use crate::domain::ids::{AgentId, TurnId};
+use crate::domain::plan::Plan;
+use crate::route::Verdict;
+
+/// `POST /v1/route`: takes a chat request, and gives the decision with what every rung said.
+pub async fn explain(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (parts, mut body) = request.into_parts();
+    let id = TurnId::now();
+    let explained = async {
+        let accepted = accept(&app, id, &parts, &mut body).await?;
+        let explained = app
+            .coordinator
+            .explain(&accepted.turn, accepted.verification);
+        Ok::<_, ApiError>(explained.await?)
+    };
+    match explained.await {
+        Ok(verdict) => Json(shown(&verdict)).into_response(),
+        Err(refusal) => refusal.referring(&id.reference()).into_response(),
+    }
+}
+
+fn shown(verdict: &Verdict) -> Value {
+    let decision = &verdict.decision;
+    let assignment = decision.assignment();
+    let rungs = verdict.rungs.iter().map(|rung| {
+        json!({
+            "rung": rung.name,
+            "verdict": rung.verdict,
+            "reason": rung.reason,
+            "duration_ms": std::time::Duration::from_micros(rung.micros).as_secs_f64() * 1000.0,
+        })
+    });
+    json!({
+        "agent": assignment.map(|assignment| assignment.agent.as_str()),
+        "plan": match &decision.plan {
+            Plan::Single(_) => json!("single"),
+            Plan::About => json!("about"),
+            Plan::Clarify(agents) => json!({"clarify": agents.each_ref().map(AgentId::as_str)}),
+        },
+        "decided_by": decision.source.as_str(),
+        "confidence": decision.confidence,
+        "reason": decision.rationale,
+        "additional_instructions": assignment.and_then(|assignment| assignment.instructions.as_deref()),
+        "rungs": rungs.collect::<Vec<_>>(),
+        "usage": verdict.tally.sum(),
+    })
+}
