@@ -1,6 +1,7 @@
 //! Lambda: stream one chat turn (Function URL, RESPONSE_STREAM).
 
 mod compose;
+mod nodelay;
 
 use axum::extract::Request;
 use coordinator::http::{self, FunctionTime};
@@ -21,6 +22,8 @@ async fn main() -> Result<(), lambda_http::Error> {
 
 /// Tells the turn how long the function may still run.
 async fn function_time(mut request: Request) -> Request {
+    // The connection that brought the event takes the answer; the runtime may open another one at any time.
+    nodelay::on_all_sockets();
     let left = request
         .lambda_context_ref()
         .and_then(|context| FunctionTime::until(context.deadline));

@@ -307,6 +307,7 @@ async fn of_two_turns_at_once_nothing_is_lost_and_the_first_decides_the_session(
         let record = record();
         let entry = read(record.at.0);
         let written = conversations.save(Write {
+            account: None,
             conversation: &id,
             record: &record,
             session: session.map(|session| Session {
@@ -332,7 +333,7 @@ async fn of_two_turns_at_once_nothing_is_lost_and_the_first_decides_the_session(
     assert!(
         written
             .iter()
-            .all(|Written { saved, anchor }| *saved == Saved::Whole && anchor.is_some())
+            .all(|Written { saved, anchor, .. }| *saved == Saved::Whole && anchor.is_some())
     );
     let stored = load().await;
     assert_eq!(stored.turns.len(), 7);
@@ -363,6 +364,7 @@ async fn a_session_that_has_expired_does_not_come_back_with_its_conversation() {
             ..record()
         };
         let written = conversations.save(Write {
+            account: None,
             conversation: &id,
             record: &record,
             session: session.map(|id| Session {
@@ -419,6 +421,7 @@ async fn a_save_that_loses_against_another_transaction_is_tried_again() {
     let conversations = of_alice(&store::connect("mas", Some(&stub.url())).await);
     let (record, id) = (record(), ConversationId::new("c"));
     let written = conversations.save(Write {
+        account: None,
         conversation: &id,
         record: &record,
         session: None,

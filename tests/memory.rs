@@ -219,6 +219,7 @@ async fn save(
 ) -> Saved {
     let agent = AgentId::new("UMS");
     let write = Write {
+        account: None,
         conversation: &ConversationId::new("c"),
         record,
         session: session.map(|(id, created)| Session {

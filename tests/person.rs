@@ -650,6 +650,7 @@ async fn follow(steps: &[Step]) -> Result<(), TestCaseError> {
             Conversations::of(&privacy.table, owner(alice), Duration::from_secs(1000));
         let written = conversations
             .save(Write {
+                account: None,
                 conversation: &ConversationId::new(&format!("c{conversation}")),
                 record: &record,
                 session: session.then_some(Session {

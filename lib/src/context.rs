@@ -34,6 +34,12 @@ pub fn conversation_id(recalled: &[Recalled], turn: &ChatTurn) -> ConversationId
         .map_or_else(|| fresh_id(turn), |(_, conversation)| conversation.clone())
 }
 
+/// Whether nothing can be known of a conversation: neither its client nor any state names it.
+pub fn is_unheard_of(recalled: &[Recalled], turn: &ChatTurn) -> bool {
+    let nameless = |one: &Recalled| *one == Recalled::Nothing;
+    turn.caller.conversation.is_none() && recalled.iter().all(nameless)
+}
+
 fn fresh_id(turn: &ChatTurn) -> ConversationId {
     match &turn.caller.conversation {
         Some(id) => client_conversation(id),
@@ -83,8 +89,9 @@ pub fn recollect(
 
 /// How the turn before this one ended, as far as the client's own half of the memory tells; `None` where only the store
 /// can tell. `recalled` has one entry per assistant message.
-pub fn last_turn(messages: &[Message], recalled: &[Recalled]) -> Option<Option<Last>> {
-    let Some(newest) = recalled.last() else {
+pub fn last_turn(turn: &ChatTurn, recalled: &[Recalled]) -> Option<Option<Last>> {
+    let messages = &turn.messages;
+    let Some(newest) = recalled.last().filter(|_| !is_unheard_of(recalled, turn)) else {
         return Some(None);
     };
     let at = (messages.iter()).rposition(|message| message.role == Role::Assistant)?;

@@ -58,7 +58,8 @@ impl Coordinator {
         if let Ok(verdict) = &verdict {
             progress.tally.merge(&verdict.tally);
         }
-        self.leave(turn, &progress).await;
+        let until = Instant::now() + self.times.save;
+        self.leave(turn, &progress, until).await;
         verdict
     }
 
@@ -70,7 +71,7 @@ impl Coordinator {
         guessing: bool,
         progress: &mut Progress,
     ) -> Result<Verdict, Failure> {
-        let hint = context::last_turn(&turn.messages, &known.recalled);
+        let hint = context::last_turn(turn, &known.recalled);
         let before = match hint {
             Some(last) => last,
             // Only the store can tell.

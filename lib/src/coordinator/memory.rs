@@ -21,7 +21,7 @@ use crate::domain::turn::ChatTurn;
 use crate::domain::usage::{StepUsage, cost};
 use crate::policy::{Entry, Refusal, Used};
 use crate::store::chain::Anchor;
-use crate::store::{self, Conversations, Saved, Session, Write, Written};
+use crate::store::{self, Conversations, Leave, Saved, Session, Write, Written};
 use crate::stream::{AnswerSink, labels};
 
 /// A turn whose deadline is this long over has surely ended.
@@ -152,7 +152,7 @@ impl Coordinator {
             Conversations::of(&self.table, owner.clone(), self.retention).capped(self.caps.stored);
         // A conversation that begins remembers nothing, whatever was stored under its client's id before.
         let begins = recalled.is_empty();
-        let loaded = if begins {
+        let loaded = if begins || context::is_unheard_of(recalled, turn) {
             Ok(Stored::default())
         } else {
             conversations.load(&conversation, turn.received_at).await
@@ -183,20 +183,29 @@ impl Coordinator {
         }
     }
 
-    /// Ends the turn in its owner's account.
-    pub(super) async fn leave(&self, turn: &ChatTurn, progress: &Progress) {
+    /// Ends the turn in its owner's account, by then.
+    pub(super) async fn leave(&self, turn: &ChatTurn, progress: &Progress, until: Instant) {
         let Some(owner) = progress.entered.owner() else {
             return;
         };
+        let within = until.saturating_duration_since(Instant::now());
+        // Whoever cannot be told will find that the turn's time is over.
+        (self.accounts)
+            .leave(&owner, self.leaving(turn, progress), within)
+            .await;
+    }
+
+    /// What the turn leaves in its owner's account.
+    fn leaving(&self, turn: &ChatTurn, progress: &Progress) -> Leave {
         let used = Used {
             tokens: progress.tally.sum().map_or(0, |sum| sum.total_tokens),
             spend: cost(&self.priced(progress)).unwrap_or_default(),
         };
-        let now = self.guard.now();
-        // Whoever cannot be told will find that the turn's time is over.
-        (self.accounts)
-            .leave(&owner, turn.id, used, now, self.times.save)
-            .await;
+        Leave {
+            turn: turn.id,
+            used,
+            now: self.guard.now(),
+        }
     }
 
     /// What each step used, with its price of today.
@@ -223,7 +232,7 @@ impl Coordinator {
         ));
     }
 
-    /// The server's half: one write, bounded, never fatal to the answer. Gives back where the audit log has the turn.
+    /// The server's half: one write, by its time, never fatal to the answer. Gives back where the audit log has the turn.
     pub(super) async fn save(
         &self,
         turn: &ChatTurn,
@@ -231,7 +240,28 @@ impl Coordinator {
         progress: &Progress,
         begun: Instant,
     ) -> Option<Anchor> {
-        let recalled = progress.recalled.as_ref()?;
+        let until = Instant::now() + self.times.save;
+        let (anchor, left) = match &progress.recalled {
+            Some(recalled) => {
+                Box::pin(self.write_down(turn, sink, progress, recalled, begun)).await
+            }
+            None => (None, false),
+        };
+        if !left {
+            Box::pin(self.leave(turn, progress, until)).await;
+        }
+        anchor
+    }
+
+    /// Record, session, account and audit line in one transaction: where the log has the turn, and whether it has left.
+    async fn write_down(
+        &self,
+        turn: &ChatTurn,
+        sink: &AnswerSink,
+        progress: &Progress,
+        recalled: &Recollection,
+        begun: Instant,
+    ) -> (Option<Anchor>, bool) {
         let decision = progress.decision.as_ref();
         let record = TurnRecord {
             id: turn.id,
@@ -267,6 +297,8 @@ impl Coordinator {
             session,
             begins: recalled.begins,
             audit: Some((&self.audit, &entry)),
+            account: (progress.entered.owner())
+                .map(|_| (&self.accounts, self.leaving(turn, progress))),
         });
         let written = timeout(self.times.save, save)
             .await
@@ -281,20 +313,24 @@ impl Coordinator {
             tracing::error!(turn.id = %turn.id, "the audit log has no line of this turn");
         }
         match written {
-            Ok(Written { saved, anchor }) => {
+            Ok(Written {
+                saved,
+                anchor,
+                left,
+            }) => {
                 match saved {
                     Saved::Whole => {}
                     Saved::Cut => memory_trouble(sink, labels::MEMORY_CUT),
                     Saved::Erased => self.forget(turn, session).await,
                 }
-                anchor
+                (anchor, left)
             }
             Err(error) => {
                 tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "the turn cannot be saved");
                 if recalled.read {
                     memory_trouble(sink, labels::MEMORY_UNSAVED);
                 }
-                None
+                (None, false)
             }
         }
     }

@@ -177,9 +177,8 @@ impl Coordinator {
             self.send_state(&turn, &sink, &progress);
         }
         let saving = Instant::now();
-        let (anchor, (), ()) = join!(
+        let (anchor, ()) = join!(
             self.save(&turn, &sink, &progress, begun),
-            self.leave(&turn, &progress),
             self.learn(&turn, &progress),
         );
         progress.marks.store = saving.elapsed();

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
 
 use super::cells::Versioned;
@@ -23,6 +25,22 @@ pub struct Accounts {
     ttl: Duration,
     seen: Arc<Mutex<HashMap<Owner, Seen>>>,
     queues: Arc<Mutex<HashMap<Owner, Queue>>>,
+}
+
+/// A turn that has ended, and what it used.
+#[derive(Clone, Copy, Debug)]
+pub struct Leave {
+    pub turn: TurnId,
+    pub used: Used,
+    pub now: Millis,
+}
+
+/// A turn on its way out of an account. Until it is dropped, the owner's other turns in this process wait.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    account: Versioned<Account>,
+    pub(super) item: TransactWriteItem,
+    _turn: OwnedMutexGuard<()>,
 }
 
 /// Turns of one owner in this process write one after another: meeting in the table, each would write several times.
@@ -77,14 +95,8 @@ impl Accounts {
 
     /// Takes a turn that has ended out of its owner's account, and counts what it used. The table has so long to hear of
     /// it; after that it is counted here alone, or the turn would stand in its owner's way until its time is over.
-    pub async fn leave(
-        &self,
-        owner: &Owner,
-        turn: TurnId,
-        used: Used,
-        now: Millis,
-        within: Duration,
-    ) {
+    pub async fn leave(&self, owner: &Owner, leave: Leave, within: Duration) {
+        let Leave { turn, used, now } = leave;
         let left = self.step(owner, now, |account| (account.leave(turn, used, now), ()));
         if let Err(error) = timeout(within, left).await.unwrap_or(Err(Error::Slow)) {
             tracing::warn!(
@@ -94,6 +106,53 @@ impl Accounts {
             );
             self.alone(owner, |account| (account.leave(turn, used, now), ()));
         }
+    }
+
+    /// What takes a turn that has ended out of its owner's account, to be written with something else. `None` where the
+    /// account must be looked at first: then [`Accounts::leave`] does it.
+    pub(super) async fn leaving(
+        &self,
+        owner: &Owner,
+        leave: Leave,
+    ) -> Result<Option<Leaving>, Error> {
+        let queue = self.queue(owner);
+        let Ok(turn) = timeout(QUEUE, queue.lock_owned()).await else {
+            return Ok(None);
+        };
+        let known = self.lock().get(owner).cloned().unwrap_or_default();
+        if known.alone || known.account.version == 0 {
+            return Ok(None);
+        }
+        let Leave {
+            turn: id,
+            used,
+            now,
+        } = leave;
+        // Erased meanwhile, and another turn has entered since: the mark must be looked at.
+        if (known.account.value.erased).is_some_and(|erased| erased >= id) {
+            return Ok(None);
+        }
+        let Some(value) = known.account.value.leave(id, used, now) else {
+            return Ok(None);
+        };
+        let account = Versioned {
+            value,
+            version: known.account.version + 1,
+        };
+        let expires_at = now.plus(self.ttl).seconds();
+        let item = self
+            .table
+            .swapped(&keys::account(owner), &account, expires_at)?;
+        Ok(Some(Leaving {
+            account,
+            item,
+            _turn: turn,
+        }))
+    }
+
+    /// The turn has left with what was written.
+    pub(super) fn left(&self, owner: &Owner, leaving: Leaving) {
+        self.remember(owner, leaving.account, false);
     }
 
     /// Marks everything up to this turn as erased. Gives back the pseudonym that nobody can map any more, and up to which

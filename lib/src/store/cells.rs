@@ -1,12 +1,13 @@
 //! Small values that several instances change: read, stepped, and written back only if nobody was faster.
 
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::TransactWriteItem;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::attributes::{Item, count, expires_at, number, string, text};
 use super::keys::Key;
-use super::requests::pause;
+use super::requests::{built, pause};
 use super::{Error, Table};
 use crate::domain::ids::Timestamp;
 
@@ -87,6 +88,24 @@ impl Table {
         Ok(found
             .map(|item| Versioned::of(&item, now))
             .unwrap_or_default())
+    }
+
+    /// The same write as part of a transaction.
+    pub(super) fn swapped<T: Serialize>(
+        &self,
+        key: &Key,
+        new: &Versioned<T>,
+        expires_at: Timestamp,
+    ) -> Result<TransactWriteItem, Error> {
+        let json =
+            serde_json::to_string(&new.value).map_err(|error| Error::Unreadable(Some(error)))?;
+        built(
+            self.put(key.clone(), expires_at)
+                .item("value", text(json))
+                .item("version", number(new.version))
+                .condition_expression("version = :seen")
+                .expression_attribute_values(":seen", number(new.version - 1)),
+        )
     }
 
     /// Writes the version after the one that was read; false when somebody else did.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, TransactWriteItem, Update};
 use tokio::time::timeout;
 
+use super::accounts::{Accounts, Leave};
 use super::attributes::{number, text};
 use super::audit::{Audit, Lane, Next};
 use super::chain::Anchor;
@@ -43,6 +44,8 @@ pub struct Written {
     pub saved: Saved,
     /// Names the turn's line of the audit log; `None` when there is none.
     pub anchor: Option<Anchor>,
+    /// The turn has left its owner's account as well.
+    pub left: bool,
 }
 
 /// A turn to write.
@@ -55,6 +58,8 @@ pub struct Write<'a> {
     pub begins: bool,
     /// The log, and what it is to say of the turn.
     pub audit: Option<(&'a Audit, &'a Entry)>,
+    /// The accounts, and what the turn leaves in its owner's.
+    pub account: Option<(&'a Accounts, Leave)>,
 }
 
 /// The session that a turn used.
@@ -75,6 +80,7 @@ enum Part {
     Head,
     Record,
     Audit,
+    Account,
 }
 
 impl Conversations {
@@ -87,7 +93,17 @@ impl Conversations {
         let mut keeps_session = true;
         let mut audit = write.audit;
         for attempt in 0..=TRIES {
+            // Whoever lost once does not know what is there now.
+            let leaving = match write.account.filter(|_| attempt == 0) {
+                Some((accounts, leave)) => accounts.leaving(&self.owner, leave).await?,
+                None => None,
+            };
             let mut items = self.items(write, &json, keeps_session)?;
+            match &leaving {
+                Some(leaving) => items.push((Part::Account, leaving.item.clone())),
+                // Whoever erases a person begins with the account: where that is still the same, nobody has.
+                None => items.push((Part::Tombstone, self.not_erased(write)?)),
+            }
             let line = match audit {
                 Some((audit, entry)) => self.line(audit, entry).await,
                 None => None,
@@ -101,8 +117,17 @@ impl Conversations {
                 let anchor = audit
                     .zip(line)
                     .map(|((audit, _), (lane, next))| audit.written(lane, next));
-                return Ok(Written { saved, anchor });
+                let left = leaving.is_some();
+                if let (Some((accounts, _)), Some(leaving)) = (write.account, leaving) {
+                    accounts.left(&self.owner, leaving);
+                }
+                return Ok(Written {
+                    saved,
+                    anchor,
+                    left,
+                });
             };
+            drop(leaving);
             let failed = |part, reason| {
                 let mut reasons = parts.iter().zip(&reasons);
                 reasons.any(|(of, why)| *of == part && *why == reason)
@@ -121,7 +146,11 @@ impl Conversations {
                     None => None,
                 };
                 let saved = Saved::Erased;
-                return Ok(Written { saved, anchor });
+                return Ok(Written {
+                    saved,
+                    anchor,
+                    left: false,
+                });
             }
             if failed(Part::Head, Reason::Condition) {
                 keeps_session = false;
@@ -159,10 +188,7 @@ impl Conversations {
     ) -> Result<Vec<(Part, TransactWriteItem)>, Error> {
         let expires_at = write.record.at.plus(self.ttl);
         let head = self.head(write, keeps_session, expires_at)?;
-        let mut items = vec![
-            (Part::Tombstone, self.not_erased(write)?),
-            (Part::Head, head),
-        ];
+        let mut items = vec![(Part::Head, head)];
         let parts: Vec<&str> = parts(json).collect();
         for (part, text) in parts.iter().enumerate() {
             let key = keys::turn(&self.owner, write.conversation, write.record.id, part);
