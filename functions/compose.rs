@@ -158,7 +158,9 @@ fn ladder(
         let decisions = Decisions::of(table, seal.keyring("decisions"));
         let clock = Clock::new(http::clock);
         let version = format!("{}\n{:?}", model.version(), settings.rules);
-        Arc::new(DecisionCache::new(decisions, clock, ttl, registry, version))
+        Arc::new(DecisionCache::new(
+            decisions, clock, ttl, registry, &version,
+        ))
     });
     let mut quick: Vec<Box<dyn Router>> = vec![
         Box::new(ExplicitRouter::new(registry)),

@@ -338,6 +338,35 @@ async fn a_turn_that_runs_during_an_erasure_brings_nothing_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_turn_from_before_an_erasure_brings_nothing_back_after_a_later_one() {
+    let world = with_people("UMS")
+        .ums(|seen: &Seen| match seen.path.ends_with("/chat") {
+            true => ums(seen).delay(Duration::from_millis(1500)),
+            false => ums(seen),
+        })
+        .start()
+        .await;
+    let asked = [user("alice's words")];
+    let running = turn(&world, ALICE, &asked);
+    let later = async {
+        while world.ums.seen().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        erase(&world, ALICE).await;
+        // This process now knows the account as it is after the erasure.
+        turn(&world, ALICE, &[user("@GPA said afterwards")]).await;
+    };
+    let _ = tokio::join!(running, later);
+    let kept = items(&world.table).await;
+    let records: Vec<&str> = kept
+        .iter()
+        .filter_map(|item| item["record"]["S"].as_str())
+        .collect();
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert!(records[0].contains("said afterwards"), "{records:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_state_made_before_the_erasure_counts_as_nothing() {
     let world = with_people("GPA").start().await;
     let first = turn(&world, ALICE, &[user("one")]).await;

@@ -42,14 +42,14 @@ impl DecisionCache {
         clock: Clock,
         ttl: Duration,
         registry: &Registry,
-        version: String,
+        version: &str,
     ) -> Self {
         Self {
+            version: table.name(&[version]),
             table,
             clock,
             ttl,
             agents: registry.iter().map(|card| card.id.clone()).collect(),
-            version,
             front: Mutex::default(),
         }
     }
