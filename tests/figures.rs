@@ -150,10 +150,15 @@ fn what_became_worse_than_the_baseline_allows_is_named() {
 fn a_baseline_that_is_written_anew_keeps_its_rooms_and_limits() {
     let mut baseline = Baseline::read(FILE).unwrap();
     assert_eq!(baseline.text(), FILE);
-    baseline.renew(&measured(&[("zip.chat_bytes", 5500.0), ("new", 0.12345)]));
+    let news = [
+        ("zip.chat_bytes", 5500.0),
+        ("new", 7.0),
+        ("new_to_direct_calls", 0.12345),
+    ];
+    baseline.renew(&measured(&news));
     let expected = FILE.replace("5900", "5500").replace(
         "  \"ratio\"",
-        "  \"new\": {\"value\":0.123,\"percent\":10},\n  \"ratio\"",
+        "  \"new\": {\"value\":7,\"percent\":10},\n  \"new_to_direct_calls\": {\"value\":0.123,\"percent\":50},\n  \"ratio\"",
     );
     assert_eq!(baseline.text(), expected);
     let problem = Baseline::read(r#"{"a": {"value": 1}}"#).unwrap_err();

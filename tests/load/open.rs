@@ -132,10 +132,12 @@ async fn one(scene: &Scene, mas: &Mas, turns: &Turns, how: &How, rate: f64) -> R
                     run.note(Flown { is_measured, result });
                     continue;
                 }
-                let turn = fly(turns.clone(), mas.port, Arc::clone(&idle), intended_at);
+                // Here, so that turns have the same numbers, and so the same delays, in every run.
+                let number = turns.number();
+                let turn = fly(turns.clone(), number, mas.port, Arc::clone(&idle), intended_at);
                 let desk = Arc::clone(&scene.upstreams.desk);
                 flying.spawn(async move {
-                    let result = turn.await.and_then(|(number, mut times)| {
+                    let result = turn.await.and_then(|mut times| {
                         let spans = desk.ledger.take(number);
                         if spans.len() < 3 {
                             return Err(format!("only {} calls are known", spans.len()));
@@ -177,25 +179,24 @@ fn metronome(begun_at: Instant, times: Vec<Duration>) -> UnboundedReceiver<Insta
 /// One turn on a connection that nobody uses, or on a new one.
 async fn fly(
     turns: Turns,
+    number: u64,
     port: u16,
     idle: Arc<Mutex<Vec<Connection>>>,
     intended_at: Instant,
-) -> Result<(u64, Times), String> {
+) -> Result<Times, String> {
     let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
     let mut connection = lock().pop();
-    let number = turns.number();
     let answer = turns
         .take(number, Question::Plain, port, &mut connection)
         .await?;
     lock().extend(connection);
     let late = answer.sent_at.saturating_duration_since(intended_at);
-    let times = Times {
+    Ok(Times {
         late,
         whole: late + answer.whole,
         first_byte: late + answer.first_byte,
         upstream: Duration::ZERO,
-    };
-    Ok((number, times))
+    })
 }
 
 impl Run {
