@@ -89,8 +89,15 @@ pub async fn closed(
     Ok(closed)
 }
 
-/// Memory while so many turns wait for their agent. Each on a connection of its own, and all there before one may go on.
-pub async fn held(scene: &Scene, mas: &Mas, turns: &Turns, count: usize) -> Result<Held, Failed> {
+/// Memory while so many turns wait for their agent. Each has a connection of its own, and all are there before one may go
+/// on; so many at most are on their way to the agent, and to their end, at a time.
+pub async fn held(
+    scene: &Scene,
+    mas: &Mas,
+    turns: &Turns,
+    count: usize,
+    on_the_way: usize,
+) -> Result<Held, Failed> {
     let desk = &scene.upstreams.desk;
     let mut held = Held {
         turns: count,
@@ -99,25 +106,31 @@ pub async fn held(scene: &Scene, mas: &Mas, turns: &Turns, count: usize) -> Resu
     for _ in 0..ROUNDS {
         desk.shut_gate();
         let mut callers = JoinSet::new();
-        for _ in 0..count {
-            let (turns, port) = (turns.clone(), mas.port);
-            callers.spawn(async move {
-                let number = turns.number();
-                turns.take(number, Question::Held, port, &mut None).await
-            });
-        }
         let begun = Instant::now();
         let mut most = 0;
         while most < count && begun.elapsed() < GATHERING {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            while callers.len() < count.min(most + on_the_way) {
+                let (turns, port) = (turns.clone(), mas.port);
+                callers.spawn(async move {
+                    let number = turns.number();
+                    turns.take(number, Question::Held, port, &mut None).await
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
             most = desk.waiting.load(Ordering::SeqCst);
         }
         held.most = held.most.max(most);
         held.rss_kib = held.rss_kib.max(mas.memory_kib("VmRSS")?);
-        desk.open_gate();
-        let taken = callers.join_all().await;
-        held.errors
-            .extend(taken.into_iter().filter_map(Result::err));
+        let mut let_through = 0;
+        while !callers.is_empty() {
+            let ended = count.saturating_sub(callers.len());
+            let more = count.min(ended + on_the_way).saturating_sub(let_through);
+            desk.let_through(more);
+            let_through += more;
+            let taken = callers.join_next().await;
+            held.errors
+                .extend(taken.and_then(|taken| taken.ok()?.err()));
+        }
     }
     if held.most < count {
         let problem = format!("only {} of {count} turns were in flight", held.most);

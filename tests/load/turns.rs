@@ -26,6 +26,9 @@ pub struct How {
     /// Turns held in flight while the memory is read
     #[arg(long, value_delimiter = ',', default_value = "200,1000")]
     held: Vec<usize>,
+    /// How many of these may be on their way to the agent at a time
+    #[arg(long, default_value_t = 32)]
+    on_the_way: usize,
 }
 
 /// All of them with one program.
@@ -44,7 +47,8 @@ pub async fn run(options: &Options, how: &How) -> Result<Section, Failed> {
     }
     let mut held = Vec::new();
     for count in &how.held {
-        held.push(loops::held(&scene, &mas, &turns, *count).await?);
+        let count = loops::held(&scene, &mas, &turns, *count, how.on_the_way);
+        held.push(count.await?);
     }
     let peak = mas.memory_kib("VmHWM")?;
     let told = Section {

@@ -16,7 +16,7 @@ use axum::serve::ListenerExt as _;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
@@ -25,9 +25,9 @@ use crate::answers::{REPORT_FRAME, answer, report, routing};
 use crate::law::{Law, Pace};
 use crate::ledger::{Ledger, Span};
 
-/// A request with this word makes the agent wait until the gate is opened.
+/// A request with this word makes the agent wait until it is let through the gate.
 pub const HELD: &str = "slowly";
-/// The gate opens by itself after this time.
+/// Who was not let through goes on after this time.
 const PATIENCE: Duration = Duration::from_secs(25);
 /// Pieces of text of an agent's answer that comes at once.
 const REPORT_PIECES: usize = 14;
@@ -57,7 +57,8 @@ pub struct Desk {
     pub asked: Asked,
     /// Agents that wait at the gate right now.
     pub waiting: AtomicUsize,
-    gate: watch::Sender<bool>,
+    /// Lets as many agents go on as it has permits.
+    gate: Semaphore,
     /// Connections made so far.
     pub connections: AtomicUsize,
 }
@@ -86,7 +87,7 @@ impl Upstreams {
             ledger: Ledger::default(),
             asked: Asked::default(),
             waiting: AtomicUsize::new(0),
-            gate: watch::Sender::new(false),
+            gate: Semaphore::new(0),
             connections: AtomicUsize::new(0),
         });
         let router = Router::new()
@@ -120,11 +121,12 @@ impl Desk {
     }
 
     pub fn shut_gate(&self) {
-        self.gate.send_replace(false);
+        self.gate.forget_permits(self.gate.available_permits());
     }
 
-    pub fn open_gate(&self) {
-        self.gate.send_replace(true);
+    /// Lets so many more through the gate.
+    pub fn let_through(&self, agents: usize) {
+        self.gate.add_permits(agents);
     }
 
     /// The law that a call comes under, and the call, for timing it.
@@ -181,8 +183,9 @@ async fn agent(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -
     }
     if says(&body, HELD) {
         desk.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut gate = desk.gate.subscribe();
-        let _ = timeout(PATIENCE, gate.wait_for(|open| *open)).await;
+        if let Ok(Ok(permit)) = timeout(PATIENCE, desk.gate.acquire()).await {
+            permit.forget();
+        }
         desk.waiting.fetch_sub(1, Ordering::SeqCst);
     }
     let events = desk.report.clone();
