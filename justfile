@@ -30,10 +30,10 @@ deny:
 bench:
     cargo bench -p coordinator
 
-# the whole turn: added latency, turns a second, memory
-load:
-    cargo build --release -p functions --bin mas -p tests --bin load
-    target/release/load
+# whole programs: added latency, turns a second, memory, starts; without arguments the turns alone, see docs/performance.md
+load *arguments:
+    cargo build --release -p functions --bin mas --bin chat -p tests --bin load
+    target/release/load {{arguments}}
 
 # real SDKs and clients around the coordinator
 peers:

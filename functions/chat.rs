@@ -3,6 +3,8 @@
 mod compose;
 mod nodelay;
 
+use std::time::{Duration, Instant};
+
 use axum::extract::Request;
 use coordinator::http::{self, FunctionTime};
 use coordinator::metrics::Metrics;
@@ -13,11 +15,22 @@ use lambda_http::RequestExt;
 // One turn at a time runs here: a second thread would only be woken for nothing.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
+    let begun_at = Instant::now();
     let settings = compose::settings(Env::process()).await?;
     telemetry::start(&settings.log, settings.log_json, false)?;
+    let read_at = Instant::now();
     let app = compose::app(&settings, Metrics::Written).await?;
+    tracing::debug!(
+        start.settings_ms = milliseconds(read_at - begun_at),
+        start.app_ms = milliseconds(read_at.elapsed()),
+        "the function is composed"
+    );
     let routes = http::chat_routes(app).layer(axum::middleware::map_request(function_time));
     lambda_http::run_with_streaming_response(routes).await
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
 }
 
 /// Tells the turn how long the function may still run.

@@ -26,6 +26,7 @@ mod chat;
 mod clockwork;
 mod failures;
 mod faults;
+mod figures;
 mod fuzz_mirror;
 mod gateway_contract;
 mod golden;

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// An answer that takes longer has failed.
-const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// One connection.
 pub struct Connection {
@@ -22,10 +22,36 @@ pub struct Connection {
 pub struct Answer {
     pub status: u16,
     pub body: Vec<u8>,
+    pub sent_at: Instant,
     /// From the request to the first byte of the body.
     pub first_byte: Duration,
+    /// From the request until the body holds what one waits for, if it ever does.
+    pub first_word: Option<Duration>,
     /// From the request to the end of the body.
     pub whole: Duration,
+}
+
+/// A body as it comes.
+struct Reading<'a> {
+    sent_at: Instant,
+    word: &'a [u8],
+    body: Vec<u8>,
+    first_byte: Option<Duration>,
+    first_word: Option<Duration>,
+}
+
+impl Reading<'_> {
+    fn add(&mut self, piece: &[u8]) {
+        // What was there before may end with the word's beginning.
+        let before = self.body.len().saturating_sub(self.word.len());
+        self.body.extend_from_slice(piece);
+        self.first_byte
+            .get_or_insert_with(|| self.sent_at.elapsed());
+        let holds = |new| find(new, self.word).is_some();
+        if self.first_word.is_none() && self.body.get(before..).is_some_and(holds) {
+            self.first_word = Some(self.sent_at.elapsed());
+        }
+    }
 }
 
 /// A POST request, ready to be sent.
@@ -51,15 +77,15 @@ impl Connection {
         })
     }
 
-    /// Sends a request and reads the answer to its end.
-    pub async fn ask(&mut self, request: &[u8]) -> Result<Answer, Error> {
-        timeout(LONGEST, self.exchange(request))
+    /// Sends a request and reads the answer to its end; notes when it holds this word.
+    pub async fn ask(&mut self, request: &[u8], word: &[u8]) -> Result<Answer, Error> {
+        timeout(LONGEST, self.exchange(request, word))
             .await
             .map_err(|_| Error::new(ErrorKind::TimedOut, "no whole answer in time"))?
     }
 
-    async fn exchange(&mut self, request: &[u8]) -> Result<Answer, Error> {
-        let begun = Instant::now();
+    async fn exchange(&mut self, request: &[u8], word: &[u8]) -> Result<Answer, Error> {
+        let sent_at = Instant::now();
         self.stream.write_all(request).await?;
         let head = loop {
             if let Some(length) = find(&self.buffer, b"\r\n\r\n") {
@@ -72,51 +98,46 @@ impl Connection {
         let length = head
             .lines()
             .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
-        let mut body = Vec::with_capacity(32 * 1024);
-        let first_byte = match length {
-            Some(length) => self.read_sized(length, &mut body, begun).await?,
-            None => self.read_chunked(&mut body, begun).await?,
+        let mut reading = Reading {
+            sent_at,
+            word,
+            body: Vec::with_capacity(32 * 1024),
+            first_byte: None,
+            first_word: None,
         };
+        match length {
+            Some(length) => self.read_sized(length, &mut reading).await?,
+            None => self.read_chunked(&mut reading).await?,
+        }
         Ok(Answer {
             status: status.ok_or(ErrorKind::InvalidData)?,
-            body,
-            first_byte,
-            whole: begun.elapsed(),
+            whole: sent_at.elapsed(),
+            sent_at,
+            first_byte: reading.first_byte.unwrap_or_default(),
+            first_word: reading.first_word,
+            body: reading.body,
         })
     }
 
-    async fn read_sized(
-        &mut self,
-        length: usize,
-        body: &mut Vec<u8>,
-        begun: Instant,
-    ) -> Result<Duration, Error> {
-        let mut first_byte = None;
+    async fn read_sized(&mut self, length: usize, reading: &mut Reading<'_>) -> Result<(), Error> {
         while self.buffer.len() < length {
             self.receive().await?;
-            first_byte.get_or_insert_with(|| begun.elapsed());
         }
-        body.append(&mut self.take(length));
-        Ok(first_byte.unwrap_or_else(|| begun.elapsed()))
+        reading.add(&self.take(length));
+        Ok(())
     }
 
-    async fn read_chunked(
-        &mut self,
-        body: &mut Vec<u8>,
-        begun: Instant,
-    ) -> Result<Duration, Error> {
-        let mut first_byte = None;
+    async fn read_chunked(&mut self, reading: &mut Reading<'_>) -> Result<(), Error> {
         // How much of the buffer is used up; it moves forward at each read only.
         let mut at = 0;
         loop {
             while let Some((start, length)) = chunk(self.buffer.get(at..).unwrap_or_default())? {
                 let start = at + start;
-                body.extend_from_slice(self.buffer.get(start..start + length).unwrap_or_default());
+                reading.add(self.buffer.get(start..start + length).unwrap_or_default());
                 at = start + length + 2;
-                first_byte.get_or_insert_with(|| begun.elapsed());
                 if length == 0 {
                     self.take(at);
-                    return Ok(first_byte.unwrap_or_default());
+                    return Ok(());
                 }
             }
             self.take(at);

@@ -1,46 +1,47 @@
-//! What a turn calls, answering at once: a model, an agent, and the embedded table.
+//! What a turn calls: a model and an agent that answer at once, when they are let to, or by the delay law.
 
 use std::convert::Infallible;
-use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::serve::ListenerExt as _;
 use bytes::Bytes;
-use coordinator::store;
-use coordinator::store::keyring::fresh_key;
-use dynoxide::Database;
 use futures_util::{StreamExt as _, stream};
-use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::Failed;
+use crate::answers::{REPORT_FRAME, answer, report, routing};
+use crate::law::{Law, Pace};
+use crate::ledger::{Ledger, Span};
 
-/// A request with this word makes the agent wait for [`PAUSE`] before it says anything.
-pub const SLOWLY: &str = "slowly";
-/// How long a slow agent waits: long enough for every held turn to get there.
-pub const PAUSE: Duration = Duration::from_secs(1);
-
-pub const MODEL_PATH: &str = "/openai/v1/chat/completions";
-pub const AGENT_PATH: &str = "/openai/deployments/agent/chat/completions";
-
-/// Pieces of text of the agent's answer, and of the synthesised one.
+/// A request with this word makes the agent wait until it is let through the gate.
+pub const HELD: &str = "slowly";
+/// Who was not let through goes on after this time.
+const PATIENCE: Duration = Duration::from_secs(25);
+/// Pieces of text of an agent's answer that comes at once.
 const REPORT_PIECES: usize = 14;
-const ANSWER_PIECES: usize = 20;
+
+/// The model as DIAL Core's deployment, and as an OpenAI-compatible server without Core.
+pub const MODEL_PATH: &str = "/openai/deployments/gpt-4o/chat/completions";
+const BARE_MODEL_PATH: &str = "/openai/v1/chat/completions";
+pub const AGENT: &str = "agent";
+pub const AGENT_PATH: &str = "/openai/deployments/agent/chat/completions";
 
 /// The servers; dropping them stops them.
 pub struct Upstreams {
     pub desk: Arc<Desk>,
     pub port: u16,
-    pub table_port: u16,
     _servers: JoinSet<()>,
 }
 
@@ -49,10 +50,15 @@ pub struct Desk {
     routing: Bytes,
     report: Vec<Bytes>,
     answer: Vec<Bytes>,
+    /// Without one, everything is said at once and nothing is put into the ledger.
+    law: RwLock<Option<Law>>,
+    pub ledger: Ledger,
     /// The first request of each kind, as it came.
     pub asked: Asked,
-    /// Calls in which a slow agent waits right now.
+    /// Agents that wait at the gate right now.
     pub waiting: AtomicUsize,
+    /// Lets as many agents go on as it has permits.
+    gate: Semaphore,
     /// Connections made so far.
     pub connections: AtomicUsize,
 }
@@ -64,27 +70,29 @@ pub struct Asked {
     pub synthesis: OnceLock<Bytes>,
 }
 
-/// The text that the model writes as the synthesised answer.
-pub fn answer_text() -> String {
-    (0..ANSWER_PIECES).map(answer_piece).collect()
-}
-
-fn answer_piece(at: usize) -> String {
-    format!("word {at} of the whole answer, ")
+/// One call of a turn that is timed.
+struct Timed {
+    desk: Arc<Desk>,
+    turn: u64,
+    begun_at: Instant,
 }
 
 impl Upstreams {
     pub async fn start() -> Result<Self, Failed> {
         let desk = Arc::new(Desk {
             routing: routing(),
-            report: report(),
+            report: report(REPORT_PIECES),
             answer: answer(),
+            law: RwLock::default(),
+            ledger: Ledger::default(),
             asked: Asked::default(),
             waiting: AtomicUsize::new(0),
+            gate: Semaphore::new(0),
             connections: AtomicUsize::new(0),
         });
         let router = Router::new()
             .route(MODEL_PATH, post(model))
+            .route(BARE_MODEL_PATH, post(model))
             .route(AGENT_PATH, post(agent))
             .with_state(Arc::clone(&desk));
         let mut servers = JoinSet::new();
@@ -98,53 +106,86 @@ impl Upstreams {
         servers.spawn(async move {
             let _ = axum::serve(listener, router).await;
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let table_port = listener.local_addr()?.port();
-        let database = Database::memory().map_err(|error| error.to_string())?;
-        servers.spawn(async move {
-            let _ = dynoxide::server::serve_with_shutdown(listener, database, pending()).await;
-        });
-        let table = store::connect("mas", Some(&format!("http://127.0.0.1:{table_port}"))).await;
-        store::create(&table).await?;
         Ok(Self {
             desk,
             port,
-            table_port,
             _servers: servers,
         })
     }
+}
 
-    /// The environment that points to them.
-    pub fn environment(&self) -> Result<Vec<(&'static str, String)>, Failed> {
-        let origin = format!("http://127.0.0.1:{}", self.port);
-        Ok(vec![
-            ("OPENAI_BASE_URL", format!("{origin}/openai/v1")),
-            ("GPA_AGENT_ENDPOINT", format!("{origin}{AGENT_PATH}")),
-            (
-                "AWS_ENDPOINT_URL_DYNAMODB",
-                format!("http://127.0.0.1:{}", self.table_port),
-            ),
-            ("MAS_STATE_KEYS", fresh_key("load")?),
-            ("MAS_AUTH", "none".into()),
-            ("MAS_LOG", "warn".into()),
-        ])
+impl Desk {
+    /// From now on, answers come by this law, or at once.
+    pub fn obey(&self, law: Option<Law>) {
+        *self.law.write().unwrap_or_else(PoisonError::into_inner) = law;
+    }
+
+    pub fn shut_gate(&self) {
+        self.gate.forget_permits(self.gate.available_permits());
+    }
+
+    /// Lets so many more through the gate.
+    pub fn let_through(&self, agents: usize) {
+        self.gate.add_permits(agents);
+    }
+
+    /// The law that a call comes under, and the call, for timing it.
+    fn timed(self: &Arc<Self>, headers: &HeaderMap) -> Option<(Law, Timed)> {
+        let law = *self.law.read().unwrap_or_else(PoisonError::into_inner);
+        let timed = Timed {
+            desk: Arc::clone(self),
+            turn: turn_of(headers)?,
+            begun_at: Instant::now(),
+        };
+        Some((law?, timed))
     }
 }
 
-async fn model(State(desk): State<Arc<Desk>>, body: Bytes) -> Response {
+impl Timed {
+    fn end(&self) {
+        let span = Span {
+            begun_at: self.begun_at,
+            ended_at: Instant::now(),
+        };
+        self.desk.ledger.add(self.turn, span);
+    }
+}
+
+/// The trace that a turn's request came with, which is passed on with each of its calls, is the turn's number.
+fn turn_of(headers: &HeaderMap) -> Option<u64> {
+    let parent = headers.get("traceparent")?.to_str().ok()?;
+    let id = parent.split('-').nth(1)?;
+    u64::from_str_radix(id.get(16..)?, 16).ok()
+}
+
+async fn model(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> Response {
+    let timed = desk.timed(&headers);
     if says(&body, "\"stream\":true") {
         let events = desk.answer.clone();
         desk.asked.synthesis.get_or_init(|| body);
-        return streamed(events);
+        return match timed {
+            Some((law, timed)) => paced(events, law.synthesis(timed.turn), timed),
+            None => streamed(events),
+        };
     }
     desk.asked.routing.get_or_init(|| body);
+    if let Some((law, timed)) = timed {
+        sleep(law.routing(timed.turn)).await;
+        timed.end();
+    }
     ([(CONTENT_TYPE, "application/json")], desk.routing.clone()).into_response()
 }
 
-async fn agent(State(desk): State<Arc<Desk>>, body: Bytes) -> Response {
-    if says(&body, SLOWLY) {
+async fn agent(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> Response {
+    if let Some((law, timed)) = desk.timed(&headers) {
+        let (events, pace) = law.agent(timed.turn);
+        return paced(report(events - REPORT_FRAME), pace, timed);
+    }
+    if says(&body, HELD) {
         desk.waiting.fetch_add(1, Ordering::SeqCst);
-        tokio::time::sleep(PAUSE).await;
+        if let Ok(Ok(permit)) = timeout(PATIENCE, desk.gate.acquire()).await {
+            permit.forget();
+        }
         desk.waiting.fetch_sub(1, Ordering::SeqCst);
     }
     let events = desk.report.clone();
@@ -163,69 +204,28 @@ fn streamed(events: Vec<Bytes>) -> Response {
         tokio::task::yield_now().await;
         Ok::<_, Infallible>(event)
     });
-    let body = Body::from_stream(events);
+    sse(Body::from_stream(events))
+}
+
+/// Each event at its time. The call has ended when its last event is handed over: what comes after is not its own.
+fn paced(events: Vec<Bytes>, pace: Pace, timed: Timed) -> Response {
+    let last = events.len().saturating_sub(1);
+    let first_at = tokio::time::Instant::from_std(timed.begun_at + pace.first);
+    let timed = Arc::new(timed);
+    let events = stream::iter(events).enumerate().then(move |(at, event)| {
+        let timed = Arc::clone(&timed);
+        async move {
+            let events_before = u32::try_from(at).unwrap_or(u32::MAX);
+            sleep_until(first_at + pace.each * events_before).await;
+            if at == last {
+                timed.end();
+            }
+            Ok::<_, Infallible>(event)
+        }
+    });
+    sse(Body::from_stream(events))
+}
+
+fn sse(body: Body) -> Response {
     ([(CONTENT_TYPE, "text/event-stream; charset=utf-8")], body).into_response()
-}
-
-fn routing() -> Bytes {
-    let decision = json!({"agent_name": "GPA", "additional_instructions": null, "confidence": 0.9,
-        "reason": "Weather is a general question."});
-    let message = json!({"role": "assistant", "content": decision.to_string()});
-    let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
-    let usage = json!({"prompt_tokens": 400, "completion_tokens": 30, "total_tokens": 430});
-    json!({"id": "r-1", "object": "chat.completion", "created": 1_700_000_000, "model": "gpt-4o",
-        "choices": [choice], "usage": usage})
-    .to_string()
-    .into()
-}
-
-fn answer() -> Vec<Bytes> {
-    let mut events = vec![event(&json!({"role": "assistant", "content": ""}), None)];
-    events.extend((0..ANSWER_PIECES).map(|at| event(&json!({"content": answer_piece(at)}), None)));
-    events.push(event(&json!({}), Some("stop")));
-    let usage = json!({"prompt_tokens": 500, "completion_tokens": 120, "total_tokens": 620});
-    let last = json!({"id": "s-1", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": "gpt-4o",
-        "choices": [], "usage": usage});
-    events.push(format!("data: {last}\n\n").into());
-    events.push("data: [DONE]\n\n".into());
-    events
-}
-
-/// About thirty events: two tools at work, an attachment, text, a state of 2 KB.
-fn report() -> Vec<Bytes> {
-    let custom = |custom: Value| event(&json!({"custom_content": custom}), None);
-    let mut events = vec![event(&json!({"role": "assistant"}), None)];
-    for (index, name) in ["web_search", "execute_code"].iter().enumerate() {
-        events.extend(
-            [
-                json!({"index": index, "name": name, "status": null}),
-                json!({"index": index, "content": "## Request arguments: \n", "status": null}),
-                json!({"index": index, "content": "```json\n{\"query\": \"weather in Kyiv\"}\n```\n", "status": null}),
-                json!({"index": index, "content": "## Response: \nmild, 14 degrees\n", "status": null}),
-                json!({"index": index, "status": "completed"}),
-            ]
-            .map(|stage| custom(json!({"stages": [stage]}))),
-        );
-    }
-    let file =
-        json!({"index": 0, "type": "text/csv", "title": "out.csv", "url": "files/bucket/out.csv"});
-    events.push(custom(json!({"attachments": [file]})));
-    events.extend((0..REPORT_PIECES).map(|at| {
-        event(
-            &json!({"content": format!("part {at} of the report, ")}),
-            None,
-        )
-    }));
-    let history = json!([{"role": "tool", "tool_call_id": "call_a", "content": "x".repeat(2000)}]);
-    events.push(custom(json!({"state": {"tool_call_history": history}})));
-    events.push(event(&json!({}), Some("stop")));
-    events.push("data: [DONE]\n\n".into());
-    events
-}
-
-fn event(delta: &Value, finish_reason: Option<&str>) -> Bytes {
-    let choice = json!({"index": 0, "finish_reason": finish_reason, "delta": delta});
-    let chunk = json!({"choices": [choice], "usage": null, "id": "a-1", "created": 1_700_000_000,
-        "object": "chat.completion.chunk"});
-    format!("data: {chunk}\n\n").into()
 }

@@ -19,6 +19,7 @@ use axum::routing::{get, post};
 use hyper::body::{Body as _, Frame};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 
 use crate::server::Server;
 use crate::{clock, wire};
@@ -52,6 +53,8 @@ struct Desk {
     queue: tokio::sync::Mutex<UnboundedReceiver<Pending>>,
     running: Mutex<Option<Running>>,
     init_errors: Mutex<Vec<Value>>,
+    /// When the function asked for an event for the first time: the end of its start.
+    first_poll: watch::Sender<Option<Instant>>,
 }
 
 /// An invocation that waits for the function.
@@ -78,6 +81,7 @@ impl RuntimeApi {
             queue: tokio::sync::Mutex::new(queue),
             running: Mutex::default(),
             init_errors: Mutex::default(),
+            first_poll: watch::Sender::default(),
         });
         let invocation = "/2018-06-01/runtime/invocation";
         let router = Router::new()
@@ -107,6 +111,14 @@ impl RuntimeApi {
     /// Hands over an event with the deadline that local emulators send, which has long passed.
     pub fn invoke_like_emulators(&self, event: FunctionUrlEvent) -> Invocation {
         self.enqueue(event, None)
+    }
+
+    /// Waits until the function asks for its first event, however long that takes, and says when it did.
+    pub async fn first_poll(&self) -> Instant {
+        let mut polled = self.desk.first_poll.subscribe();
+        // The sender lives as long as this does.
+        let polled = polled.wait_for(Option::is_some).await;
+        polled.ok().and_then(|at| *at).unwrap_or_else(Instant::now)
     }
 
     /// What the function reported instead of starting.
@@ -149,6 +161,12 @@ impl Desk {
 }
 
 async fn next(State(desk): State<Arc<Desk>>) -> Response {
+    let now = Instant::now();
+    desk.first_poll.send_if_modified(|first| {
+        let is_first = first.is_none();
+        first.get_or_insert(now);
+        is_first
+    });
     if let Some(running) = &*lock(&desk.running) {
         running.steps.tell(Step::Frozen);
     }

@@ -58,6 +58,20 @@ async fn begin(function: &mut TcpStream, id: &str) {
 }
 
 #[tokio::test]
+async fn the_first_poll_is_told_however_late_one_asks() {
+    let api = RuntimeApi::start().await.unwrap();
+    let begun_at = Instant::now();
+    let waiting = api.invoke(FunctionUrlEvent::get("/"), Duration::from_secs(1));
+    let (polled_at, _) = tokio::join!(api.first_poll(), take(&api));
+    assert!(polled_at >= begun_at);
+    // A second poll changes nothing.
+    let again = api.invoke(FunctionUrlEvent::get("/"), Duration::from_secs(1));
+    take(&api).await;
+    assert_eq!(api.first_poll().await, polled_at);
+    drop((waiting, again));
+}
+
+#[tokio::test]
 async fn an_answer_is_acknowledged_when_its_body_has_ended() {
     let api = RuntimeApi::start().await.unwrap();
     let event = FunctionUrlEvent::post("/a", r#"{"n":1}"#).header("Api-Key", "k");
