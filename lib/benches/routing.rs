@@ -106,7 +106,7 @@ async fn main() {
         let query = RouteQuery {
             messages: &messages,
             caller: &caller,
-            deadline: tokio::time::Instant::now() + Duration::from_secs(60),
+            deadline: tokio::time::Instant::now() + Duration::from_mins(1),
             tenant: "acme",
             choice: None,
             last,
