@@ -1,21 +1,28 @@
 //! Lambda: stream one chat turn (Function URL, RESPONSE_STREAM).
 
+mod collector;
 mod compose;
+mod runner;
 
 use axum::extract::Request;
 use coordinator::http::{self, FunctionTime};
 use coordinator::settings::Env;
-use coordinator::telemetry;
+use coordinator::telemetry::{self, Style};
 use lambda_http::RequestExt;
 
 // One turn at a time runs here: a second thread would only be woken for nothing.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
     let settings = compose::settings(Env::process()).await?;
-    telemetry::start(&settings.log, settings.log_json, false)?;
+    let exporter = collector::exporter(&settings)?;
+    let style = Style {
+        share: settings.log_sample,
+        ..Style::new(&settings.log, settings.log_json)
+    };
+    telemetry::start(style, exporter.as_ref())?;
     let app = compose::app(&settings).await?;
     let routes = http::chat_routes(app).layer(axum::middleware::map_request(function_time));
-    lambda_http::run_with_streaming_response(routes).await
+    runner::run(routes, exporter).await
 }
 
 /// Tells the turn how long the function may still run.

@@ -13,8 +13,12 @@
 #[path = "../functions/compose.rs"]
 mod compose;
 
+#[path = "../functions/collector.rs"]
+mod collector;
+
 mod checker;
 mod link;
+mod spans;
 mod world;
 
 mod ambiguity;
@@ -44,6 +48,7 @@ mod simulation;
 mod snapshots;
 mod standins;
 mod tokens;
+mod traces;
 
 mod architecture;
 mod template;

@@ -12,6 +12,7 @@ use crate::domain::plan::Assignment;
 use crate::domain::turn::ChatTurn;
 use crate::orchestrate::{Error, Report};
 use crate::stream::{AnswerSink, FinishReason, labels};
+use crate::telemetry;
 
 impl Coordinator {
     /// Asks the agent of the assignment, and then those that stand in for it. `Some` ends the turn here: an agent
@@ -37,10 +38,9 @@ impl Coordinator {
             progress.counted = false;
             let begun = Instant::now();
             let task = context::view(turn, &recalled.memory, card, &assignment);
-            let called = self
-                .agents
-                .call(card, task, instead_of.as_ref(), sink, &mut progress.report)
-                .await;
+            let call =
+                (self.agents).call(card, task, instead_of.as_ref(), sink, &mut progress.report);
+            let called = telemetry::within(telemetry::agent(&card.id), call).await;
             progress.tally.merge(&progress.report.tally);
             progress.counted = true;
             progress.calls.push(AgentCall {

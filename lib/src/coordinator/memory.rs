@@ -3,8 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::join;
+use futures_util::{FutureExt as _, join};
 use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
 
 use super::{Coordinator, Progress, Verification};
 use crate::context;
@@ -22,6 +23,7 @@ use crate::policy::{Entry, Refusal, Used};
 use crate::store::chain::Anchor;
 use crate::store::{self, Conversations, Saved, Session, Write, Written};
 use crate::stream::{AnswerSink, labels};
+use crate::telemetry;
 
 /// A turn whose deadline is this long over has surely ended.
 const GRACE: Duration = Duration::from_secs(3);
@@ -89,7 +91,7 @@ impl Coordinator {
         // Before it is sent: who leaves meanwhile may be in the account already.
         entered.note(Some(&owner));
         let (account, mut recollection, _) = join!(
-            self.accounts.enter(&owner, &entry),
+            (self.accounts.enter(&owner, &entry)).instrument(telemetry::store("enter")),
             self.recollect(turn, &owner, &recalled),
             lane,
         );
@@ -124,7 +126,8 @@ impl Coordinator {
         let loaded = if begins {
             Ok(Stored::default())
         } else {
-            conversations.load(&conversation, turn.received_at).await
+            let load = conversations.load(&conversation, turn.received_at);
+            telemetry::within(telemetry::store("load"), load).await
         };
         let read = loaded.is_ok();
         let stored = loaded.unwrap_or_else(|error| {
@@ -165,6 +168,7 @@ impl Coordinator {
         // Whoever cannot be told will find that the turn's time is over.
         (self.accounts)
             .leave(&owner, turn.id, used, now, self.times.save)
+            .instrument(telemetry::store("leave"))
             .await;
     }
 
@@ -229,9 +233,9 @@ impl Coordinator {
             begins: recalled.begins,
             audit: Some((&self.audit, &entry)),
         });
-        let written = timeout(self.times.save, save)
-            .await
-            .unwrap_or(Err(store::Error::Slow));
+        let save =
+            timeout(self.times.save, save).map(|saved| saved.unwrap_or(Err(store::Error::Slow)));
+        let written = telemetry::within(telemetry::store("save"), save).await;
         if !matches!(
             &written,
             Ok(Written {

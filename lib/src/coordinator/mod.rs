@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::{join, try_join};
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument as _;
 
 use crate::domain::access::Identity;
 use crate::domain::agent::{Approval, Registry};
@@ -32,6 +33,7 @@ use crate::store::envelope::Seal;
 use crate::store::{Accounts, Audit, Table};
 use crate::stream::{AnswerSink, FinishReason, Stage, labels};
 use crate::synthesize::{self, Synthesizer};
+use crate::telemetry;
 use consult::out_of_time;
 use memory::{Entered, Recollection, memory_trouble};
 
@@ -92,6 +94,15 @@ struct Progress {
     tally: Tally,
 }
 
+impl Progress {
+    /// Says in the turn's span how it ended.
+    fn trace(&self) {
+        let outcome = self.outcome.unwrap_or(Outcome::Failed);
+        let source = self.decision.as_ref().map(|decision| decision.source);
+        telemetry::ended(outcome, self.error, self.agent.as_ref(), source);
+    }
+}
+
 impl Coordinator {
     /// Answers one turn into the sink, whatever happens: the stream always ends with its end mark.
     pub async fn answer(&self, turn: ChatTurn, verification: Verification, sink: AnswerSink) {
@@ -136,6 +147,7 @@ impl Coordinator {
             self.leave(&turn, &progress)
         );
         log(&turn, &progress, anchor.as_ref(), begun);
+        progress.trace();
         if self.log_content {
             log_content(&turn, &progress);
         }
@@ -164,7 +176,13 @@ impl Coordinator {
                 .deadline
                 .min(Instant::now() + self.times.model_first_byte * 2),
         };
-        let decide = async { Ok(self.chain.decide(&query).await) };
+        let decide = async {
+            Ok(self
+                .chain
+                .decide(&query)
+                .instrument(telemetry::route())
+                .await)
+        };
         let (slot, entered) = (&mut progress.recalled, &progress.entered);
         // Kept as soon as it is there: a turn cut off during the routing still leaves its state.
         let recall = Box::pin(async {
@@ -244,7 +262,11 @@ impl Coordinator {
         let Some(agent) = progress.agent.clone() else {
             return Err(Failure::internal(&turn.id.reference()));
         };
-        let written = self.write(turn, &agent, sink, progress).await;
+        let written = telemetry::within(
+            telemetry::synthesis(),
+            self.write(turn, &agent, sink, progress),
+        )
+        .await;
         let reason = match written {
             Err(synthesize::Error::Filtered) => {
                 progress.outcome = Some(Outcome::Answered);
@@ -333,7 +355,9 @@ fn fall_back(sink: &AnswerSink, progress: &mut Progress) -> FinishReason {
 
 /// One line per turn: ids, words and times, never content.
 fn log(turn: &ChatTurn, progress: &Progress, anchor: Option<&Anchor>, begun: Instant) {
-    tracing::info!(
+    tracing::event!(
+        target: telemetry::ENDED,
+        tracing::Level::INFO,
         turn.id = %turn.id,
         route.agent = progress.agent.as_ref().map(AgentId::as_str),
         route.source = progress.decision.as_ref().map(|decision| decision.source.as_str()),

@@ -6,6 +6,7 @@ mod chat;
 pub mod error;
 mod health;
 mod person;
+mod trace;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

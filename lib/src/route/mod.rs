@@ -16,6 +16,7 @@ use crate::domain::message::Message;
 use crate::domain::plan::RoutingDecision;
 use crate::domain::turn::Caller;
 use crate::domain::usage::Tally;
+use crate::telemetry;
 
 /// What a router may look at.
 #[derive(Debug)]
@@ -87,7 +88,8 @@ impl Chain {
         let mut tally = Tally::default();
         let mut troubles = Vec::new();
         for rung in &self.rungs {
-            match rung.route(query, &mut tally).await {
+            let asked = rung.route(query, &mut tally);
+            match telemetry::within(telemetry::rung(rung.name()), asked).await {
                 Ok(Some(decision)) => {
                     return Verdict {
                         decision,
