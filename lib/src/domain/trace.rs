@@ -155,13 +155,15 @@ mod tests {
     use super::*;
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const ID: &str = PARENT.split_at(3).1.split_at(32).0;
+    const SPAN: &str = PARENT.split_at(36).1.split_at(16).0;
 
     #[test]
     fn what_the_specification_allows_is_read_and_passed_on() {
         let check = |parent: &str, passed_on: &str| {
             let trace = Trace::read(parent, None).unwrap_or_else(|| panic!("{parent}"));
             assert_eq!(trace.parent(None), passed_on);
-            assert_eq!(trace.id(), "0af7651916cd43dd8448eb211c80319c");
+            assert_eq!(trace.id(), ID);
             assert!(trace.above().is_some());
         };
         check(PARENT, PARENT);
@@ -198,8 +200,8 @@ mod tests {
             &PARENT
                 .replacen("00-", "01-", 1)
                 .replace("-01", "-01.what-comes"),
-            &PARENT.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32)),
-            &PARENT.replace("b7ad6b7169203331", &"0".repeat(16)),
+            &PARENT.replace(ID, &"0".repeat(32)),
+            &PARENT.replace(SPAN, &"0".repeat(16)),
             &PARENT.replace("b7ad", "g7ad"),
             &PARENT.replace("b7ad", "+7ad"),
             &PARENT.replace("-01", "-1"),
@@ -229,30 +231,27 @@ mod tests {
 
     #[test]
     fn a_trace_is_known_by_its_id_alone() {
-        let id = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c;
-        assert_eq!(Trace::read_id("0af7651916cd43dd8448eb211c80319c"), Some(id));
-        assert_eq!(Trace::read_id("0AF7651916CD43DD8448EB211C80319C"), Some(id));
+        let id = u128::from_str_radix(ID, 16).unwrap();
+        assert_eq!(Trace::read_id(ID), Some(id));
+        assert_eq!(Trace::read_id(&ID.to_ascii_uppercase()), Some(id));
         for text in [
             "",
             "0af7",
-            "0af7651916cd43dd8448eb211c80319g",
-            "0af76519-16cd-43dd-8448-eb211c80319c",
-            "00000000000000000000000000000000",
-            "+af7651916cd43dd8448eb211c80319c",
-            "0af7651916cd43dd8448eb211c80319c0",
+            &ID.replace("9c", "9g"),
+            &format!("{}-{}", &ID[..8], &ID[8..]),
+            &"0".repeat(32),
+            &ID.replacen('0', "+", 1),
+            &format!("{ID}0"),
         ] {
             assert_eq!(Trace::read_id(text), None, "{text}");
         }
         let trace = Trace::begun(id, 7);
         assert_eq!(trace.above(), None);
-        assert_eq!(
-            trace.parent(None),
-            "00-0af7651916cd43dd8448eb211c80319c-0000000000000007-01"
-        );
+        assert_eq!(trace.parent(None), format!("00-{ID}-0000000000000007-01"));
         let span = Point { span: 9, flags: 0 };
         assert_eq!(
             trace.parent(Some(span)),
-            "00-0af7651916cd43dd8448eb211c80319c-0000000000000009-00"
+            format!("00-{ID}-0000000000000009-00")
         );
     }
 }

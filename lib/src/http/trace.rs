@@ -51,7 +51,12 @@ mod tests {
     use super::*;
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
-    const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    /// Another one.
+    const ID: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        .split_at(3)
+        .1
+        .split_at(32)
+        .0;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();

@@ -1,8 +1,8 @@
 //! Fewer lines of turns that went well. What went wrong is always written down.
 
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
+use sha2::{Digest as _, Sha256};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -30,11 +30,11 @@ impl Sample {
         (share < 1.0).then_some(Self { below })
     }
 
-    /// The same for all turns of a trace, in every process.
+    /// The same for all turns of a trace, in every process and every release. Nothing says that a caller's ids are random.
     fn has(self, trace: &str) -> bool {
-        let mut hasher = DefaultHasher::new();
-        trace.hash(&mut hasher);
-        hasher.finish() < self.below
+        let digest = Sha256::digest(trace);
+        let first = digest.iter().take(8);
+        first.fold(0, |number, byte| (number << 8) | u64::from(*byte)) < self.below
     }
 }
 
@@ -96,17 +96,12 @@ struct Found {
 }
 
 impl Visit for Found {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "trace.id" => value.clone_into(&mut self.trace),
-            "error.code" => self.trouble = true,
-            _ => {}
-        }
-    }
-
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "turn.outcome" && format!("{value:?}") == "Failed" {
-            self.trouble = true;
+        match field.name() {
+            "trace.id" => self.trace = format!("{value:?}"),
+            "error.code" => self.trouble = true,
+            "turn.outcome" => self.trouble |= format!("{value:?}") == "Failed",
+            _ => {}
         }
     }
 }
@@ -124,13 +119,8 @@ mod tests {
         for n in 0..1000_u128 {
             let trace = format!("{n:032x}");
             assert!(!nobody.has(&trace));
-            assert_eq!(third.has(&trace), third.has(&trace));
             seen += u32::from(third.has(&trace));
         }
         assert!((250..350).contains(&seen), "{seen} of 1000");
-        // Decided for good: instances of different releases must agree.
-        assert!(
-            third.has("0000000000000000000000000000002a") == third.has(&format!("{:032x}", 42))
-        );
     }
 }

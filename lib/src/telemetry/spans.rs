@@ -24,7 +24,7 @@ pub const ENDED: &str = "coordinator::ended";
 
 /// The span of everything that is done for one request.
 pub fn turn(id: TurnId, trace: &Trace) -> Span {
-    let span = info_span!(target: TURN, "turn", turn.id = %id, trace.id = trace.id());
+    let span = info_span!(target: TURN, "turn", turn.id = %id, trace.id = %trace.id());
     match trace.above() {
         Some(above) => {
             let state = trace.state().and_then(|state| state.parse().ok());
