@@ -59,7 +59,7 @@ fn spanned(span: Span, resource: &[KeyValue]) -> Spanned {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    (bytes.iter()).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// The tree as lines, children after their parents in the order of their ends; all spans must be of one tree.

@@ -179,6 +179,55 @@ mod tests {
     }
 
     #[test]
+    fn without_a_collector_a_turn_is_a_span_and_its_steps_are_none_whatever_is_logged() {
+        use crate::domain::ids::TurnId;
+        use crate::domain::trace::Trace;
+        for filter in ["trace", "coordinator=trace", "info", "error", "off"] {
+            let log = log(filter, true, false, io::sink).unwrap();
+            tracing::dispatcher::with_default(&log, || {
+                let turn = turn(TurnId::now(), &Trace::begun(1, 1));
+                assert!(!turn.is_disabled(), "{filter}");
+                let _inside = turn.enter();
+                for step in [route(), rung("model"), synthesis(), store("save")] {
+                    assert!(step.is_disabled(), "{filter}");
+                }
+                assert_eq!(point(), None);
+            });
+        }
+    }
+
+    #[test]
+    fn a_line_in_json_has_what_its_spans_say_beside_what_it_says() {
+        let page = Page::default();
+        let writer = page.clone();
+        let log = log("info", true, false, move || writer.clone()).unwrap();
+        tracing::dispatcher::with_default(&log, || {
+            let outer = tracing::info_span!("outer", requestId = "a\"b");
+            let _outer = outer.enter();
+            let bare = tracing::info_span!("bare");
+            let _bare = bare.enter();
+            tracing::info!(n = 7, yes = true, "said {}", "\u{7}\"this\"");
+            tracing::warn!("plain");
+        });
+        let text = page.text();
+        let lines: Vec<serde_json::Value> = (text.lines())
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let said = &lines[0];
+        assert_eq!(
+            (&said["requestId"], &said["n"], &said["yes"], &said["level"]),
+            (&"a\"b".into(), &7.into(), &true.into(), &"INFO".into())
+        );
+        assert_eq!(said["message"], "said \u{7}\"this\"");
+        assert_eq!(said["target"], "coordinator::telemetry::tests");
+        assert!(said["timestamp"].is_string());
+        assert_eq!(
+            (&lines[1]["message"], &lines[1]["requestId"]),
+            (&"plain".into(), &"a\"b".into())
+        );
+    }
+
+    #[test]
     fn a_wrong_filter_is_named() {
         let problem = log("coordinator=loud", false, false, io::sink).unwrap_err();
         assert!(

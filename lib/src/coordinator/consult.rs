@@ -55,7 +55,7 @@ impl Coordinator {
                 return Ok(None);
             };
             tracing::warn!(
-                turn.id = %turn.id, agent.id = %card.id, error = &error as &dyn std::error::Error,
+                agent.id = %card.id, error = &error as &dyn std::error::Error,
                 error.reference = turn.id.reference(), "the agent failed"
             );
             if error.is_filtered() {

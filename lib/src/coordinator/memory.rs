@@ -131,7 +131,10 @@ impl Coordinator {
         };
         let read = loaded.is_ok();
         let stored = loaded.unwrap_or_else(|error| {
-            tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "the memory cannot be read");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the memory cannot be read"
+            );
             Stored::default()
         });
         let mut memory = context::recollect(conversation, &turn.messages, recalled, &stored);
@@ -243,19 +246,22 @@ impl Coordinator {
                 ..
             })
         ) {
-            tracing::error!(turn.id = %turn.id, "the audit log has no line of this turn");
+            tracing::error!("the audit log has no line of this turn");
         }
         match written {
             Ok(Written { saved, anchor }) => {
                 match saved {
                     Saved::Whole => {}
                     Saved::Cut => memory_trouble(sink, labels::MEMORY_CUT),
-                    Saved::Erased => self.forget(turn, session).await,
+                    Saved::Erased => self.forget(session).await,
                 }
                 anchor
             }
             Err(error) => {
-                tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "the turn cannot be saved");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the turn cannot be saved"
+                );
                 if recalled.read {
                     memory_trouble(sink, labels::MEMORY_UNSAVED);
                 }
@@ -291,15 +297,15 @@ impl Coordinator {
     }
 
     /// The person was erased while the turn ran: what it made at an agent goes, too.
-    async fn forget(&self, turn: &ChatTurn, session: Option<Session<'_>>) {
-        tracing::info!(turn.id = %turn.id, "the person was erased meanwhile: nothing of the turn is kept");
+    async fn forget(&self, session: Option<Session<'_>>) {
+        tracing::info!("the person was erased meanwhile: nothing of the turn is kept");
         let Some(made) = session.filter(|session| session.created) else {
             return;
         };
         let forgotten = self.agents.forget(made.agent, made.id, self.times.save);
         if let Err(error) = forgotten.await {
             tracing::error!(
-                turn.id = %turn.id, agent.id = %made.agent, error = &error as &dyn std::error::Error,
+                agent.id = %made.agent, error = &error as &dyn std::error::Error,
                 "an agent keeps a conversation of a person who was erased"
             );
         }
@@ -315,7 +321,7 @@ pub(super) fn memory_trouble(sink: &AnswerSink, text: &str) {
 /// Why a turn may not begin, as its caller is told.
 fn refused(turn: &ChatTurn, refusal: Refusal) -> Failure {
     let reference = turn.id.reference();
-    tracing::info!(turn.id = %turn.id, refusal = ?refusal, error.reference = reference, "a turn was refused");
+    tracing::info!(refusal = ?refusal, error.reference = reference, "a turn was refused");
     let limit = |what: &str, wait: Duration| {
         let message = format!("{what}, reference {reference}");
         Failure::new(

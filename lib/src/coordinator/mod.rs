@@ -146,7 +146,7 @@ impl Coordinator {
             self.save(&turn, &sink, &progress, begun),
             self.leave(&turn, &progress)
         );
-        log(&turn, &progress, anchor.as_ref(), begun);
+        log(&progress, anchor.as_ref(), begun);
         progress.trace();
         if self.log_content {
             log_content(&turn, &progress);
@@ -274,7 +274,8 @@ impl Coordinator {
             }
             Err(error) => {
                 tracing::warn!(
-                    turn.id = %turn.id, error = &error as &dyn std::error::Error, "the synthesis failed"
+                    error = &error as &dyn std::error::Error,
+                    "the synthesis failed"
                 );
                 return Ok(fall_back(sink, progress));
             }
@@ -354,11 +355,10 @@ fn fall_back(sink: &AnswerSink, progress: &mut Progress) -> FinishReason {
 }
 
 /// One line per turn: ids, words and times, never content.
-fn log(turn: &ChatTurn, progress: &Progress, anchor: Option<&Anchor>, begun: Instant) {
+fn log(progress: &Progress, anchor: Option<&Anchor>, begun: Instant) {
     tracing::event!(
         target: telemetry::ENDED,
         tracing::Level::INFO,
-        turn.id = %turn.id,
         route.agent = progress.agent.as_ref().map(AgentId::as_str),
         route.source = progress.decision.as_ref().map(|decision| decision.source.as_str()),
         turn.outcome = ?progress.outcome.unwrap_or(Outcome::Failed),
@@ -373,7 +373,6 @@ fn log(turn: &ChatTurn, progress: &Progress, anchor: Option<&Anchor>, begun: Ins
 /// What was said, for debugging: the one place from which text gets into the log, and only where `MAS_LOG_CONTENT` says so.
 fn log_content(turn: &ChatTurn, progress: &Progress) {
     tracing::debug!(
-        turn.id = %turn.id,
         request = turn.messages.last().map(|message| message.text.as_str()),
         report = progress.report.text,
         answer = progress.shown,
