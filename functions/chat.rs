@@ -1,7 +1,9 @@
 //! Lambda: stream one chat turn (Function URL, RESPONSE_STREAM).
 
+mod collector;
 mod compose;
 mod nodelay;
+mod runner;
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +11,7 @@ use axum::extract::Request;
 use coordinator::http::{self, FunctionTime};
 use coordinator::metrics::Metrics;
 use coordinator::settings::Env;
-use coordinator::telemetry;
+use coordinator::telemetry::{self, Style};
 use lambda_http::RequestExt;
 
 // One turn at a time runs here: a second thread would only be woken for nothing.
@@ -17,7 +19,12 @@ use lambda_http::RequestExt;
 async fn main() -> Result<(), lambda_http::Error> {
     let begun_at = Instant::now();
     let settings = compose::settings(Env::process()).await?;
-    telemetry::start(&settings.log, settings.log_json, false)?;
+    let exporter = collector::exporter(&settings)?;
+    let style = Style {
+        share: settings.log_sample,
+        ..Style::new(&settings.log, settings.log_json)
+    };
+    telemetry::start(style, exporter.as_ref())?;
     let read_at = Instant::now();
     let app = compose::app(&settings, Metrics::Written).await?;
     tracing::debug!(
@@ -26,7 +33,7 @@ async fn main() -> Result<(), lambda_http::Error> {
         "the function is composed"
     );
     let routes = http::chat_routes(app).layer(axum::middleware::map_request(function_time));
-    lambda_http::run_with_streaming_response(routes).await
+    runner::run(routes, exporter).await
 }
 
 fn milliseconds(duration: Duration) -> f64 {

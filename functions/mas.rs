@@ -1,6 +1,7 @@
 //! All functions in one local process, and the commands of the people who run it.
 
 mod audit;
+mod collector;
 mod compose;
 mod console;
 mod dial_config;

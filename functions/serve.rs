@@ -11,9 +11,10 @@ use coordinator::domain::agent::Endpoint;
 use coordinator::http;
 use coordinator::metrics::Metrics;
 use coordinator::settings::{Env, Settings};
-use coordinator::telemetry;
+use coordinator::telemetry::{self, Style};
 use tokio::net::TcpListener;
 
+use crate::collector;
 use crate::compose::{self, Failed};
 use crate::console::say;
 use crate::local::{self, Local};
@@ -37,11 +38,13 @@ pub async fn run(options: Options) -> Result<ExitCode, Failed> {
     let local = local::start(&mut env, &options.local).await?;
     let settings = compose::settings(env.clone()).await?;
     local::create_table(&settings).await?;
-    telemetry::start(
-        &settings.log,
-        settings.log_json,
-        std::io::stderr().is_terminal(),
-    )?;
+    let exporter = collector::exporter(&settings)?;
+    let style = Style {
+        colour: std::io::stderr().is_terminal(),
+        share: settings.log_sample,
+        ..Style::new(&settings.log, settings.log_json)
+    };
+    telemetry::start(style, exporter.as_ref())?;
     let app = compose::app(&settings, Metrics::kept()).await?;
     let port = options.port.unwrap_or(settings.port);
     let listener = TcpListener::bind((options.host.as_str(), port))
@@ -61,6 +64,9 @@ pub async fn run(options: Options) -> Result<ExitCode, Failed> {
     tokio::select! {
         served = serving => served?,
         () = stopped_again(patience) => {}
+    }
+    if let Some(exporter) = exporter {
+        exporter.shutdown();
     }
     drop(local);
     Ok(ExitCode::SUCCESS)

@@ -13,8 +13,12 @@
 #[path = "../functions/compose.rs"]
 mod compose;
 
+#[path = "../functions/collector.rs"]
+mod collector;
+
 mod checker;
 mod link;
+mod spans;
 mod world;
 
 mod ambiguity;
@@ -49,6 +53,7 @@ mod snapshots;
 mod speculation;
 mod standins;
 mod tokens;
+mod traces;
 
 mod architecture;
 mod template;

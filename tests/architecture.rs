@@ -10,7 +10,7 @@ const IMPORTS: [(&str, &str); 20] = [
     ("stream", "domain dial"),
     ("resilience", "domain"),
     ("context", "domain"),
-    ("upstream", "domain dial resilience"),
+    ("upstream", "domain dial resilience telemetry"),
     ("guard", "domain resilience store"),
     ("llm", "domain dial guard resilience upstream"),
     ("gateway", "domain dial guard resilience upstream"),
@@ -18,18 +18,18 @@ const IMPORTS: [(&str, &str); 20] = [
     ("store", "domain policy resilience"),
     ("privacy", "domain gateway store"),
     ("synthesize", "domain llm"),
-    ("route", "domain llm store"),
+    ("route", "domain llm store telemetry"),
     (
         "orchestrate",
         "domain context resilience gateway stream llm",
     ),
     (
         "coordinator",
-        "domain context route orchestrate synthesize policy store stream resilience guard metrics",
+        "domain context route orchestrate synthesize policy store stream resilience guard metrics telemetry",
     ),
     (
         "http",
-        "domain dial upstream coordinator privacy resilience store stream route",
+        "domain dial upstream coordinator privacy resilience store stream route telemetry",
     ),
     ("metrics", "domain"),
     ("settings", "domain"),
@@ -37,7 +37,7 @@ const IMPORTS: [(&str, &str); 20] = [
 ];
 
 /// Where foreign crates and words have their home, as path beginnings below the repository.
-const HOMES: [(&str, &str); 9] = [
+const HOMES: [(&str, &str); 10] = [
     ("aws_sdk_", "lib/src/store functions tests"),
     ("aws_config", "lib/src/store functions tests"),
     ("reqwest", "lib/src/upstream tests"),
@@ -45,6 +45,7 @@ const HOMES: [(&str, &str); 9] = [
     ("ring::signature", "lib/src/http/auth tests"),
     ("axum", "lib/src/http functions tests"),
     ("lambda_http", "functions"),
+    ("opentelemetry", "lib/src/telemetry functions tests"),
     ("serde_saphyr", "lib/src/route lib/src/settings"),
     ("std::env::", "lib/src/settings tests"),
     ("StatusCode", "lib/src/http tests"),

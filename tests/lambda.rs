@@ -8,6 +8,8 @@
     reason = "a test that meets something unexpected should stop right there"
 )]
 
+mod spans;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ use sandbox::runtime_api::{Answer, FunctionUrlEvent, Invocation, RuntimeApi};
 use sandbox::stub::{Reply, Seen, Stub};
 use sandbox::{Options, Sandbox};
 use serde_json::{Value, json};
+use spans::{decode, tree};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -292,6 +295,97 @@ async fn without_keys_for_the_state_a_function_refuses_to_start() {
         assert!(!process.end().await.success());
         assert!(process.stderr().contains("MAS_STATE_KEYS is not set"));
     }
+}
+
+// What collectors of traces get.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_spans_of_a_turn_are_sent_before_the_freeze() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let collector = Stub::start(|_| Reply::json(200, json!({}))).await.unwrap();
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=a%20b".into()),
+        ("AWS_LAMBDA_LOG_FORMAT", "JSON".into()),
+    ];
+    let function = Function::chat_set(&sandbox, &variables).await;
+    for turns in 1..=2 {
+        let id = format!("{turns:032x}");
+        let event = turn("Calculate sin(5000)").header("x-trace-id", &id);
+        let answer = function.answer(event).await;
+        assert_eq!(answer.prelude.header("x-trace-id"), Some(&*id));
+        // The process is frozen now: what has not come does not come.
+        let seen = collector.seen();
+        assert_eq!(seen.last().unwrap().header("x-key"), Some("a b"));
+        let spans = decode(&seen).into_iter().filter(|span| span.trace == id);
+        let lines = tree(&spans.collect::<Vec<_>>());
+        for line in [
+            "turn",
+            "    rung model",
+            "  agent GPA",
+            "  synthesis",
+            "  store save",
+        ] {
+            assert!(lines.iter().any(|known| known == line), "{line}: {lines:?}");
+        }
+    }
+    // A line of the log is found by the function's own id of the request, too.
+    let stderr = function.process.stderr();
+    let ended: Vec<Value> = (stderr.lines())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &Value| line["message"] == "turn ended")
+        .collect();
+    assert_eq!(ended.len(), 2, "{stderr}");
+    for line in ended {
+        assert!(
+            line["requestId"].is_string() && line["turn.id"].is_string(),
+            "{line}"
+        );
+        assert_eq!(line["trace.id"].as_str().unwrap().len(), 32);
+        assert_eq!(line.get("faas.name"), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_a_collector_that_does_not_answer() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let hangs = Stub::start(|_| Reply::json(200, json!({})).delay(PATIENCE * 10));
+    let hangs = hangs.await.unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    for address in [hangs.url(), nobody] {
+        let variables = [
+            (
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                format!("{address}/v1/traces"),
+            ),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "200".into()),
+        ];
+        let function = Function::chat_set(&sandbox, &variables).await;
+        for _ in 0..5 {
+            let answer = function.answer(turn("Calculate sin(5000)")).await;
+            assert_eq!(Answered::read(&answer).error, None);
+        }
+        let stderr = function.process.stderr();
+        let told = stderr.matches("spans cannot be exported").count();
+        assert_eq!(told, 1, "{stderr}");
+    }
+    // The others were not even tried.
+    assert_eq!(hangs.seen().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mas_sends_its_last_spans_when_it_stops() {
+    let collector = Stub::start(|_| Reply::json(200, json!({}))).await.unwrap();
+    let mut command = command_of_mas(&["--memory", "--port", "0", "--pace", "0"]);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url());
+    let mas = Mas::serving(command).await;
+    mas.ask(&[json!({"role": "user", "content": "Calculate sin(5000)"})])
+        .await;
+    assert!(mas.stop().await.success());
+    let lines = tree(&decode(&collector.seen()));
+    assert_eq!(lines[0], "turn");
 }
 
 // The health function.
@@ -660,13 +754,22 @@ async fn within<T>(work: impl Future<Output = T>) -> T {
 struct Function {
     api: RuntimeApi,
     table: Database,
-    _process: Process,
+    process: Process,
 }
 
 impl Function {
     async fn chat_with(sandbox: &Sandbox) -> Self {
         let (model, gpa, ums) = (sandbox.model_url(), sandbox.gpa_url(), sandbox.ums_url());
         Self::chat(&model, &gpa, &ums).await
+    }
+
+    /// With these variables, too.
+    async fn chat_set(sandbox: &Sandbox, variables: &[(&str, String)]) -> Self {
+        let upstreams = [sandbox.model_url(), sandbox.gpa_url(), sandbox.ums_url()];
+        let upstreams = upstreams.each_ref().map(String::as_str);
+        let (table, endpoint) = table().await;
+        let chat = env!("CARGO_BIN_EXE_chat");
+        Self::with(chat, upstreams, table, &endpoint, variables).await
     }
 
     async fn chat(model: &str, gpa: &str, ums: &str) -> Self {
@@ -680,9 +783,19 @@ impl Function {
 
     async fn with_table(
         binary: &str,
+        upstreams: [&str; 3],
+        table: Database,
+        endpoint: &str,
+    ) -> Self {
+        Self::with(binary, upstreams, table, endpoint, &[]).await
+    }
+
+    async fn with(
+        binary: &str,
         [model, gpa, ums]: [&str; 3],
         table: Database,
         endpoint: &str,
+        variables: &[(&str, String)],
     ) -> Self {
         let api = RuntimeApi::start().await.unwrap();
         let mut command = function(binary, &api);
@@ -694,11 +807,12 @@ impl Function {
             .env("MAS_AUTH", "none")
             .env("MAS_STATE_KEYS", STATE_KEYS)
             .env("MAS_PRIVATE_NETWORKS", "loopback")
-            .env("AWS_ENDPOINT_URL_DYNAMODB", endpoint);
+            .env("AWS_ENDPOINT_URL_DYNAMODB", endpoint)
+            .envs(variables.iter().map(|(name, value)| (name, value)));
         Self {
             api,
             table,
-            _process: Process::start(command),
+            process: Process::start(command),
         }
     }
 
@@ -774,7 +888,11 @@ struct Mas {
 impl Mas {
     async fn start(arguments: &[&str]) -> Self {
         let arguments = [arguments, &["--port", "0", "--pace", "0"]].concat();
-        let process = Process::start(command_of_mas(&arguments));
+        Self::serving(command_of_mas(&arguments)).await
+    }
+
+    async fn serving(command: Command) -> Self {
+        let process = Process::start(command);
         let greeting = process
             .until(|output| output.stderr.contains("Try it"))
             .await;

@@ -296,7 +296,7 @@ fn core(seen: &Seen, agent: &str) -> Reply {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn agents_outside_core_get_their_own_key_and_the_listed_headers_alone() {
-    const LISTED: [&str; 11] = [
+    const LISTED: [&str; 12] = [
         "accept",
         "accept-encoding",
         "api-key",
@@ -308,6 +308,7 @@ async fn agents_outside_core_get_their_own_key_and_the_listed_headers_alone() {
         "tracestate",
         "x-conversation-id",
         "x-mas-depth",
+        "x-trace-id",
     ];
     const AGENTS: &str = "agents:\n\
         - {name: GPA, endpoint: '{gpa}/gpa', key: own-key, effect: none}\n\

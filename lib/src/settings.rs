@@ -5,6 +5,7 @@ mod callers;
 mod env;
 mod parse;
 mod rules;
+mod telemetry;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::domain::condition::Rule;
 use crate::domain::ids::Secret;
 use crate::domain::network::Networks;
 use crate::domain::rules::{BreakerRules, Caps, Quotas, Routing, Synthesis, Times};
+use crate::domain::trace::Collector;
 use crate::domain::usage::Prices;
 pub use env::Env;
 use parse::{duration, list, origin, parsed, switch, table_name};
@@ -97,12 +99,16 @@ pub struct Settings {
     pub log_content: bool,
     /// `MAS_LOG`: filter of the log, such as `info` or `coordinator=debug`.
     pub log: String,
+    /// `MAS_LOG_SAMPLE`: the share of the turns without any trouble that the log has a line of.
+    pub log_sample: f64,
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT` and its relatives: where spans are sent.
+    pub collector: Option<Collector>,
     /// `AWS_LAMBDA_LOG_FORMAT`: JSON lines instead of text; Lambda sets it.
     pub log_json: bool,
 }
 
 /// Every variable that is read, for the template's and the README's tests.
-pub const VARIABLES: [&str; 50] = [
+pub const VARIABLES: [&str; 57] = [
     "MAS_PORT",
     "DIAL_URL",
     "OPENAI_BASE_URL",
@@ -153,6 +159,13 @@ pub const VARIABLES: [&str; 50] = [
     "MAS_AUDIT_TTL",
     "MAS_LOG_CONTENT",
     "MAS_LOG",
+    "MAS_LOG_SAMPLE",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_TIMEOUT",
+    "OTEL_SERVICE_NAME",
+    "OTEL_TRACES_SAMPLER_ARG",
 ];
 
 impl Settings {
@@ -211,6 +224,8 @@ impl Settings {
             audit_ttl: duration(env, "MAS_AUDIT_TTL", Duration::from_hours(365 * 24))?,
             log_content: switch(env, "MAS_LOG_CONTENT", false)?,
             log: text("MAS_LOG", "info"),
+            log_sample: telemetry::share(env, "MAS_LOG_SAMPLE")?,
+            collector: telemetry::collector(env)?,
             log_json: env
                 .get("AWS_LAMBDA_LOG_FORMAT")
                 .is_some_and(|format| format.eq_ignore_ascii_case("json")),

@@ -1,17 +1,66 @@
-//! The log: text on a terminal, JSON lines on Lambda, always to standard error, and always one line for an event.
+//! What operators see of the work: the log, always to standard error, and spans for whoever collects traces.
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
+mod export;
+mod ids;
+mod json;
+mod lines;
+mod sampling;
+mod sender;
+mod spans;
+
 use std::io::{self, Write};
 
 use tracing::Dispatch;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::fmt::time::SystemTime;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::{EnvFilter, Registry, fmt};
 
-/// Starts logging. Called once, first thing; a second call changes nothing. Fails with a sentence on a wrong filter.
-pub fn start(filter: &str, json: bool, colour: bool) -> Result<(), String> {
-    let log = log(filter, json, colour, io::stderr)?;
-    drop(tracing::dispatcher::set_global_default(log));
+pub use export::Exporter;
+use json::Flat;
+use lines::Lines;
+use sampling::{Sample, Sampling};
+pub use sender::Post;
+pub use spans::{ENDED, agent, ended, failed, point, route, rung, store, synthesis, turn, within};
+
+/// Which spans the log knows: turns, whatever else it is to hold, so that every line of a turn names it; none of their
+/// steps, which so cost next to nothing where nobody collects traces; and not what the function runtime says of itself
+/// to collectors.
+const SPANS: [&str; 3] = [
+    "coordinator::turn=info",
+    "coordinator::trace=off",
+    "lambda_runtime::layers::otel=off",
+];
+
+/// What the log holds, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Style<'a> {
+    /// A level or a filter, as in `MAS_LOG`.
+    pub filter: &'a str,
+    /// JSON lines instead of text.
+    pub json: bool,
+    pub colour: bool,
+    /// The share of the turns without any trouble that is written down.
+    pub share: f64,
+}
+
+impl<'a> Style<'a> {
+    /// Everything the filter lets through, without colours.
+    pub fn new(filter: &'a str, json: bool) -> Self {
+        Self {
+            filter,
+            json,
+            colour: false,
+            share: 1.0,
+        }
+    }
+}
+
+/// Starts the log, and spans where they are exported. Called once, first thing; a second call changes nothing. Fails with
+/// a sentence on a wrong filter.
+pub fn start(style: Style<'_>, exporter: Option<&Exporter>) -> Result<(), String> {
+    let dispatch = dispatch(style, exporter, io::stderr)?;
+    drop(tracing::dispatcher::set_global_default(dispatch));
     Ok(())
 }
 
@@ -22,67 +71,61 @@ pub fn log<W: Write + 'static>(
     colour: bool,
     writer: impl Fn() -> W + Send + Sync + 'static,
 ) -> Result<Dispatch, String> {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|error| format!("MAS_LOG is {filter:?}, expected a level or a filter: {error}"))?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let style = Style {
+        colour,
+        ..Style::new(filter, json)
+    };
+    dispatch(style, None, writer)
+}
+
+/// Log and spans as they would be started, the log into any writer.
+pub fn dispatch<W: Write + 'static>(
+    style: Style<'_>,
+    exporter: Option<&Exporter>,
+    writer: impl Fn() -> W + Send + Sync + 'static,
+) -> Result<Dispatch, String> {
+    let colour = style.colour;
+    let lines = fmt::layer()
         .with_writer(move || Lines {
             out: writer(),
             colour,
         })
         .with_timer(SystemTime);
-    Ok(if json {
-        let json = log.json().flatten_event(true).with_current_span(false);
-        Dispatch::new(json.finish())
+    let lines = if style.json {
+        let lines = lines.fmt_fields(JsonFields::new()).event_format(Flat);
+        filtered(style, lines)?
     } else {
-        Dispatch::new(log.with_ansi(colour).with_target(false).finish())
+        filtered(style, lines.with_ansi(colour).with_target(false))?
+    };
+    let log = Registry::default().with(lines);
+    // Not one optional layer: one that is not there would still be asked about everything.
+    Ok(match exporter {
+        None => Dispatch::new(log),
+        Some(exporter) => Dispatch::new(log.with(exporter.layer())),
     })
 }
 
-/// Writes each event, which comes whole, as one line that shows what it holds: nothing from outside can begin a line of its
-/// own, steer a terminal, or turn the reading direction.
-struct Lines<W> {
-    out: W,
-    /// Colours are escape sequences of ours.
-    colour: bool,
-}
+type Lined = Box<dyn Layer<Registry> + Send + Sync>;
 
-impl<W: Write> Write for Lines<W> {
-    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(event);
-        let (line, end) = match text.strip_suffix('\n') {
-            Some(line) => (line, "\n"),
-            None => (&*text, ""),
-        };
-        let line = encoded(line, self.colour);
-        self.out.write_all(line.as_bytes())?;
-        self.out.write_all(end.as_bytes())?;
-        Ok(event.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
-/// A line with what does not show written out, in the way of JSON, so that lines of JSON stay what they are.
-fn encoded(line: &str, colour: bool) -> Cow<'_, str> {
-    let hides = |letter: char| {
-        (letter.is_control() && letter != '\t' && !(colour && letter == '\u{1b}'))
-            || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// The log with what it leaves out.
+fn filtered(style: Style<'_>, lines: impl Layer<Registry> + Send + Sync) -> Result<Lined, String> {
+    let wrong = |error: &dyn std::error::Error| {
+        format!(
+            "MAS_LOG is {:?}, expected a level or a filter: {error}",
+            style.filter
+        )
     };
-    if !line.contains(hides) {
-        return Cow::Borrowed(line);
+    let mut filter = EnvFilter::try_new(style.filter).map_err(|error| wrong(&error))?;
+    for directive in SPANS {
+        filter = filter.add_directive(directive.parse().map_err(|error| wrong(&error))?);
     }
-    let mut shown = String::with_capacity(line.len() + 64);
-    for letter in line.chars() {
-        if hides(letter) {
-            let _ = write!(shown, "\\u{:04x}", u32::from(letter));
-        } else {
-            shown.push(letter);
-        }
-    }
-    Cow::Owned(shown)
+    Ok(match Sample::of(style.share) {
+        None => lines.with_filter(filter).boxed(),
+        Some(sample) => lines
+            .with_filter(filter)
+            .with_filter(Sampling(sample))
+            .boxed(),
+    })
 }
 
 #[cfg(test)]
@@ -92,7 +135,13 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Page(Arc<Mutex<Vec<u8>>>);
+    pub struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl Page {
+        pub fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
 
     impl Write for Page {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -119,7 +168,7 @@ mod tests {
                 let error = Bad('\u{2066}');
                 tracing::info!(plain = evil, shown = %evil, debug = ?evil, error = &error as &dyn std::error::Error, "{evil}");
             });
-            let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+            let text = page.text();
             let line = text.strip_suffix('\n').unwrap();
             assert!(line.contains("forged"), "{line}");
             assert!(!line.chars().any(char::is_control), "{line:?}");
@@ -130,14 +179,51 @@ mod tests {
     }
 
     #[test]
-    fn colours_stay_where_they_are_ours() {
+    fn without_a_collector_a_turn_is_a_span_and_its_steps_are_none_whatever_is_logged() {
+        use crate::domain::ids::TurnId;
+        use crate::domain::trace::Trace;
+        for filter in ["trace", "coordinator=trace", "info", "error", "off"] {
+            let log = log(filter, true, false, io::sink).unwrap();
+            tracing::dispatcher::with_default(&log, || {
+                let turn = turn(TurnId::now(), &Trace::begun(1, 1));
+                assert!(!turn.is_disabled(), "{filter}");
+                let _inside = turn.enter();
+                for step in [route(), rung("model"), synthesis(), store("save")] {
+                    assert!(step.is_disabled(), "{filter}");
+                }
+                assert_eq!(point(), None);
+            });
+        }
+    }
+
+    #[test]
+    fn a_line_in_json_has_what_its_spans_say_beside_what_it_says() {
+        let page = Page::default();
+        let writer = page.clone();
+        let log = log("info", true, false, move || writer.clone()).unwrap();
+        tracing::dispatcher::with_default(&log, || {
+            let outer = tracing::info_span!("outer", requestId = "a\"b");
+            let _outer = outer.enter();
+            let bare = tracing::info_span!("bare");
+            let _bare = bare.enter();
+            tracing::info!(n = 7, yes = true, "said {}", "\u{7}\"this\"");
+            tracing::warn!("plain");
+        });
+        let text = page.text();
+        let lines: Vec<serde_json::Value> = (text.lines())
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let said = &lines[0];
         assert_eq!(
-            encoded("\u{1b}[32mINFO\u{1b}[0m a\r", true),
-            "\u{1b}[32mINFO\u{1b}[0m a\\u000d"
+            (&said["requestId"], &said["n"], &said["yes"], &said["level"]),
+            (&"a\"b".into(), &7.into(), &true.into(), &"INFO".into())
         );
+        assert_eq!(said["message"], "said \u{7}\"this\"");
+        assert_eq!(said["target"], "coordinator::telemetry::tests");
+        assert!(said["timestamp"].is_string());
         assert_eq!(
-            encoded("tab\tand \u{441}\u{1f600}", false),
-            "tab\tand \u{441}\u{1f600}"
+            (&lines[1]["message"], &lines[1]["requestId"]),
+            (&"plain".into(), &"a\"b".into())
         );
     }
 

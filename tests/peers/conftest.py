@@ -29,7 +29,7 @@ def coordinator(peers: Peers) -> Iterator[Coordinator]:
 @pytest.fixture(autouse=True)
 def logs_on_failure(request: pytest.FixtureRequest) -> Iterator[None]:
     """Print what the processes wrote during a test, so that a failure shows it."""
-    used = [request.getfixturevalue(name) for name in ("peers", "coordinator") if name in request.fixturenames]
+    used = [request.getfixturevalue(name) for name in ("peers", "coordinator", "traced", "collector") if name in request.fixturenames]
     processes = [p for owner in used for p in getattr(owner, "processes", [getattr(owner, "process", None)])]
     sizes = {process.name: len(process.log()) for process in processes}
     yield

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,17 +104,19 @@ class Peers:
 class Coordinator:
     """The product under test, as a subprocess."""
 
-    def __init__(self, peers: Peers) -> None:
-        """Start it and read from its output where it listens."""
+    def __init__(self, peers: Peers, extra: Mapping[str, str] | None = None, name: str = "mas") -> None:
+        """Start it, with extra settings, and read from its output where it listens."""
         settings = {
             "DIAL_URL": peers.core, "UMS_AGENT_ENDPOINT": peers.ums, "GPA_AGENT_ENDPOINT": "general-purpose-agent",
             "MAS_AUTH": "dial", "MAS_ROUTING_MODEL": "gpt-4o", "MAS_SYNTHESIS_MODEL": "gpt-4o",
             "MAS_STATE_KEYS": f"k1:{STATE_KEY}", "MAS_TURN_TIMEOUT": "30",
-            # Each story stands for itself: failures and numbers of the ones before it do not count.
+            # Each story stands for itself: failures, numbers and decisions of the ones before it do not count.
+            "MAS_ROUTING": "cache=off,guess=off",
             "MAS_BREAKER": "failures=1000000,calls=1000000", "MAS_LIMITS": "requests=off,concurrent=off",
+            **(extra or {}),
         }  # fmt: skip
         command = [coordinator_binary(), "--port", "0", "--memory"]
-        self.process = Process("mas", command, peers.folder, settings, peers.folder)
+        self.process = Process(name, command, peers.folder, settings, peers.folder)
         try:
             self.url = self.process.announced_url()
         except BaseException:

@@ -18,6 +18,7 @@ use crate::route::Verdict;
 use crate::stream::about::{self, Shown};
 use crate::stream::{AnswerSink, FinishReason, Stage, labels};
 use crate::synthesize;
+use crate::telemetry;
 
 impl Coordinator {
     /// Whether an agent's own text is the answer, so that nobody waits for a second model.
@@ -82,7 +83,8 @@ impl Coordinator {
             return Err(Failure::internal(&turn.id.reference()));
         };
         let begun = Instant::now();
-        let written = self.write(turn, &agent, sink, progress).await;
+        let write = self.write(turn, &agent, sink, progress);
+        let written = telemetry::within(telemetry::synthesis(), write).await;
         progress.marks.synthesis = Some(begun.elapsed());
         let reason = match written {
             Err(synthesize::Error::Filtered) => {
@@ -91,7 +93,8 @@ impl Coordinator {
             }
             Err(error) => {
                 tracing::warn!(
-                    turn.id = %turn.id, error = &error as &dyn std::error::Error, "the synthesis failed"
+                    error = &error as &dyn std::error::Error,
+                    "the synthesis failed"
                 );
                 return Ok(fall_back(sink, progress));
             }

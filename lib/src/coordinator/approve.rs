@@ -45,7 +45,7 @@ impl Coordinator {
             Err(error) => {
                 let reference = turn.id.reference();
                 tracing::warn!(
-                    turn.id = %turn.id, error = &error as &dyn std::error::Error,
+                    error = &error as &dyn std::error::Error,
                     "a proposal cannot be stored"
                 );
                 return Err(Failure::new(
@@ -92,12 +92,12 @@ impl Coordinator {
         let proposal = match taken {
             Ok(Some(proposal)) => proposal,
             Ok(None) => {
-                tracing::info!(turn.id = %turn.id, security = "approval_refused", "no such proposal");
+                tracing::info!(security = "approval_refused", "no such proposal");
                 return Err(labels::APPROVAL_OVER);
             }
             Err(error) => {
                 tracing::warn!(
-                    turn.id = %turn.id, error = &error as &dyn std::error::Error,
+                    error = &error as &dyn std::error::Error,
                     "a proposal cannot be taken"
                 );
                 return Err(labels::APPROVAL_UNREAD);

@@ -13,6 +13,7 @@ use crate::domain::turn::{AgentTask, ChatTurn};
 use crate::domain::usage::Step;
 use crate::orchestrate::{Error, Out, Report};
 use crate::stream::{AnswerSink, FinishReason, labels};
+use crate::telemetry;
 
 impl Coordinator {
     /// Asks the agent of the assignment, and then those that stand in for it. `Some` ends the turn here: an agent
@@ -46,7 +47,7 @@ impl Coordinator {
                 return Ok(None);
             };
             tracing::warn!(
-                turn.id = %turn.id, agent.id = %card.id, error = &error as &dyn std::error::Error,
+                agent.id = %card.id, error = &error as &dyn std::error::Error,
                 error.reference = turn.id.reference(), "the agent failed"
             );
             if error.is_filtered() {
@@ -92,9 +93,8 @@ impl Coordinator {
         };
         let called = match events {
             Ok(events) => {
-                (self.agents)
-                    .show(card, events, instead_of, out, &mut progress.report)
-                    .await
+                let show = (self.agents).show(card, events, instead_of, out, &mut progress.report);
+                telemetry::within(telemetry::agent(&card.id), show).await
             }
             Err(error) => Err(error),
         };

@@ -212,7 +212,7 @@ impl Coordinator {
     }
 
     /// Counts whether the model still decides as it did, and takes the old decision back if it does not.
-    pub(super) fn compare(turn: &ChatTurn, second: &Verdict, progress: &mut Progress) {
+    pub(super) fn compare(second: &Verdict, progress: &mut Progress) {
         progress.tally.merge(&second.tally);
         if second.decision.source != DecisionSource::Model {
             return;
@@ -225,7 +225,7 @@ impl Coordinator {
         let agrees = first.map(|first| &first.agent) == now.map(|now| &now.agent);
         progress.marks.agrees = Some(agrees);
         if !agrees {
-            tracing::info!(turn.id = %turn.id, "a decision that was used again was wrong");
+            tracing::info!("a decision that was used again was wrong");
         }
     }
 

@@ -1,43 +1,39 @@
-//! What a turn remembers and leaves behind: both halves of the memory, read and written.
+//! What a turn may build on: who calls, and both halves of the memory.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::join;
 use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
 
 use super::{Coordinator, Progress, Verification};
 use crate::context;
-use crate::domain::audit::{Entry as AuditEntry, TurnEntry};
-use crate::domain::conversation::{
-    Envelope, Exchange, Memory, Outcome, Recalled, Sessions, Stored, TurnRecord,
-};
-use crate::domain::day::Day;
+use crate::domain::conversation::{Memory, Recalled, Stored};
 use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{Owner, TurnId};
-use crate::domain::message::{Message, Role};
+use crate::domain::message::Role;
 use crate::domain::turn::ChatTurn;
-use crate::domain::usage::{StepUsage, cost};
-use crate::policy::{Entry, Refusal, Used};
-use crate::store::chain::Anchor;
-use crate::store::{self, Conversations, Leave, Saved, Session, Write, Written};
+use crate::policy::{Entry, Refusal};
+use crate::store::Conversations;
 use crate::stream::{AnswerSink, labels};
+use crate::telemetry;
 
 /// A turn whose deadline is this long over has surely ended.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Who calls, and what the conversation was so far.
 pub(super) struct Recollection {
-    owner: Owner,
-    conversations: Conversations,
+    pub(super) owner: Owner,
+    pub(super) conversations: Conversations,
     pub(super) memory: Memory,
     /// True on the first turn, which no earlier answer belongs to.
-    begins: bool,
+    pub(super) begins: bool,
     /// False when the store could not be read.
     pub(super) read: bool,
     /// Stands for the owner in the audit log.
-    pseudonym: Option<TurnId>,
+    pub(super) pseudonym: Option<TurnId>,
 }
 
 /// Whose account a turn is in. It is noted while the turn's own future is under way, which may be dropped at any moment.
@@ -49,7 +45,7 @@ impl Entered {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = owner.cloned();
     }
 
-    fn owner(&self) -> Option<Owner> {
+    pub(super) fn owner(&self) -> Option<Owner> {
         let owner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         owner.clone()
     }
@@ -119,7 +115,7 @@ impl Coordinator {
         // Before it is sent: who leaves meanwhile may be in the account already.
         entered.note(Some(owner));
         let (account, mut recollection, _, ()) = join!(
-            self.accounts.enter(owner, &entry),
+            (self.accounts.enter(owner, &entry)).instrument(telemetry::store("enter")),
             self.recollect(turn, owner, recalled),
             lane,
             self.guard.refresh(),
@@ -155,11 +151,15 @@ impl Coordinator {
         let loaded = if begins || context::is_unheard_of(recalled, turn) {
             Ok(Stored::default())
         } else {
-            conversations.load(&conversation, turn.received_at).await
+            let load = conversations.load(&conversation, turn.received_at);
+            telemetry::within(telemetry::store("load"), load).await
         };
         let read = loaded.is_ok();
         let stored = loaded.unwrap_or_else(|error| {
-            tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "the memory cannot be read");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the memory cannot be read"
+            );
             Stored::default()
         });
         let mut memory = context::recollect(conversation, &turn.messages, recalled, &stored);
@@ -182,199 +182,6 @@ impl Coordinator {
             pseudonym: None,
         }
     }
-
-    /// Ends the turn in its owner's account, by then.
-    pub(super) async fn leave(&self, turn: &ChatTurn, progress: &Progress, until: Instant) {
-        let Some(owner) = progress.entered.owner() else {
-            return;
-        };
-        let within = until.saturating_duration_since(Instant::now());
-        // Whoever cannot be told will find that the turn's time is over.
-        (self.accounts)
-            .leave(&owner, self.leaving(turn, progress), within)
-            .await;
-    }
-
-    /// What the turn leaves in its owner's account.
-    fn leaving(&self, turn: &ChatTurn, progress: &Progress) -> Leave {
-        let used = Used {
-            tokens: progress.tally.sum().map_or(0, |sum| sum.total_tokens),
-            spend: cost(&self.priced(progress)).unwrap_or_default(),
-        };
-        Leave {
-            turn: turn.id,
-            used,
-            now: self.guard.now(),
-        }
-    }
-
-    /// What each step used, with its price of today.
-    fn priced(&self, progress: &Progress) -> Vec<StepUsage> {
-        (progress.tally).priced(&self.prices, Day::of(self.guard.now()))
-    }
-
-    /// The client's half of the memory. It leaves before the synthesis, so that a user who stops reading there keeps
-    /// the conversation.
-    pub(super) fn send_state(&self, turn: &ChatTurn, sink: &AnswerSink, progress: &Progress) {
-        let Some(recalled) = &progress.recalled else {
-            return;
-        };
-        sink.state(&self.seal.seal(
-            &recalled.owner,
-            Envelope {
-                conversation: recalled.memory.conversation.clone(),
-                turn: turn.id,
-                sessions: sessions(recalled, progress),
-                exchange: exchange(turn, progress),
-                last: progress.last(),
-                stored: false,
-            },
-        ));
-    }
-
-    /// The server's half: one write, by its time, never fatal to the answer. Gives back where the audit log has the turn.
-    pub(super) async fn save(
-        &self,
-        turn: &ChatTurn,
-        sink: &AnswerSink,
-        progress: &Progress,
-        begun: Instant,
-    ) -> Option<Anchor> {
-        let until = Instant::now() + self.times.save;
-        let (anchor, left) = match &progress.recalled {
-            Some(recalled) => {
-                Box::pin(self.write_down(turn, sink, progress, recalled, begun)).await
-            }
-            None => (None, false),
-        };
-        if !left {
-            Box::pin(self.leave(turn, progress, until)).await;
-        }
-        anchor
-    }
-
-    /// Record, session, account and audit line in one transaction: where the log has the turn, and whether it has left.
-    async fn write_down(
-        &self,
-        turn: &ChatTurn,
-        sink: &AnswerSink,
-        progress: &Progress,
-        recalled: &Recollection,
-        begun: Instant,
-    ) -> (Option<Anchor>, bool) {
-        let decision = progress.decision.as_ref();
-        let record = TurnRecord {
-            id: turn.id,
-            at: turn.received_at,
-            outcome: progress.outcome.unwrap_or(Outcome::Failed),
-            source: decision
-                .map_or("none", |decision| decision.source.as_str())
-                .into(),
-            confidence: decision.and_then(|decision| decision.confidence),
-            rationale: decision.map_or_else(String::new, |decision| decision.rationale.clone()),
-            rungs: progress.rungs.clone(),
-            calls: progress.calls.clone(),
-            exchange: exchange(turn, progress),
-            shown: context::digest(&progress.shown),
-            last: progress.last(),
-            usage: self.priced(progress),
-            duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        };
-        let sessions = sessions(recalled, progress);
-        let created = matches!(progress.report.session, Some((_, true)));
-        let session = progress.agent.as_ref().and_then(|agent| {
-            Some(Session {
-                agent,
-                id: sessions.get(agent)?,
-                created,
-                known: recalled.memory.sessions.get(agent).map(String::as_str),
-            })
-        });
-        let entry = self.entry(turn, progress, recalled, &record);
-        let save = recalled.conversations.save(Write {
-            conversation: &recalled.memory.conversation,
-            record: &record,
-            session,
-            begins: recalled.begins,
-            audit: Some((&self.audit, &entry)),
-            account: (progress.entered.owner())
-                .map(|_| (&self.accounts, self.leaving(turn, progress))),
-        });
-        let written = timeout(self.times.save, save)
-            .await
-            .unwrap_or(Err(store::Error::Slow));
-        if !matches!(
-            &written,
-            Ok(Written {
-                anchor: Some(_),
-                ..
-            })
-        ) {
-            tracing::error!(turn.id = %turn.id, "the audit log has no line of this turn");
-        }
-        match written {
-            Ok(Written {
-                saved,
-                anchor,
-                left,
-            }) => {
-                match saved {
-                    Saved::Whole => {}
-                    Saved::Cut => memory_trouble(sink, labels::MEMORY_CUT),
-                    Saved::Erased => self.forget(turn, session).await,
-                }
-                (anchor, left)
-            }
-            Err(error) => {
-                tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "the turn cannot be saved");
-                if recalled.read {
-                    memory_trouble(sink, labels::MEMORY_UNSAVED);
-                }
-                (None, false)
-            }
-        }
-    }
-
-    /// What the audit log says of the turn.
-    fn entry(
-        &self,
-        turn: &ChatTurn,
-        progress: &Progress,
-        recalled: &Recollection,
-        record: &TurnRecord,
-    ) -> AuditEntry {
-        let tenant = recalled.owner.tenant();
-        let asked = asked(turn, progress).map_or("", |message| &message.text);
-        AuditEntry::Turn(Box::new(TurnEntry {
-            turn: turn.id,
-            at: self.guard.now(),
-            who: recalled.pseudonym,
-            source: record.source.clone().into(),
-            confidence: record.confidence,
-            calls: record.calls.clone(),
-            outcome: record.outcome,
-            error: progress.error.map(|code| code.as_str().into()),
-            request: self.audit.hash(tenant, asked),
-            shown: self.audit.hash(tenant, &progress.shown),
-            version: env!("CARGO_PKG_VERSION").into(),
-            duration_ms: record.duration_ms,
-        }))
-    }
-
-    /// The person was erased while the turn ran: what it made at an agent goes, too.
-    async fn forget(&self, turn: &ChatTurn, session: Option<Session<'_>>) {
-        tracing::info!(turn.id = %turn.id, "the person was erased meanwhile: nothing of the turn is kept");
-        let Some(made) = session.filter(|session| session.created) else {
-            return;
-        };
-        let forgotten = self.agents.forget(made.agent, made.id, self.times.save);
-        if let Err(error) = forgotten.await {
-            tracing::error!(
-                turn.id = %turn.id, agent.id = %made.agent, error = &error as &dyn std::error::Error,
-                "an agent keeps a conversation of a person who was erased"
-            );
-        }
-    }
 }
 
 pub(super) fn memory_trouble(sink: &AnswerSink, text: &str) {
@@ -386,7 +193,7 @@ pub(super) fn memory_trouble(sink: &AnswerSink, text: &str) {
 /// Why a turn may not begin, as its caller is told.
 fn refused(turn: &ChatTurn, refusal: Refusal) -> Failure {
     let reference = turn.id.reference();
-    tracing::info!(turn.id = %turn.id, refusal = ?refusal, error.reference = reference, "a turn was refused");
+    tracing::info!(refusal = ?refusal, error.reference = reference, "a turn was refused");
     let limit = |what: &str, wait: Duration| {
         let message = format!("{what}, reference {reference}");
         Failure::new(
@@ -412,38 +219,4 @@ fn refused(turn: &ChatTurn, refusal: Refusal) -> Failure {
             labels::CIRCLES,
         ),
     }
-}
-
-/// What this turn is about: what was approved, or the last message.
-fn asked<'a>(turn: &'a ChatTurn, progress: &'a Progress) -> Option<&'a Message> {
-    progress.asked.as_ref().or(turn.messages.last())
-}
-
-/// The sessions of all agents, this turn's included.
-fn sessions(recalled: &Recollection, progress: &Progress) -> Sessions {
-    let mut sessions = recalled.memory.sessions.clone();
-    if let (Some(agent), Some((id, _))) = (&progress.agent, &progress.report.session) {
-        sessions.insert(agent.clone(), id.clone());
-    }
-    sessions
-}
-
-/// What the agent was asked and said, once its answer is complete.
-fn exchange(turn: &ChatTurn, progress: &Progress) -> Option<Exchange> {
-    let (Some(agent), Some(decision), true) =
-        (&progress.agent, &progress.decision, progress.reported)
-    else {
-        return None;
-    };
-    let last = asked(turn, progress)?;
-    let assignment = decision.assignment()?;
-    Some(Exchange {
-        agent: agent.clone(),
-        request: last.text.clone(),
-        instructions: assignment.instructions.clone(),
-        request_attachments: context::by_address(&last.attachments),
-        answer: progress.report.text.clone(),
-        attachments: context::by_address(&progress.report.attachments),
-        state: progress.report.state.clone(),
-    })
 }

@@ -7,6 +7,7 @@ mod decide;
 mod figures;
 mod memory;
 mod readiness;
+mod record;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,7 @@ use crate::store::envelope::Seal;
 use crate::store::{Accounts, Audit, Table};
 use crate::stream::{AnswerSink, FinishReason, labels};
 use crate::synthesize::Synthesizer;
+use crate::telemetry;
 use consult::out_of_time;
 use figures::Marks;
 use memory::{Entered, Recollection, memory_trouble};
@@ -111,6 +113,13 @@ struct Progress {
 }
 
 impl Progress {
+    /// Says in the turn's span how it ended.
+    fn trace(&self) {
+        let outcome = self.outcome.unwrap_or(Outcome::Failed);
+        let source = self.decision.as_ref().map(|decision| decision.source);
+        telemetry::ended(outcome, self.error, self.agent.as_ref(), source);
+    }
+
     /// What the agent at work used goes into the turn's account, once.
     fn count(&mut self) {
         if let (false, Some(agent)) = (self.counted, &self.agent) {
@@ -182,7 +191,8 @@ impl Coordinator {
             self.learn(&turn, &progress),
         );
         progress.marks.store = saving.elapsed();
-        log(&turn, &progress, anchor.as_ref(), begun);
+        log(&progress, anchor.as_ref(), begun);
+        progress.trace();
         self.measure(&sink, &progress, begun);
         if self.log_content {
             log_content(&turn, &progress);
@@ -221,7 +231,10 @@ impl Coordinator {
                     Err(text) => return Ok(answer::refuse(&stage, &consent, text, sink, progress)),
                 }
             }
-            None => Box::pin(self.decide(turn, &known, true, progress)).await?,
+            None => {
+                let decide = self.decide(turn, &known, true, progress);
+                Box::pin(telemetry::within(telemetry::route(), decide)).await?
+            }
         };
         answer::show(&stage, &verdict);
         drop(stage);
@@ -251,7 +264,7 @@ impl Coordinator {
         )
         .await;
         if let Some(second) = second {
-            Self::compare(turn, &second, progress);
+            Self::compare(&second, progress);
         }
         reason
     }
@@ -295,9 +308,10 @@ impl Coordinator {
 }
 
 /// One line per turn: ids, words and times, never content.
-fn log(turn: &ChatTurn, progress: &Progress, anchor: Option<&Anchor>, begun: Instant) {
-    tracing::info!(
-        turn.id = %turn.id,
+fn log(progress: &Progress, anchor: Option<&Anchor>, begun: Instant) {
+    tracing::event!(
+        target: telemetry::ENDED,
+        tracing::Level::INFO,
         route.agent = progress.agent.as_ref().map(AgentId::as_str),
         route.source = progress.decision.as_ref().map(|decision| decision.source.as_str()),
         turn.outcome = ?progress.outcome.unwrap_or(Outcome::Failed),
@@ -312,7 +326,6 @@ fn log(turn: &ChatTurn, progress: &Progress, anchor: Option<&Anchor>, begun: Ins
 /// What was said, for debugging: the one place from which text gets into the log, and only where `MAS_LOG_CONTENT` says so.
 fn log_content(turn: &ChatTurn, progress: &Progress) {
     tracing::debug!(
-        turn.id = %turn.id,
         request = turn.messages.last().map(|message| message.text.as_str()),
         report = progress.report.text,
         answer = progress.shown,

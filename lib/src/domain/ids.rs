@@ -120,11 +120,6 @@ impl TurnId {
 }
 
 impl TurnId {
-    /// A W3C trace context that begins with this turn.
-    pub fn traceparent(&self) -> String {
-        format!("00-{}-{:016x}-01", self.0.simple(), self.random())
-    }
-
     /// Sixty-two random bits.
     pub fn random(&self) -> u64 {
         self.0.as_u64_pair().1

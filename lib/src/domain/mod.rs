@@ -16,5 +16,6 @@ pub mod network;
 pub mod plan;
 pub mod proposal;
 pub mod rules;
+pub mod trace;
 pub mod turn;
 pub mod usage;

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::conversation::Exchange;
 use super::ids::{AgentId, Secret, Timestamp, TurnId};
 use super::message::{Attachment, Message};
+use super::trace::Trace;
 
 /// The header that counts how deep coordinators call each other.
 pub const DEPTH: &str = "x-mas-depth";
@@ -24,17 +25,14 @@ pub struct Caller {
     pub mark: Arc<OnceLock<u64>>,
     /// How many coordinators have passed the request on before this one.
     pub depth: u32,
-    /// W3C trace context, passed on: header name and value.
-    pub trace: Vec<(&'static str, String)>,
+    /// The trace that the request belongs to; every request has one.
+    pub trace: Option<Trace>,
 }
 
 impl Caller {
     /// The id of the trace that the request belongs to.
     pub fn trace_id(&self) -> Option<&str> {
-        let (_, parent) = self.trace.iter().find(|(name, _)| *name == "traceparent")?;
-        let id = parent.split('-').nth(1)?;
-        let plain = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-        plain.then_some(id)
+        self.trace.as_ref().map(Trace::id)
     }
 }
 

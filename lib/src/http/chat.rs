@@ -22,10 +22,11 @@ use percent_encoding::percent_decode_str;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
 use url::form_urlencoded;
 
 use super::error::{self, ApiError, Statuses};
-use super::{App, FunctionTime, auth, not_found, now, wrong_method_for};
+use super::{App, FunctionTime, auth, not_found, now, trace, wrong_method_for};
 use crate::coordinator::Verification;
 use crate::dial::explain;
 use crate::dial::fold::{Fold, Folded};
@@ -33,9 +34,11 @@ use crate::dial::request::{ChatRequest, Configuration};
 use crate::domain::access::Role;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{AgentId, TurnId};
+use crate::domain::trace::{TRACE_ID, Trace};
 use crate::domain::turn::{Caller, ChatTurn, DEPTH};
 use crate::resilience::deadline;
 use crate::stream::{AnswerSink, TurnBody};
+use crate::telemetry;
 
 /// How much of a refused body is still taken, and for how long.
 const DRAIN_CAP: usize = 32 * 1024 * 1024;
@@ -94,8 +97,17 @@ pub async fn v1(State(app): State<Arc<App>>, request: Request) -> Response {
 }
 
 async fn answer(app: Arc<App>, deployment: Option<String>, request: Request) -> Response {
-    let id = TurnId::now();
-    unpanicked(begin(app, id, deployment, request), &id.reference()).await
+    let (id, mut request) = (TurnId::now(), request);
+    let trace = trace::of(request.headers());
+    trace::put(request.headers_mut(), &trace);
+    let trace_id = HeaderValue::from_str(trace.id());
+    let span = telemetry::turn(id, &trace);
+    let answer = begin(app, id, trace, deployment, request);
+    let mut response = unpanicked(answer, &id.reference()).instrument(span).await;
+    if let Ok(trace_id) = trace_id {
+        response.headers_mut().insert(TRACE_ID, trace_id);
+    }
+    response
 }
 
 /// A panic before the stream begins is a mistake of ours like others: nothing of it leaves.
@@ -110,11 +122,12 @@ async fn unpanicked(answer: impl Future<Output = Response>, reference: &str) -> 
 async fn begin(
     app: Arc<App>,
     id: TurnId,
+    trace: Trace,
     deployment: Option<String>,
     request: Request,
 ) -> Response {
     let (parts, mut body) = request.into_parts();
-    match accept(&app, id, &parts, &mut body).await {
+    match accept(&app, id, trace, &parts, &mut body).await {
         Ok(accepted) => accepted.respond(app, deployment).await,
         Err(refusal) => {
             let refusal = refusal.referring(&id.reference());
@@ -137,6 +150,7 @@ pub(super) struct Accepted {
 pub(super) async fn accept(
     app: &App,
     id: TurnId,
+    trace: Trace,
     parts: &Parts,
     body: &mut Body,
 ) -> Result<Accepted, ApiError> {
@@ -186,7 +200,7 @@ pub(super) async fn accept(
             conversation,
             depth,
             api_version: api_version(parts.uri.query().unwrap_or_default()),
-            trace: trace(&parts.headers),
+            trace: Some(trace),
         }),
     };
     Ok(Accepted {
@@ -250,18 +264,6 @@ async fn next(body: &mut Body) -> Option<Bytes> {
             return Some(piece);
         }
     }
-}
-
-/// The trace context to pass on; a trace of our own where none came, so that agents which call back are recognised.
-fn trace(headers: &HeaderMap) -> Vec<(&'static str, String)> {
-    if header(headers, "traceparent").is_none() {
-        // Not the turn's own id: agents see the trace, and the marks in our prompts come from the turn.
-        return vec![("traceparent", TurnId::now().traceparent())];
-    }
-    ["traceparent", "tracestate"]
-        .into_iter()
-        .filter_map(|name| Some((name, header(headers, name)?.to_owned())))
-        .collect()
 }
 
 /// How long the caller wants to wait, in seconds.
@@ -367,6 +369,7 @@ impl Accepted {
         let statuses = app.statuses;
         let turn = {
             let (sink, turn, verification) = (sink.clone(), self.turn, self.verification);
+            // It holds the whole turn: that is moved as a pointer from here on.
             async move { Box::pin(app.coordinator.answer(turn, verification, sink)).await }
         };
         let body = TurnBody::new(turn, sink, heartbeat, reference.clone());

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::dial::chunk::ErrorBody;
 use crate::domain::failure::{Code, Failure};
+use crate::telemetry;
 
 /// An error answer.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ impl ApiError {
             error.reference = reference,
             "refused"
         );
+        telemetry::failed(self.failure.code);
         self.failure.message.push_str(", reference ");
         self.failure.message.push_str(reference);
         self

@@ -8,6 +8,7 @@ mod health;
 mod metrics;
 mod person;
 mod route;
+mod trace;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -6,26 +6,29 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use tracing::Instrument as _;
 
-use super::App;
 use super::chat::accept;
 use super::error::ApiError;
+use super::{App, trace};
 use crate::domain::ids::{AgentId, TurnId};
 use crate::domain::plan::Plan;
 use crate::route::Verdict;
+use crate::telemetry;
 
 /// `POST /v1/route`: takes a chat request, and gives the decision with what every rung said.
 pub async fn explain(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, mut body) = request.into_parts();
-    let id = TurnId::now();
+    let (id, trace) = (TurnId::now(), trace::of(&parts.headers));
+    let span = telemetry::turn(id, &trace);
     let explained = async {
-        let accepted = accept(&app, id, &parts, &mut body).await?;
+        let accepted = accept(&app, id, trace, &parts, &mut body).await?;
         let explained = app
             .coordinator
             .explain(&accepted.turn, accepted.verification);
         Ok::<_, ApiError>(explained.await?)
     };
-    match explained.await {
+    match explained.instrument(span).await {
         Ok(verdict) => Json(shown(&verdict)).into_response(),
         Err(refusal) => refusal.referring(&id.reference()).into_response(),
     }

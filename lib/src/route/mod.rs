@@ -30,6 +30,7 @@ use crate::domain::message::Message;
 use crate::domain::plan::{RoutingDecision, Rung, RungVerdict};
 use crate::domain::turn::Caller;
 use crate::domain::usage::Tally;
+use crate::telemetry;
 
 /// What a router may look at.
 #[derive(Debug)]
@@ -193,7 +194,8 @@ impl Chain {
 async fn climb(rungs: &[Box<dyn Router>], query: &RouteQuery<'_>, mut so_far: Climb) -> Climb {
     for rung in rungs {
         let begun = Instant::now();
-        let said = rung.route(query, &mut so_far.tally).await;
+        let asked = rung.route(query, &mut so_far.tally);
+        let said = telemetry::within(telemetry::rung(rung.name()), asked).await;
         let (verdict, reason) = match said {
             Ok(Opinion::Decided(decision)) => {
                 so_far.decision = Some(decision);

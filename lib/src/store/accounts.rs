@@ -81,7 +81,6 @@ impl Accounts {
             .await;
         let (account, answer) = entered.unwrap_or_else(|error| {
             tracing::warn!(
-                turn.id = %entry.turn,
                 error = &error as &dyn std::error::Error,
                 "the owner's account cannot be reached: it is counted here alone"
             );
@@ -100,7 +99,6 @@ impl Accounts {
         let left = self.step(owner, now, |account| (account.leave(turn, used, now), ()));
         if let Err(error) = timeout(within, left).await.unwrap_or(Err(Error::Slow)) {
             tracing::warn!(
-                turn.id = %turn,
                 error = &error as &dyn std::error::Error,
                 "the owner's account cannot be reached"
             );

@@ -13,6 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http_body::Frame;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tracing::instrument::{Instrument as _, Instrumented};
 
 use super::sink::AnswerSink;
 use crate::dial::chunk::HEARTBEAT;
@@ -21,12 +22,16 @@ use crate::domain::failure::Failure;
 /// How long a turn whose reader left may take to write down what there is.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 
+/// A turn to its end, or to its panic.
+type Turn = BoxFuture<'static, Result<(), Box<dyn Any + Send>>>;
+
 /// The bytes of one answer, with a comment now and then while nothing else is said.
 ///
 /// It never yields an error: on Lambda an error would be written into the stream as text. A panic of the turn
 /// becomes an error event.
 pub struct TurnBody {
-    turn: Option<BoxFuture<'static, Result<(), Box<dyn Any + Send>>>>,
+    /// In the span that it was made in, which ends with it.
+    turn: Option<Instrumented<Turn>>,
     sink: AnswerSink,
     heartbeat: Option<Heartbeat>,
     gathered: Gathered,
@@ -76,7 +81,12 @@ impl TurnBody {
         reference: String,
     ) -> Self {
         Self {
-            turn: Some(AssertUnwindSafe(turn).catch_unwind().boxed()),
+            turn: Some(
+                AssertUnwindSafe(turn)
+                    .catch_unwind()
+                    .boxed()
+                    .in_current_span(),
+            ),
             sink,
             heartbeat: heartbeat.map(|every| Heartbeat {
                 every,
@@ -100,11 +110,13 @@ impl http_body::Body for TurnBody {
         if let Some(turn) = &mut this.turn
             && let Poll::Ready(end) = turn.poll_unpin(context)
         {
-            this.turn = None;
             if end.is_err() {
-                tracing::error!(error.reference = this.reference, "the turn panicked");
+                turn.span().in_scope(|| {
+                    tracing::error!(error.reference = this.reference, "the turn panicked");
+                });
                 this.sink.fail(&Failure::internal(&this.reference));
             }
+            this.turn = None;
         }
         if this.turn.is_some()
             && let Some(unread) = this.sink.can_wait()

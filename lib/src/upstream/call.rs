@@ -11,8 +11,10 @@ use zeroize::Zeroizing;
 
 use super::connections::Trust;
 use crate::domain::ids::Secret;
+use crate::domain::trace::{TRACE_ID, TRACEPARENT, TRACESTATE, Trace};
 use crate::domain::turn::{Caller, DEPTH};
 use crate::resilience::retry::Repeat;
+use crate::telemetry;
 
 /// Sent to DIAL Core when the caller named none: GPA and some adapters pass it on and need it.
 const DEFAULT_API_VERSION: &str = "2025-01-01-preview";
@@ -140,16 +142,27 @@ impl Call {
         self
     }
 
-    /// Passes the caller's trace context on, and that there is one coordinator more in it.
+    /// Passes the caller's trace on, and that there is one coordinator more in it.
     #[must_use]
     pub fn traced(self, caller: &Caller) -> Self {
         let depth = caller.depth.saturating_add(1).to_string();
-        caller
-            .trace
-            .iter()
-            .fold(self.header(DEPTH, &depth), |call, (name, value)| {
-                call.header(name, value)
-            })
+        let call = self.header(DEPTH, &depth);
+        match &caller.trace {
+            Some(trace) => call.within(trace),
+            None => call,
+        }
+    }
+
+    /// Says to which trace the call belongs: below the span at work, where spans are recorded.
+    #[must_use]
+    pub fn within(self, trace: &Trace) -> Self {
+        let call = self
+            .header(TRACEPARENT, &trace.parent(telemetry::point()))
+            .header(TRACE_ID, trace.id());
+        match trace.state() {
+            Some(state) => call.header(TRACESTATE, state),
+            None => call,
+        }
     }
 
     /// Adds a header; a value that cannot be one is left out rather than sent altered.

@@ -105,6 +105,8 @@ impl Client {
             repeat,
             trust,
         } = call;
+        // Nearly everything is; what is not says so.
+        let json = !headers.contains_key(CONTENT_TYPE);
         let lease = self.connections.of(trust, &url, repeat)?;
         let mut request = lease
             .client
@@ -112,7 +114,10 @@ impl Client {
             .headers(headers)
             .header(ACCEPT_ENCODING, "identity");
         if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body);
+            if json {
+                request = request.header(CONTENT_TYPE, "application/json");
+            }
+            request = request.body(body);
         }
         let first_byte = Instant::now() + limits.first_byte;
         let response = within(first_byte, limits.first_byte, limits.until, request.send())

@@ -15,6 +15,8 @@ use super::{Answer, DEVELOPMENT, KEY_CAP, Refusal, credential, unavailable};
 use crate::domain::access::{Identity, Role};
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{Owner, Secret};
+use crate::domain::trace::Trace;
+use crate::http::trace;
 use crate::resilience::health::{Checked, Part};
 use crate::upstream::{self, Call, Client, Limits, Trust};
 
@@ -37,7 +39,7 @@ pub struct Introspection {
 impl Introspection {
     pub(super) fn ask(&self, headers: &HeaderMap) -> Option<Answer> {
         Some(match credential(headers, "api-key", KEY_CAP)? {
-            Ok(key) => self.identity(&Secret::new(key)),
+            Ok(key) => self.identity(&Secret::new(key), trace::read(headers)),
             Err(refusal) => Answer::Known(Err(refusal)),
         })
     }
@@ -55,7 +57,7 @@ impl Introspection {
         }
     }
 
-    fn identity(&self, key: &Secret) -> Answer {
+    fn identity(&self, key: &Secret, trace: Option<Trace>) -> Answer {
         let url = format!("{}/v1/bucket", self.core);
         let client = self.client.clone();
         let (ours, tenant) = (Arc::clone(&self.deployments), Arc::clone(&self.tenant));
@@ -66,7 +68,10 @@ impl Introspection {
                 idle: WITHIN,
                 until: Instant::now() + WITHIN,
             };
-            let call = Call::get(url, limits).secret("api-key", "", &key);
+            let mut call = Call::get(url, limits).secret("api-key", "", &key);
+            if let Some(trace) = &trace {
+                call = call.within(trace);
+            }
             match client.body(call).await {
                 Ok(body) if serde_json::from_slice::<IgnoredAny>(&body).is_ok() => {
                     identity(&body, &ours, &tenant)

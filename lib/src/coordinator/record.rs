@@ -1,0 +1,253 @@
+//! What a turn leaves behind: the client's half of the memory, the server's, and the line of the audit log.
+
+use futures_util::FutureExt as _;
+use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
+
+use super::memory::{Recollection, memory_trouble};
+use super::{Coordinator, Progress};
+use crate::context;
+use crate::domain::audit::{Entry as AuditEntry, TurnEntry};
+use crate::domain::conversation::{Envelope, Exchange, Outcome, Sessions, TurnRecord};
+use crate::domain::day::Day;
+use crate::domain::message::Message;
+use crate::domain::turn::ChatTurn;
+use crate::domain::usage::{StepUsage, cost};
+use crate::policy::Used;
+use crate::store::chain::Anchor;
+use crate::store::{self, Leave, Saved, Session, Write, Written};
+use crate::stream::{AnswerSink, labels};
+use crate::telemetry;
+
+impl Coordinator {
+    /// Ends the turn in its owner's account, by then.
+    pub(super) async fn leave(&self, turn: &ChatTurn, progress: &Progress, until: Instant) {
+        let Some(owner) = progress.entered.owner() else {
+            return;
+        };
+        let within = until.saturating_duration_since(Instant::now());
+        // Whoever cannot be told will find that the turn's time is over.
+        (self.accounts)
+            .leave(&owner, self.leaving(turn, progress), within)
+            .instrument(telemetry::store("leave"))
+            .await;
+    }
+
+    /// What the turn leaves in its owner's account.
+    fn leaving(&self, turn: &ChatTurn, progress: &Progress) -> Leave {
+        let used = Used {
+            tokens: progress.tally.sum().map_or(0, |sum| sum.total_tokens),
+            spend: cost(&self.priced(progress)).unwrap_or_default(),
+        };
+        Leave {
+            turn: turn.id,
+            used,
+            now: self.guard.now(),
+        }
+    }
+
+    /// What each step used, with its price of today.
+    fn priced(&self, progress: &Progress) -> Vec<StepUsage> {
+        (progress.tally).priced(&self.prices, Day::of(self.guard.now()))
+    }
+
+    /// The client's half of the memory. It leaves before the synthesis, so that a user who stops reading there keeps
+    /// the conversation.
+    pub(super) fn send_state(&self, turn: &ChatTurn, sink: &AnswerSink, progress: &Progress) {
+        let Some(recalled) = &progress.recalled else {
+            return;
+        };
+        sink.state(&self.seal.seal(
+            &recalled.owner,
+            Envelope {
+                conversation: recalled.memory.conversation.clone(),
+                turn: turn.id,
+                sessions: sessions(recalled, progress),
+                exchange: exchange(turn, progress),
+                last: progress.last(),
+                stored: false,
+            },
+        ));
+    }
+
+    /// The server's half: one write, by its time, never fatal to the answer. Gives back where the audit log has the turn.
+    pub(super) async fn save(
+        &self,
+        turn: &ChatTurn,
+        sink: &AnswerSink,
+        progress: &Progress,
+        begun: Instant,
+    ) -> Option<Anchor> {
+        let until = Instant::now() + self.times.save;
+        let (anchor, left) = match &progress.recalled {
+            Some(recalled) => {
+                Box::pin(self.write_down(turn, sink, progress, recalled, begun)).await
+            }
+            None => (None, false),
+        };
+        if !left {
+            Box::pin(self.leave(turn, progress, until)).await;
+        }
+        anchor
+    }
+
+    /// Record, session, account and audit line in one transaction: where the log has the turn, and whether it has left.
+    async fn write_down(
+        &self,
+        turn: &ChatTurn,
+        sink: &AnswerSink,
+        progress: &Progress,
+        recalled: &Recollection,
+        begun: Instant,
+    ) -> (Option<Anchor>, bool) {
+        let decision = progress.decision.as_ref();
+        let record = TurnRecord {
+            id: turn.id,
+            at: turn.received_at,
+            outcome: progress.outcome.unwrap_or(Outcome::Failed),
+            source: decision
+                .map_or("none", |decision| decision.source.as_str())
+                .into(),
+            confidence: decision.and_then(|decision| decision.confidence),
+            rationale: decision.map_or_else(String::new, |decision| decision.rationale.clone()),
+            rungs: progress.rungs.clone(),
+            calls: progress.calls.clone(),
+            exchange: exchange(turn, progress),
+            shown: context::digest(&progress.shown),
+            last: progress.last(),
+            usage: self.priced(progress),
+            duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        let sessions = sessions(recalled, progress);
+        let created = matches!(progress.report.session, Some((_, true)));
+        let session = progress.agent.as_ref().and_then(|agent| {
+            Some(Session {
+                agent,
+                id: sessions.get(agent)?,
+                created,
+                known: recalled.memory.sessions.get(agent).map(String::as_str),
+            })
+        });
+        let entry = self.entry(turn, progress, recalled, &record);
+        let save = recalled.conversations.save(Write {
+            conversation: &recalled.memory.conversation,
+            record: &record,
+            session,
+            begins: recalled.begins,
+            audit: Some((&self.audit, &entry)),
+            account: (progress.entered.owner())
+                .map(|_| (&self.accounts, self.leaving(turn, progress))),
+        });
+        let save =
+            timeout(self.times.save, save).map(|saved| saved.unwrap_or(Err(store::Error::Slow)));
+        let written = telemetry::within(telemetry::store("save"), save).await;
+        if !matches!(
+            &written,
+            Ok(Written {
+                anchor: Some(_),
+                ..
+            })
+        ) {
+            tracing::error!("the audit log has no line of this turn");
+        }
+        match written {
+            Ok(Written {
+                saved,
+                anchor,
+                left,
+            }) => {
+                match saved {
+                    Saved::Whole => {}
+                    Saved::Cut => memory_trouble(sink, labels::MEMORY_CUT),
+                    Saved::Erased => self.forget(session).await,
+                }
+                (anchor, left)
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the turn cannot be saved"
+                );
+                if recalled.read {
+                    memory_trouble(sink, labels::MEMORY_UNSAVED);
+                }
+                (None, false)
+            }
+        }
+    }
+
+    /// What the audit log says of the turn.
+    fn entry(
+        &self,
+        turn: &ChatTurn,
+        progress: &Progress,
+        recalled: &Recollection,
+        record: &TurnRecord,
+    ) -> AuditEntry {
+        let tenant = recalled.owner.tenant();
+        let asked = asked(turn, progress).map_or("", |message| &message.text);
+        AuditEntry::Turn(Box::new(TurnEntry {
+            turn: turn.id,
+            at: self.guard.now(),
+            who: recalled.pseudonym,
+            source: record.source.clone().into(),
+            confidence: record.confidence,
+            calls: record.calls.clone(),
+            outcome: record.outcome,
+            error: progress.error.map(|code| code.as_str().into()),
+            request: self.audit.hash(tenant, asked),
+            shown: self.audit.hash(tenant, &progress.shown),
+            version: env!("CARGO_PKG_VERSION").into(),
+            duration_ms: record.duration_ms,
+        }))
+    }
+
+    /// The person was erased while the turn ran: what it made at an agent goes, too.
+    async fn forget(&self, session: Option<Session<'_>>) {
+        tracing::info!("the person was erased meanwhile: nothing of the turn is kept");
+        let Some(made) = session.filter(|session| session.created) else {
+            return;
+        };
+        let forgotten = self.agents.forget(made.agent, made.id, self.times.save);
+        if let Err(error) = forgotten.await {
+            tracing::error!(
+                agent.id = %made.agent, error = &error as &dyn std::error::Error,
+                "an agent keeps a conversation of a person who was erased"
+            );
+        }
+    }
+}
+
+/// What this turn is about: what was approved, or the last message.
+fn asked<'a>(turn: &'a ChatTurn, progress: &'a Progress) -> Option<&'a Message> {
+    progress.asked.as_ref().or(turn.messages.last())
+}
+
+/// The sessions of all agents, this turn's included.
+fn sessions(recalled: &Recollection, progress: &Progress) -> Sessions {
+    let mut sessions = recalled.memory.sessions.clone();
+    if let (Some(agent), Some((id, _))) = (&progress.agent, &progress.report.session) {
+        sessions.insert(agent.clone(), id.clone());
+    }
+    sessions
+}
+
+/// What the agent was asked and said, once its answer is complete.
+fn exchange(turn: &ChatTurn, progress: &Progress) -> Option<Exchange> {
+    let (Some(agent), Some(decision), true) =
+        (&progress.agent, &progress.decision, progress.reported)
+    else {
+        return None;
+    };
+    let last = asked(turn, progress)?;
+    let assignment = decision.assignment()?;
+    Some(Exchange {
+        agent: agent.clone(),
+        request: last.text.clone(),
+        instructions: assignment.instructions.clone(),
+        request_attachments: context::by_address(&last.attachments),
+        answer: progress.report.text.clone(),
+        attachments: context::by_address(&progress.report.attachments),
+        state: progress.report.state.clone(),
+    })
+}
