@@ -54,7 +54,10 @@ pub async fn settings(mut env: Env) -> Result<Settings, Failed> {
 }
 
 /// Builds everything a request needs. Nothing is called yet, so a start never depends on an agent.
-pub async fn app(settings: &Settings, metrics: Metrics) -> Result<Arc<App>, Failed> {
+pub async fn app(
+    settings: &Settings,
+    metrics: impl Into<Arc<Metrics>>,
+) -> Result<Arc<App>, Failed> {
     let caps = settings.caps;
     let seal = seal(settings)?;
     let certificates = certificates(settings)?;
@@ -96,7 +99,7 @@ pub async fn app(settings: &Settings, metrics: Metrics) -> Result<Arc<App>, Fail
         likely: settings.routing.guess.map(Likely::new),
         routing: settings.routing,
         synthesis: settings.synthesis,
-        metrics: Arc::new(metrics),
+        metrics: metrics.into(),
         agents: Agents {
             gateways: Gateways::connect(&registry, &reach)?,
             nesting: if settings.nested_stages {

@@ -12,6 +12,7 @@ mod remote;
 mod route;
 mod serve;
 mod terminal;
+mod workers;
 
 use std::process::ExitCode;
 

@@ -1,15 +1,14 @@
 //! All functions on one TCP port.
 
 use std::io::IsTerminal as _;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use axum::serve::ListenerExt as _;
+use axum::serve::Listener;
 use clap::Args;
 use coordinator::domain::access::Way;
 use coordinator::domain::agent::Endpoint;
-use coordinator::http;
-use coordinator::metrics::Metrics;
 use coordinator::settings::{Env, Settings};
 use coordinator::telemetry::{self, Style};
 use tokio::net::TcpListener;
@@ -18,6 +17,7 @@ use crate::collector;
 use crate::compose::{self, Failed};
 use crate::console::say;
 use crate::local::{self, Local};
+use crate::workers::Workers;
 
 #[derive(Args)]
 #[group(skip)]
@@ -30,6 +30,9 @@ pub struct Options {
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
+    /// Threads that serve, by default one for each core
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
 }
 
 /// Serves until Ctrl-C or SIGTERM.
@@ -45,7 +48,11 @@ pub async fn run(options: Options) -> Result<ExitCode, Failed> {
         ..Style::new(&settings.log, settings.log_json)
     };
     telemetry::start(style, exporter.as_ref())?;
-    let app = compose::app(&settings, Metrics::kept()).await?;
+    let threads = match options.threads {
+        Some(threads) => threads,
+        None => std::thread::available_parallelism()?,
+    };
+    let mut workers = Workers::start(threads.get(), &settings).await?;
     let port = options.port.unwrap_or(settings.port);
     let listener = TcpListener::bind((options.host.as_str(), port))
         .await
@@ -53,16 +60,9 @@ pub async fn run(options: Options) -> Result<ExitCode, Failed> {
     let address = listener.local_addr()?;
     say_hello(&settings, &local, address.port());
     let patience = settings.times.turn;
-    let listener = listener.tap_io(move |socket| {
-        // Otherwise each first chunk of a kept-alive connection waits 40 ms for the peer's delayed acknowledgement.
-        let _ = socket.set_nodelay(true);
-        // A peer that takes nothing for a whole turn is given up: its turn waits for it to read.
-        #[cfg(target_os = "linux")]
-        let _ = socket2::SockRef::from(&*socket).set_tcp_user_timeout(Some(patience));
-    });
-    let serving = axum::serve(listener, http::routes(app)).with_graceful_shutdown(stopped());
+    accept(listener, &mut workers, patience, stopped()).await;
     tokio::select! {
-        served = serving => served?,
+        () = workers.stop() => {}
         () = stopped_again(patience) => {}
     }
     if let Some(exporter) = exporter {
@@ -72,9 +72,31 @@ pub async fn run(options: Options) -> Result<ExitCode, Failed> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The end of patience with turns that still run: a second signal, or a whole turn's time after the first.
+/// Hands connections to the workers until it is time to stop.
+async fn accept(
+    mut listener: TcpListener,
+    workers: &mut Workers,
+    patience: Duration,
+    stopped: impl Future<Output = ()>,
+) {
+    let mut stopped = std::pin::pin!(stopped);
+    loop {
+        let (connection, from) = tokio::select! {
+            // It waits where there are no more handles for connections, and goes on when there are.
+            accepted = Listener::accept(&mut listener) => accepted,
+            () = &mut stopped => return,
+        };
+        // Otherwise each first chunk of a kept-alive connection waits 40 ms for the peer's delayed acknowledgement.
+        let _ = connection.set_nodelay(true);
+        // A peer that takes nothing for a whole turn is given up: its turn waits for it to read.
+        #[cfg(target_os = "linux")]
+        let _ = socket2::SockRef::from(&connection).set_tcp_user_timeout(Some(patience));
+        workers.take(connection, from);
+    }
+}
+
+/// The end of patience with turns that still run: another signal, or a whole turn's time.
 async fn stopped_again(patience: Duration) {
-    stopped().await;
     tokio::select! {
         () = stopped() => {}
         () = tokio::time::sleep(patience) => {}

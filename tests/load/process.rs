@@ -90,21 +90,25 @@ impl Drop for Program {
 
 impl Mas {
     /// Starts it and waits until it says where it listens.
-    pub fn start(program: &Path, environment: &[(&'static str, String)]) -> Result<Self, Failed> {
+    pub fn start(
+        program: &Path,
+        environment: &[(&'static str, String)],
+        threads: Option<usize>,
+    ) -> Result<Self, Failed> {
+        let threads = threads.map(|threads| threads.to_string());
+        let mut arguments = vec!["--port", "0", "--memory"];
+        if let Some(threads) = &threads {
+            arguments.extend(["--threads", threads]);
+        }
         let said = Arc::new(Mutex::new(Vec::new()));
         let (send, receive) = channel();
         let log = Arc::clone(&said);
-        let running = Program::start(
-            program,
-            &["--port", "0", "--memory"],
-            environment,
-            move |line| {
-                if let Some(port) = greeting(line) {
-                    let _ = send.send((port, Instant::now()));
-                }
-                keep(line, &log);
-            },
-        )?;
+        let running = Program::start(program, &arguments, environment, move |line| {
+            if let Some(port) = greeting(line) {
+                let _ = send.send((port, Instant::now()));
+            }
+            keep(line, &log);
+        })?;
         let greeted = receive.recv_timeout(Duration::from_secs(10));
         let (port, ready_at) = greeted.map_err(|error| match error {
             RecvTimeoutError::Timeout => format!("{} does not listen", program.display()),

@@ -87,7 +87,11 @@ impl Scene {
     }
 
     pub fn mas(&self) -> Result<Mas, Failed> {
-        Mas::start(&self.options.program("mas")?, &self.environment())
+        Mas::start(
+            &self.options.program("mas")?,
+            &self.environment(),
+            self.options.threads,
+        )
     }
 
     /// The environment that points to all this.
@@ -121,9 +125,6 @@ impl Scene {
             // Counted as always, and far away.
             let limits = "requests=1000000,concurrent=100000";
             environment.push(("MAS_LIMITS", limits.into()));
-        }
-        if let Some(threads) = self.options.threads {
-            environment.push(("TOKIO_WORKER_THREADS", threads.to_string()));
         }
         environment
     }

@@ -21,7 +21,7 @@ pub async fn run(options: &Options, starts: usize) -> Result<Section, Failed> {
     for (key, label, environment) in cases {
         let (mut ready, mut rss) = (Spread::default(), Spread::default());
         for _ in 0..starts {
-            let mas = Mas::start(&program, &environment)?;
+            let mas = Mas::start(&program, &environment, None)?;
             ready.add(mas.ready);
             rss.add_kib(mas.memory_kib("VmRSS")?);
         }

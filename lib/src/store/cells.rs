@@ -1,7 +1,7 @@
 //! Small values that several instances change: read, stepped, and written back only if nobody was faster.
 
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::types::TransactWriteItem;
+use aws_sdk_dynamodb::types::{ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -36,6 +36,13 @@ impl<T: Serialize + DeserializeOwned + Default> Versioned<T> {
     }
 }
 
+/// What came of a write.
+enum Swapped<T> {
+    Done,
+    /// Somebody else's version is there; it is known where the table says so.
+    Other(Option<Versioned<T>>),
+}
+
 impl Table {
     /// Steps a value until the step is the only one of its moment. `seen` is where to begin, to save the first read.
     ///
@@ -52,12 +59,13 @@ impl Table {
     where
         T: Serialize + DeserializeOwned + Default,
     {
-        let mut current = seen;
+        // With whether it was read since this began.
+        let mut current = seen.map(|seen| (seen, false));
         for attempt in 0..=TRIES {
             // The second attempt only looks at what is there now; those who lose again do not come back together.
             pause(attempt.saturating_sub(1)).await;
             let (old, fresh) = match current.take() {
-                Some(seen) => (seen, false),
+                Some(known) => known,
                 None => (self.cell(key, now).await?, true),
             };
             let (new, answer) = step(&old.value);
@@ -72,8 +80,9 @@ impl Table {
                 value,
                 version: old.version + 1,
             };
-            if self.swap(key, &new, expires_at).await? {
-                return Ok((new, answer));
+            match self.swap(key, &new, expires_at, now).await? {
+                Swapped::Done => return Ok((new, answer)),
+                Swapped::Other(found) => current = found.map(|found| (found, true)),
             }
         }
         Err(Error::Contended)
@@ -108,13 +117,17 @@ impl Table {
         )
     }
 
-    /// Writes the version after the one that was read; false when somebody else did.
-    async fn swap<T: Serialize>(
+    /// Writes the version after the one that was read, unless somebody else did.
+    async fn swap<T>(
         &self,
         key: &Key,
         new: &Versioned<T>,
         expires_at: Timestamp,
-    ) -> Result<bool, Error> {
+        now: Timestamp,
+    ) -> Result<Swapped<T>, Error>
+    where
+        T: Serialize + DeserializeOwned + Default,
+    {
         let json =
             serde_json::to_string(&new.value).map_err(|error| Error::Unreadable(Some(error)))?;
         let put = self
@@ -125,7 +138,9 @@ impl Table {
             .item("sk", text(key.sk.clone()))
             .item("value", text(json))
             .item("version", number(new.version))
-            .item("expires_at", number(expires_at.0));
+            .item("expires_at", number(expires_at.0))
+            // Whoever was faster is seen without another question.
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let put = if new.version == 1 {
             put.condition_expression("attribute_not_exists(version)")
         } else {
@@ -133,15 +148,14 @@ impl Table {
                 .expression_attribute_values(":seen", number(new.version - 1))
         };
         match put.send().await {
-            Ok(_) => Ok(true),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(error.into()),
+            Ok(_) => Ok(Swapped::Done),
+            Err(error) => match error.as_service_error() {
+                Some(PutItemError::ConditionalCheckFailedException(failed)) => {
+                    let found = failed.item().map(|item| Versioned::of(item, now));
+                    Ok(Swapped::Other(found))
+                }
+                _ => Err(error.into()),
+            },
         }
     }
 }
