@@ -22,7 +22,7 @@ use coordinator::route::{
 use coordinator::settings::{Env, Settings};
 use coordinator::store::envelope::Seal;
 use coordinator::store::secrets::{self, Reference};
-use coordinator::store::{self, Accounts, Audit, Breakers, Decisions, Table, Wire};
+use coordinator::store::{self, Accounts, Audit, Breakers, Decisions, Known, Table, Wire};
 use coordinator::stream::Nesting;
 use coordinator::synthesize::Synthesizer;
 use coordinator::upstream::{Bounds, Certificates, Client};
@@ -54,10 +54,28 @@ pub async fn settings(mut env: Env) -> Result<Settings, Failed> {
 }
 
 /// Builds everything a request needs. Nothing is called yet, so a start never depends on an agent.
-pub async fn app(
-    settings: &Settings,
-    metrics: impl Into<Arc<Metrics>>,
-) -> Result<Arc<App>, Failed> {
+pub async fn app(settings: &Settings, metrics: Metrics) -> Result<Arc<App>, Failed> {
+    beside(settings, Shared::new(metrics)).await
+}
+
+/// What the applications of one process share.
+#[derive(Clone)]
+pub struct Shared {
+    metrics: Arc<Metrics>,
+    accounts: Known,
+}
+
+impl Shared {
+    pub fn new(metrics: Metrics) -> Self {
+        Self {
+            metrics: Arc::new(metrics),
+            accounts: Known::default(),
+        }
+    }
+}
+
+/// Builds an application beside others of the same process.
+pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Failed> {
     let caps = settings.caps;
     let seal = seal(settings)?;
     let certificates = certificates(settings)?;
@@ -99,7 +117,7 @@ pub async fn app(
         likely: settings.routing.guess.map(Likely::new),
         routing: settings.routing,
         synthesis: settings.synthesis,
-        metrics: metrics.into(),
+        metrics: shared.metrics,
         agents: Agents {
             gateways: Gateways::connect(&registry, &reach)?,
             nesting: if settings.nested_stages {
@@ -110,7 +128,12 @@ pub async fn app(
             caps,
         },
         synthesizer: Synthesizer::new(models, &settings.synthesis_model),
-        accounts: Accounts::of(&table, quotas(settings), settings.state_ttl),
+        accounts: Accounts::of(
+            &table,
+            quotas(settings),
+            settings.state_ttl,
+            shared.accounts,
+        ),
         audit: audit(settings, &table, &seal),
         prices: settings.prices.clone(),
         // Where everybody is trusted and nobody limited, there is nobody to keep from it.
@@ -157,12 +180,12 @@ fn ladder(
         settings.caps,
         routing.floor,
     );
-    let cache = routing.cache.map(|ttl| {
+    let cache = routing.cache.map(|_| {
         let decisions = Decisions::of(table, seal.keyring("decisions"));
         let clock = Clock::new(http::clock);
         let version = format!("{}\n{:?}", model.version(), settings.rules);
         Arc::new(DecisionCache::new(
-            decisions, clock, ttl, registry, &version,
+            decisions, clock, &routing, registry, &version,
         ))
     });
     let mut quick: Vec<Box<dyn Router>> = vec![

@@ -1,9 +1,9 @@
 //! A thread for each core, each with an application of its own: a turn never changes threads, as in a function.
 //!
-//! The applications share no more than several functions do: the table, and what is counted.
+//! The applications share what is counted and what is known of owners' accounts; all else as several functions do, by the
+//! table.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use coordinator::settings::Settings;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::compose::{self, Failed};
+use crate::compose::{self, Failed, Shared};
 
 type Connection = (std::net::TcpStream, SocketAddr);
 
@@ -31,7 +31,7 @@ pub struct Workers {
 impl Workers {
     /// Starts so many threads, and waits until each can take connections.
     pub async fn start(count: usize, settings: &Settings) -> Result<Self, Failed> {
-        let metrics = Arc::new(Metrics::kept());
+        let shared = Shared::new(Metrics::kept());
         let (stopping, stopped) = watch::channel(false);
         let mut workers = Self {
             hands: Vec::new(),
@@ -45,7 +45,7 @@ impl Workers {
             let (ready, is_ready) = oneshot::channel();
             let work = work(
                 settings.clone(),
-                Arc::clone(&metrics),
+                shared.clone(),
                 incoming,
                 stopped.clone(),
                 ready,
@@ -89,12 +89,12 @@ impl Workers {
 /// One thread's whole life.
 async fn work(
     settings: Settings,
-    metrics: Arc<Metrics>,
+    shared: Shared,
     incoming: mpsc::UnboundedReceiver<Connection>,
     mut stopped: watch::Receiver<bool>,
     ready: oneshot::Sender<Result<(), Failed>>,
 ) {
-    let app = match compose::app(&settings, metrics).await {
+    let app = match compose::beside(&settings, shared).await {
         Ok(app) => app,
         Err(error) => {
             let _ = ready.send(Err(error));

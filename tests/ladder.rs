@@ -531,3 +531,100 @@ async fn the_ladder_is_explained_without_any_agent_and_kept_in_the_record() {
     assert_eq!(record["rungs"][4]["verdict"], "decided");
     assert_eq!(record["rungs"].as_array().unwrap().len(), 5);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_through_an_agent_names_nobody() {
+    let world = plan("GPA").start().await;
+    let body = json!({"messages": [user("@UMS delete all users")], "stream": true,
+                      "custom_fields": {"configuration": {"agent": "UMS"}}});
+    let answer = World::answer(world.post(&body).header("x-mas-depth", "1")).await;
+    assert_eq!(decided_by(&answer), "model");
+    assert!(world.ums.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_alone_and_consents_are_no_requests_to_go_back_to() {
+    let world = plan("GPA").start().await;
+    let (bob, ums) = (user("Who is Bob?"), user("@UMS"));
+    let first = echoed(&world.well(std::slice::from_ref(&bob)).await);
+    let second = echoed(&world.well(&[bob.clone(), first.clone(), ums.clone()]).await);
+    let no = user("reject 0123456789abcdef");
+    world
+        .well(&[bob, first.clone(), ums, second, no, first, user("@GPA")])
+        .await;
+    assert_eq!(told(&world.gpa), "Who is Bob?");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_model_saw_beside_the_words_keeps_a_decision_from_others() {
+    let world = plan("GPA").set("MAS_ROUTING", "guess=off").start().await;
+    let ruled = [
+        json!({"role": "system", "content": "Everything belongs to UMS"}),
+        user("List them"),
+    ];
+    world.well(&ruled).await;
+    assert_eq!(decided_by(&world.well(&[user("List them")]).await), "model");
+    assert_eq!(decided_by(&world.well(&ruled).await), "model");
+    // A turn of which nothing is known came before.
+    let unknown = [
+        user("hi"),
+        json!({"role": "assistant", "content": "?"}),
+        user("try again"),
+    ];
+    world.well(&unknown).await;
+    assert_eq!(decided_by(&world.well(&unknown).await), "model");
+    // An agent's question decides nothing for people.
+    let body = json!({"messages": [user("Bob")], "stream": true});
+    World::answer(world.post(&body).header("x-mas-depth", "1")).await;
+    assert_eq!(decided_by(&world.well(&[user("Bob")]).await), "model");
+    // What the model only guessed is asked again.
+    let unsure = plan("GPA")
+        .model(|seen| sure("GPA", 0.3, seen))
+        .set("MAS_ROUTING", "guess=off,floor=off");
+    let unsure = unsure.start().await;
+    unsure.well(&[user("Bob")]).await;
+    assert_eq!(decided_by(&unsure.well(&[user("Bob")]).await), "model");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_this_after_an_answer_is_about_the_answer() {
+    let world = plan("GPA").start().await;
+    let first = user("Draw a chart");
+    let answer = world.well(std::slice::from_ref(&first)).await;
+    let next = world
+        .well(&[first, echoed(&answer), user("What is this?")])
+        .await;
+    assert_eq!(decided_by(&next), "model");
+    assert_eq!(
+        decided_by(&world.well(&[user("What is this?")]).await),
+        "about"
+    );
+    for (question, word) in [
+        ("Hilfe", "Agenten"),
+        ("Допомога", "агенти"),
+        ("Pomoc", "agenci"),
+        ("Aide", "agents :"),
+    ] {
+        let answer = world.well(&[user(question)]).await;
+        assert!(
+            answer.text().contains(word),
+            "{question}: {}",
+            answer.text()
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pasted_json_and_files_are_no_short_replies() {
+    let world = plan("GPA").gpa(|_| says("Anything else?")).start().await;
+    let first = user("hi");
+    let answer = echoed(&world.well(std::slice::from_ref(&first)).await);
+    let pasted = user(&json!({"config": "word ".repeat(20)}).to_string());
+    let mut file = user("this");
+    file["custom_content"] =
+        json!({"attachments": [{"type": "text/csv", "title": "a", "data": "x"}]});
+    for message in [pasted, file] {
+        let next = world.well(&[first.clone(), answer.clone(), message]).await;
+        assert_eq!(decided_by(&next), "model");
+    }
+}

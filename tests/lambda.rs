@@ -307,6 +307,8 @@ async fn the_spans_of_a_turn_are_sent_before_the_freeze() {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()),
         ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=a%20b".into()),
         ("AWS_LAMBDA_LOG_FORMAT", "JSON".into()),
+        // The model is asked each time.
+        ("MAS_ROUTING", "cache=off".into()),
     ];
     let function = Function::chat_set(&sandbox, &variables).await;
     for turns in 1..=2 {

@@ -259,3 +259,21 @@ async fn tokens_and_money_are_known_by_step_agent_and_tenant_and_unknown_stays_u
         "{metrics}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_alone_is_an_answer_that_nobody_has_to_write_about() {
+    let world = plan("GPA")
+        .gpa(|_| {
+            let file = json!({"attachments": [{"title": "cat", "type": "image/png", "url": "files/cat.png"}]});
+            Reply::sse().data(delta(json!({"custom_content": file}))).data(finish()).done()
+        })
+        .set("MAS_SYNTHESIS", "auto")
+        .start()
+        .await;
+    let answer = world.well(&[user("Draw a cat")]).await;
+    assert_eq!(syntheses(&world), 0);
+    assert_eq!(
+        answer.message["custom_content"]["attachments"][0]["title"],
+        "cat"
+    );
+}

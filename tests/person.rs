@@ -592,7 +592,12 @@ async fn every_item_expires_and_what_has_expired_is_gone_for_every_reader() {
             .all(|(_, breaker)| breaker.value == Default::default())
     );
     let privacy = &world.app.privacy;
-    let account = store::Accounts::of(&table, Default::default(), Duration::from_secs(100));
+    let account = store::Accounts::of(
+        &table,
+        Default::default(),
+        Duration::from_secs(100),
+        Default::default(),
+    );
     assert_eq!(account.find(&alice, now).await.unwrap(), Default::default());
     let log = log_of(&world.table, Clock::new(http::clock)).await;
     let today = coordinator::domain::day::Day::of(now);

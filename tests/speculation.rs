@@ -232,3 +232,30 @@ async fn a_decision_with_instructions_is_another_call() {
         .collect();
     assert_eq!(told, [false, true], "the guess was dropped");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_guess_was_dropped_may_still_stand_in() {
+    const CARDS: &str = "agents:\n\
+        - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: k, effect: none}\n\
+        - {name: UMS, protocol: conversation, endpoint: 'http://127.0.0.1:9', fallback: GPA}\n";
+    let changed = Arc::new(AtomicBool::new(false));
+    let world = slow(&changed)
+        .gpa(everything)
+        .set("MAS_AGENTS", CARDS)
+        .set("MAS_ROUTING", "cache=off,guess=80%")
+        .start()
+        .await;
+    taught(&world).await;
+    changed.store(true, Ordering::SeqCst);
+    let answer = world.well(&[user("Who is Bob?")]).await;
+    assert_eq!(
+        metric(&world, r#"mas_speculation_total{result="dropped"}"#).await,
+        1.0
+    );
+    assert!(
+        answer.stage("Call GPA Agent")["content"]
+            .as_str()
+            .unwrap()
+            .contains("UMS could not answer")
+    );
+}

@@ -15,6 +15,7 @@ use coordinator::domain::conversation::Last;
 use coordinator::domain::ids::{AgentId, Clock, Millis};
 use coordinator::domain::message::Message;
 use coordinator::domain::plan::{DecisionSource, RoutingDecision};
+use coordinator::domain::rules::Routing;
 use coordinator::domain::turn::Caller;
 use coordinator::route::{
     AboutRouter, CacheRouter, Chain, DecisionCache, ExplicitRouter, RouteQuery, Router, RuleRouter,
@@ -65,7 +66,7 @@ async fn main() {
     let cache = Arc::new(DecisionCache::new(
         Decisions::of(&table, keys),
         Clock::new(|| Millis(1_700_000_000_000)),
-        Duration::from_hours(1),
+        &Routing::default(),
         &registry,
         &"v1".repeat(2000),
     ));
@@ -112,7 +113,9 @@ async fn main() {
             last,
         };
         if rung == "cache" {
-            let decision = RoutingDecision::plain(&AgentId::new("GPA"), DecisionSource::Model, "");
+            let mut decision =
+                RoutingDecision::plain(&AgentId::new("GPA"), DecisionSource::Model, "");
+            decision.confidence = Some(1.0);
             // The front keeps it, though there is no table.
             let _ = cache.keep(&query, &decision).await;
         }

@@ -79,12 +79,12 @@ impl Metrics {
             Self::Off => {}
             Self::Kept(series) => {
                 let mut series = lock(series);
-                for sample in figures.samples() {
+                for sample in figures.samples(true) {
                     series.take(&sample);
                 }
             }
             Self::Written => {
-                let mut lines = emf::lines(&figures.samples(), figures.now);
+                let mut lines = emf::lines(&figures.samples(false), figures.now);
                 lines.push('\n');
                 // A log that cannot be written is no reason to fail a turn.
                 let _ = std::io::stdout().lock().write_all(lines.as_bytes());

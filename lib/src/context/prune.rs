@@ -61,7 +61,9 @@ fn state_of(state: &OpaqueState, budget: usize) -> Option<OpaqueState> {
     }
     let fields: BTreeMap<&str, &RawValue> = serde_json::from_str(state.get()).ok()?;
     let calls: Vec<&RawValue> = serde_json::from_str(fields.get(TOOL_CALLS)?.get()).ok()?;
-    let whole: usize = calls.iter().map(|call| call.get().len() + 1).sum();
+    let lengths: usize = calls.iter().map(|call| call.get().len() + 1).sum();
+    // Commas stand between them alone.
+    let whole = lengths.saturating_sub(1);
     let mut room = budget.checked_sub(state.get().len().saturating_sub(whole))?;
     // A result stands behind the message that called for it: what is kept begins with a message that is no result.
     let mut kept = calls.len();

@@ -34,11 +34,13 @@ impl Coordinator {
     pub(super) fn tell_about(
         &self,
         turn: &ChatTurn,
+        language: Option<Language>,
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> FinishReason {
+        let language = language.unwrap_or_else(|| self::language(turn));
         let agents: Vec<_> = self.registry.iter().map(|card| self.shown(card)).collect();
-        progress.say(sink, &about::about(&agents, language(turn)));
+        progress.say(sink, &about::about(&agents, language));
         progress.outcome = Some(Outcome::Answered);
         FinishReason::Stop
     }
@@ -88,6 +90,7 @@ impl Coordinator {
         progress.marks.synthesis = Some(begun.elapsed());
         let reason = match written {
             Err(synthesize::Error::Filtered) => {
+                progress.filtered = true;
                 progress.outcome = Some(Outcome::Answered);
                 return Ok(FinishReason::ContentFilter);
             }
@@ -115,6 +118,7 @@ impl Coordinator {
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> Result<FinishReason, synthesize::Error> {
+        progress.asking = Some(Step::Synthesis);
         let (mut text, pruned) = self
             .synthesizer
             .answer(
@@ -136,6 +140,7 @@ impl Coordinator {
                 Err(error) => break Err(error),
             }
         };
+        progress.asking = None;
         (progress.tally).add(Step::Synthesis, self.synthesizer.model(), text.usage());
         end
     }

@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use super::figures::DROPPED;
 use super::{Coordinator, Progress};
 use crate::context;
 use crate::domain::agent::{AgentCard, Approval, Effect};
@@ -83,9 +84,10 @@ impl Coordinator {
         let begun = guess
             .as_ref()
             .map_or_else(Instant::now, |guess| guess.begun);
+        progress.passed = self.passes(card);
         let out = Out {
             sink,
-            answers: self.passes(card),
+            answers: progress.passed,
         };
         let events = match guess {
             Some(guess) => Ok(guess.adopt()),
@@ -100,6 +102,9 @@ impl Coordinator {
         };
         if out.answers {
             progress.shown.push_str(&progress.report.text);
+            if called.is_err() && !progress.report.text.is_empty() {
+                progress.shown.push_str(labels::PARTIAL);
+            }
         }
         progress.marks.agent = Some(progress.marks.agent.unwrap_or_default() + begun.elapsed());
         progress.count();
@@ -119,9 +124,11 @@ impl Coordinator {
         let report = &progress.report;
         let harmless = error.is_unasked() || card.effect == Effect::None;
         let unseen = nothing_seen(report);
-        let asked = |agent: &AgentId| progress.calls.iter().any(|call| call.agent == *agent);
+        // An agent that was begun on a guess and dropped has not been asked.
+        let calls = || progress.calls.iter().filter(|call| call.outcome != DROPPED);
+        let asked = |agent: &AgentId| calls().any(|call| call.agent == *agent);
         (card.fallback.clone())
-            .filter(|_| harmless && unseen && progress.calls.len() < self.caps.calls)
+            .filter(|_| harmless && unseen && calls().count() < self.caps.calls)
             .filter(|agent| !asked(agent))
             // Consent was given for one agent, or was not needed.
             .filter(|agent| {

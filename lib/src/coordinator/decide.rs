@@ -3,8 +3,9 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::consult::out_of_time;
 use super::memory::Known;
@@ -20,6 +21,7 @@ use crate::domain::usage::Step;
 use crate::orchestrate::{Chance, Guess};
 use crate::resilience::retry::luck;
 use crate::route::{RouteQuery, Verdict};
+use crate::store;
 
 /// Why an agent that was begun on a guess was not, or not for this turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,67 +84,80 @@ impl Coordinator {
         };
         progress.before.clone_from(&before);
         let query = self.query(turn, known.owner.tenant(), before.as_ref());
-        let mut recalled = progress.recalled.is_some();
-        let (mut ready, entered) = (None, Arc::clone(&progress.entered));
+        let entered = Arc::clone(&progress.entered);
         let mut recall = Box::pin(self.recollection(turn, known, &entered));
 
+        // What is there is kept at once: the turn may be cut off at any moment.
         let begun = {
             let mut quick = pin!(self.chain.begin(&query));
             loop {
                 tokio::select! {
                     biased;
                     begun = &mut quick => break begun,
-                    done = &mut recall, if !recalled => {
-                        recalled = true;
-                        ready = Some(done?);
+                    done = &mut recall, if progress.recalled.is_none() => {
+                        progress.recalled = Some(done?);
                     }
                 }
             }
         };
-        let asks_model = !begun.is_over();
-        let guessing = guessing && asks_model;
-        if asks_model && self.verify_first && !recalled {
-            recalled = true;
-            ready = Some(recall.as_mut().await?);
+        let asking = !begun.is_over();
+        progress.asking = asking.then_some(Step::Route);
+        let mut guessing = guessing && asking;
+        if asking && self.verify_first && progress.recalled.is_none() {
+            progress.recalled = Some(recall.as_mut().await?);
         }
-        let mut guess = None;
         let verdict = {
             let mut rest = pin!(self.chain.finish(&query, begun));
             loop {
-                if let (true, None, Some(ready)) = (guessing, &guess, &ready) {
-                    guess = Some(self.guess(turn, ready, before.as_ref()));
+                if let (true, Some(recalled)) = (guessing, &progress.recalled) {
+                    guessing = false;
+                    match self.guess(turn, recalled, before.as_ref()) {
+                        Some(Ok(guess)) => progress.guess = Some(guess),
+                        Some(Err(withheld)) => progress.marks.guess = Some(withheld),
+                        None => {}
+                    }
                 }
                 let ahead = async {
-                    match guess.as_mut() {
-                        Some(Some(Ok(guess))) => Guess::read_ahead(guess).await,
-                        _ => std::future::pending().await,
+                    match progress.guess.as_mut() {
+                        Some(guess) => guess.read_ahead().await,
+                        None => std::future::pending().await,
                     }
                 };
                 tokio::select! {
                     biased;
                     verdict = &mut rest => break verdict,
-                    done = &mut recall, if !recalled => {
-                        recalled = true;
-                        ready = Some(done?);
+                    done = &mut recall, if progress.recalled.is_none() => {
+                        progress.recalled = Some(done?);
                     }
                     () = ahead => {}
                 }
             }
         };
-        if !recalled {
-            ready = Some(recall.await?);
+        progress.asking = None;
+        if progress.recalled.is_none() {
+            progress.recalled = Some(recall.await?);
         }
-        if let Some(ready) = ready {
-            progress.recalled = Some(ready);
-        }
-        if let Some(guess) = guess.flatten() {
-            settle(guess, &verdict.decision, progress);
-        }
-        if let (Some(likely), DecisionSource::Model) = (&self.likely, verdict.decision.source) {
-            let agent = before.as_ref().and_then(|last| last.agent.as_ref());
-            likely.learn(agent, plainly(&verdict.decision));
+        if let Some(guess) = progress.guess.take() {
+            if plainly(&verdict.decision) == Some(&guess.agent) {
+                progress.marks.guess = Some(Guessed::Adopted);
+                progress.marks.saved = Some(guess.begun.elapsed());
+                progress.guess = Some(guess);
+            } else {
+                progress.dropped(guess);
+            }
         }
         Ok(verdict)
+    }
+
+    /// What the model decided tells what it will decide.
+    pub(super) fn learn_likely(&self, progress: &Progress, verdict: &Verdict) {
+        if let (Some(likely), DecisionSource::Model) = (&self.likely, verdict.decision.source) {
+            let before = progress
+                .before
+                .as_ref()
+                .and_then(|last| last.agent.as_ref());
+            likely.learn(before, plainly(&verdict.decision));
+        }
     }
 
     /// What the ladder is asked.
@@ -236,26 +251,28 @@ impl Coordinator {
         else {
             return;
         };
-        let well = matches!(
-            progress.outcome,
-            Some(Outcome::Answered | Outcome::AnsweredRaw)
-        );
+        let well = !progress.filtered
+            && matches!(
+                progress.outcome,
+                Some(Outcome::Answered | Outcome::AnsweredRaw)
+            );
         let own =
             decision.assignment().map(|assignment| &assignment.agent) == progress.agent.as_ref();
         let query = self.query(turn, recalled.owner().tenant(), progress.before.as_ref());
         let wrong = !(well && own) || progress.marks.agrees == Some(false);
         let kept = match decision.source {
-            DecisionSource::Model if well && own => cache.keep(&query, decision).await,
+            DecisionSource::Model if well && own => cache.keep(&query, decision).boxed(),
             // Who left has not judged the answer.
             DecisionSource::Cache if wrong && progress.outcome != Some(Outcome::Left) => {
-                cache.forget(&query).await
+                cache.forget(&query).boxed()
             }
             _ => return,
         };
-        if let Err(error) = kept {
-            tracing::debug!(
+        let kept = timeout(self.times.save, kept).await;
+        if let Err(error) = kept.unwrap_or(Err(store::Error::Slow)) {
+            tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "a decision cannot be kept"
+                "a decision cannot be kept, or taken back"
             );
         }
     }
@@ -271,27 +288,6 @@ pub(super) async fn beside<A, B>(
         Either::Left((done, _)) => (done, None),
         Either::Right((said, main)) => (main.await, Some(said)),
     }
-}
-
-/// The decision has fallen: the guess becomes the turn's own call, or it is dropped.
-fn settle(guess: Result<Guess, Guessed>, decision: &RoutingDecision, progress: &mut Progress) {
-    let guess = match guess {
-        Ok(guess) => guess,
-        Err(withheld) => {
-            progress.marks.guess = Some(withheld);
-            return;
-        }
-    };
-    if plainly(decision) == Some(&guess.agent) {
-        progress.marks.guess = Some(Guessed::Adopted);
-        progress.marks.saved = Some(guess.begun.elapsed());
-        progress.guess = Some(guess);
-        return;
-    }
-    progress.marks.guess = Some(Guessed::Dropped);
-    let used = guess.used();
-    (progress.tally).add_agent(Step::Speculation, &guess.agent, &used);
-    progress.dropped(guess.agent.clone(), guess.begun.elapsed());
 }
 
 /// The agent of a decision that leaves the request as it is.

@@ -8,11 +8,14 @@ use super::decide::Guessed;
 use super::{Coordinator, Progress};
 use crate::domain::conversation::{AgentCall, Outcome};
 use crate::domain::day::Day;
-use crate::domain::ids::AgentId;
 use crate::domain::plan::Plan;
 use crate::domain::usage::Step;
 use crate::metrics::Figures;
+use crate::orchestrate::Guess;
 use crate::stream::AnswerSink;
+
+/// What came of a call that was given up before anything of it was used.
+pub(super) const DROPPED: &str = "dropped";
 
 /// When what happened, counted from the turn's beginning, and what became of a guess.
 #[derive(Debug)]
@@ -60,12 +63,14 @@ impl Marks {
 }
 
 impl Progress {
-    /// An agent was called and given up before anything of it was used.
-    pub(super) fn dropped(&mut self, agent: AgentId, after: Duration) {
+    /// An agent that was begun on a guess is given up: nothing of it stays but what it cost.
+    pub(super) fn dropped(&mut self, guess: Guess) {
+        self.marks.guess = Some(Guessed::Dropped);
+        (self.tally).add_agent(Step::Speculation, &guess.agent, &guess.used());
         self.calls.push(AgentCall {
-            agent,
-            outcome: "dropped".into(),
-            duration_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+            duration_ms: u64::try_from(guess.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            agent: guess.agent,
+            outcome: DROPPED.into(),
         });
     }
 }
@@ -77,7 +82,7 @@ impl Coordinator {
         let decision = progress.decision.as_ref();
         let agent = decision.and_then(|decision| match &decision.plan {
             Plan::Single(assignment) => Some(assignment.agent.as_str()),
-            Plan::About | Plan::Clarify(_) => None,
+            Plan::About(_) | Plan::Clarify(_) => None,
         });
         let lines = progress
             .tally

@@ -80,6 +80,7 @@ pub struct Coordinator {
 
 /// How far a turn has come. It outlives the turn's own future, so that a turn cut off by its deadline still leaves
 /// its state and its record.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Default)]
 struct Progress {
     /// In whose account the turn is: it must leave it, also when it ends before anything else is known.
@@ -90,7 +91,9 @@ struct Progress {
     decision: Option<RoutingDecision>,
     /// What each rung of the ladder said.
     rungs: Vec<Rung>,
-    /// The agent begun on a guess that the decision has met.
+    /// The step in which a model of ours is being asked, and has not said yet what it used.
+    asking: Option<Step>,
+    /// The agent begun on a guess, until it is dropped or becomes the turn's own call.
     guess: Option<Guess>,
     /// The agent at work, or the one that answered.
     agent: Option<AgentId>,
@@ -101,6 +104,10 @@ struct Progress {
     report: Report,
     /// What the report used is in the tally.
     counted: bool,
+    /// The agent's own text is the answer: nobody writes another one.
+    passed: bool,
+    /// The answer was withheld.
+    filtered: bool,
     /// The agent's answer is complete.
     reported: bool,
     /// The text the user was shown.
@@ -128,6 +135,22 @@ impl Progress {
         self.counted = true;
     }
 
+    /// What was cut off has used something, too, and what of it was shown is known.
+    fn cut_off(&mut self) {
+        if let Some(guess) = self.guess.take() {
+            self.dropped(guess);
+        }
+        if self.agent.is_some() {
+            self.count();
+        }
+        if let Some(step) = self.asking.take() {
+            self.tally.add_unknown(step);
+        }
+        if self.passed && self.shown.is_empty() {
+            self.shown.clone_from(&self.report.text);
+        }
+    }
+
     /// How this turn ends, as the next one's routing will see it.
     fn last(&self) -> Option<Last> {
         let plan = self.decision.as_ref().map(|decision| &decision.plan);
@@ -140,6 +163,8 @@ impl Progress {
                 agent: Some(agent.clone()),
                 asks: self.report.form || asks(&self.report.text),
             }),
+            // A question about the system changes nothing for the agent that had asked before.
+            (Some(Plan::About(_)), _) => self.before.clone(),
             _ => None,
         }
     }
@@ -169,10 +194,7 @@ impl Coordinator {
                 Ok(FinishReason::Stop)
             }
         };
-        // A call that was cut off has used something, too.
-        if progress.agent.is_some() {
-            progress.count();
-        }
+        progress.cut_off();
         if end.is_err() && progress.reported {
             // What is missing is only the synthesis: the agent's own text is the answer.
             end = Ok(answer::fall_back(&sink, &mut progress));
@@ -236,6 +258,7 @@ impl Coordinator {
                 Box::pin(telemetry::within(telemetry::route(), decide)).await?
             }
         };
+        self.learn_likely(progress, &verdict);
         answer::show(&stage, &verdict);
         drop(stage);
         progress.marks.route = begun.elapsed();
@@ -283,7 +306,9 @@ impl Coordinator {
             .map(|decision| decision.plan.clone());
         let assignment = match plan {
             Some(Plan::Single(assignment)) => assignment,
-            Some(Plan::About) => return Ok(self.tell_about(turn, sink, progress)),
+            Some(Plan::About(language)) => {
+                return Ok(self.tell_about(turn, language, sink, progress));
+            }
             Some(Plan::Clarify(agents)) => return Ok(self.clarify(turn, &agents, sink, progress)),
             None => return Err(Failure::internal(&turn.id.reference())),
         };
@@ -293,12 +318,13 @@ impl Coordinator {
             return self.propose(turn, assignment, sink, progress).await;
         }
         if let Some(reason) = self.consult(turn, assignment, sink, progress).await? {
+            progress.filtered = true;
             progress.outcome = Some(Outcome::Answered);
             return Ok(reason);
         }
         progress.reported = true;
         self.send_state(turn, sink, progress);
-        if progress.shown.is_empty() {
+        if !progress.passed {
             return self.synthesize(turn, sink, progress).await;
         }
         // The agent itself has answered.

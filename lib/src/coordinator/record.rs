@@ -78,7 +78,6 @@ impl Coordinator {
         progress: &Progress,
         begun: Instant,
     ) -> Option<Anchor> {
-        let until = Instant::now() + self.times.save;
         let (anchor, left) = match &progress.recalled {
             Some(recalled) => {
                 Box::pin(self.write_down(turn, sink, progress, recalled, begun)).await
@@ -86,6 +85,8 @@ impl Coordinator {
             None => (None, false),
         };
         if !left {
+            // Whoever has saved for all its time still has a moment to leave.
+            let until = Instant::now() + self.times.save / 4;
             Box::pin(self.leave(turn, progress, until)).await;
         }
         anchor

@@ -255,7 +255,7 @@ impl WireMessage<'_> {
             }
         }
         let custom = self.custom_content;
-        let mut state = None;
+        let (mut state, mut pressed) = (None, false);
         if let Some(Object(custom)) = custom {
             attachments.extend(
                 custom
@@ -270,6 +270,7 @@ impl WireMessage<'_> {
                 && let Some(form) = custom.form_value.filter(|form| form.get() != "null")
             {
                 form.get().clone_into(&mut text);
+                pressed = true;
             }
         }
         Ok(Message {
@@ -282,6 +283,7 @@ impl WireMessage<'_> {
             text,
             attachments,
             state,
+            form: pressed,
         })
     }
 }

@@ -66,6 +66,10 @@ const WORDS: [(Language, &[&str]); 6] = [
         &[
             "co",
             "potrafisz",
+            "nie",
+            "na",
+            "kto",
+            "masz",
             "możesz",
             "kim",
             "jesteś",

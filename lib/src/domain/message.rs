@@ -120,6 +120,8 @@ pub struct Message {
     pub text: String,
     pub attachments: Vec<Attachment>,
     pub state: Option<OpaqueState>,
+    /// The text is what a form gave: a button was pressed, or fields were filled in.
+    pub form: bool,
 }
 
 impl Message {
@@ -137,6 +139,7 @@ impl Message {
             text: text.to_owned(),
             attachments: Vec::new(),
             state: None,
+            form: false,
         }
     }
 }

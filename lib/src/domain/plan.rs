@@ -6,14 +6,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ids::AgentId;
+use super::language::Language;
 use super::message::Message;
 
 /// Who works, and in what pattern.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Plan {
     Single(Assignment),
-    /// The user asks about the system itself: the registry answers.
-    About,
+    /// The user asks about the system itself: the registry answers, in this language or in the question's.
+    About(Option<Language>),
     /// One question back to the user: which of these two? The likelier one first.
     Clarify([AgentId; 2]),
 }
@@ -107,7 +108,7 @@ impl RoutingDecision {
     pub fn assignment(&self) -> Option<&Assignment> {
         match &self.plan {
             Plan::Single(assignment) => Some(assignment),
-            Plan::About | Plan::Clarify(_) => None,
+            Plan::About(_) | Plan::Clarify(_) => None,
         }
     }
 }

@@ -98,6 +98,14 @@ impl Tally {
         });
     }
 
+    /// A call of which nothing is known but that it was made.
+    pub fn add_unknown(&mut self, step: Step) {
+        self.line(StepUsage {
+            step,
+            ..StepUsage::default()
+        });
+    }
+
     /// What an agent said that it used, model by model; nothing said is a line of its own.
     pub fn add_agent(&mut self, step: Step, agent: &AgentId, used: &[ModelUsage]) {
         let of_agent = |model: Option<&str>, usage| StepUsage {

@@ -111,7 +111,10 @@ async fn answer(app: Arc<App>, deployment: Option<String>, request: Request) -> 
 }
 
 /// A panic before the stream begins is a mistake of ours like others: nothing of it leaves.
-async fn unpanicked(answer: impl Future<Output = Response>, reference: &str) -> Response {
+pub(super) async fn unpanicked(
+    answer: impl Future<Output = Response>,
+    reference: &str,
+) -> Response {
     let answered = AssertUnwindSafe(answer).catch_unwind().await;
     answered.unwrap_or_else(|_| {
         tracing::error!(error.reference = reference, "the request panicked");

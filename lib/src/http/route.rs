@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tracing::Instrument as _;
 
-use super::chat::accept;
+use super::chat::{accept, unpanicked};
 use super::error::ApiError;
 use super::{App, trace};
 use crate::domain::ids::{AgentId, TurnId};
@@ -21,17 +21,20 @@ pub async fn explain(State(app): State<Arc<App>>, request: Request) -> Response 
     let (parts, mut body) = request.into_parts();
     let (id, trace) = (TurnId::now(), trace::of(&parts.headers));
     let span = telemetry::turn(id, &trace);
-    let explained = async {
+    let explaining = async {
         let accepted = accept(&app, id, trace, &parts, &mut body).await?;
         let explained = app
             .coordinator
             .explain(&accepted.turn, accepted.verification);
         Ok::<_, ApiError>(explained.await?)
     };
-    match explained.instrument(span).await {
-        Ok(verdict) => Json(shown(&verdict)).into_response(),
-        Err(refusal) => refusal.referring(&id.reference()).into_response(),
-    }
+    let answer = async {
+        match explaining.await {
+            Ok(verdict) => Json(shown(&verdict)).into_response(),
+            Err(refusal) => refusal.referring(&id.reference()).into_response(),
+        }
+    };
+    Box::pin(unpanicked(answer, &id.reference()).instrument(span)).await
 }
 
 fn shown(verdict: &Verdict) -> Value {
@@ -49,7 +52,7 @@ fn shown(verdict: &Verdict) -> Value {
         "agent": assignment.map(|assignment| assignment.agent.as_str()),
         "plan": match &decision.plan {
             Plan::Single(_) => json!("single"),
-            Plan::About => json!("about"),
+            Plan::About(_) => json!("about"),
             Plan::Clarify(agents) => json!({"clarify": agents.each_ref().map(AgentId::as_str)}),
         },
         "decided_by": decision.source.as_str(),

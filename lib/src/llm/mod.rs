@@ -27,16 +27,27 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// Leaves out the oldest of the conversation until the rest has at most so many bytes. Instructions and the last
-    /// message stay. True if anything was left out.
+    /// Leaves out the oldest of the conversation until the rest has at most so many bytes. The rules, which come first, and
+    /// the last message stay; the client's own instructions stay while they take no more than half. True if anything was
+    /// left out.
     pub fn fit(&mut self, bytes: usize) -> bool {
         let last = self.messages.len().saturating_sub(1);
+        let is_rule =
+            |at: usize, message: &PromptMessage| at == 0 && message.role == PromptRole::System;
+        let instructions: usize = (self.messages.iter().enumerate())
+            .filter(|(at, message)| message.role == PromptRole::System && !is_rule(*at, message))
+            .map(|(_, message)| message.text.len())
+            .sum();
+        let instructed = instructions <= bytes / 2;
         let (mut room, mut full) = (bytes, false);
+        if instructed {
+            room -= instructions;
+        }
         // From the newest on: what stands behind a gap is not shown without what it refers to.
         let keeps: Vec<bool> = (self.messages.iter().enumerate().rev())
             .map(|(at, message)| {
                 if message.role == PromptRole::System {
-                    return true;
+                    return is_rule(at, message) || instructed;
                 }
                 full |= message.text.len() > room;
                 room = room.saturating_sub(message.text.len());
@@ -173,5 +184,20 @@ mod tests {
         assert_eq!(fitted(7), (true, "rules bb cc".into()));
         assert_eq!(fitted(3), (true, "rules cc".into()));
         assert_eq!(fitted(0), (true, "rules cc".into()));
+        let mut prompt = Prompt {
+            model: "m".into(),
+            messages: vec![
+                PromptMessage::system("rules"),
+                PromptMessage::system("be kind"),
+                PromptMessage::user("aaaa"),
+            ],
+            response_format: None,
+            caller: Arc::default(),
+            deadline: Instant::now() + Duration::from_secs(1),
+        };
+        assert!(
+            !prompt.fit(14) && prompt.fit(13),
+            "instructions of the client have half"
+        );
     }
 }

@@ -42,6 +42,9 @@ pub struct Figures<'a> {
     pub breakers: Vec<(Arc<str>, &'static str)>,
 }
 
+/// A longer name of a model is none.
+const NAME: usize = 64;
+
 /// The samples so far.
 struct Samples<'a>(Vec<Sample<'a>>);
 
@@ -70,8 +73,8 @@ impl<'a> Samples<'a> {
 }
 
 impl<'a> Figures<'a> {
-    /// Every sample of the turn.
-    pub fn samples(&self) -> Vec<Sample<'a>> {
+    /// Every sample of the turn. What agents call their models becomes a label only where that is free.
+    pub fn samples(&self, free: bool) -> Vec<Sample<'a>> {
         let mut samples = Samples(Vec::with_capacity(40));
         samples.add(all::TURNS, [word(self.outcome)], 1.0);
         samples.time(all::TURN, [], Some(self.whole));
@@ -85,10 +88,12 @@ impl<'a> Figures<'a> {
         for call in self.calls {
             let agent = call.agent.as_str();
             samples.add(all::CALLS, [agent, &call.outcome], 1.0);
-            let time = Duration::from_millis(call.duration_ms);
-            samples.time(all::AGENT, [agent], Some(time));
+            if call.outcome != "dropped" {
+                let time = Duration::from_millis(call.duration_ms);
+                samples.time(all::AGENT, [agent], Some(time));
+            }
         }
-        self.money(&mut samples);
+        self.money(&mut samples, free);
         for step in self.pruned {
             samples.add(all::PRUNED, [step.as_str()], 1.0);
         }
@@ -123,7 +128,8 @@ impl<'a> Figures<'a> {
             samples.add(all::VERDICTS, [name, rung.verdict.as_str()], 1.0);
             let time = Duration::from_micros(rung.micros);
             samples.time(all::RUNG, [name], Some(time));
-            if name == "cache" {
+            // What is not worth keeping is not looked up.
+            if name == "cache" && rung.reason != "nothing that is looked up" {
                 let result = match (rung.verdict, self.kept) {
                     (RungVerdict::Failed, _) => "failed",
                     (_, Some(kept)) if kept.near => "front",
@@ -144,7 +150,7 @@ impl<'a> Figures<'a> {
         samples.time(all::SAVED, [], self.saved);
     }
 
-    fn money(&self, samples: &mut Samples<'a>) {
+    fn money(&self, samples: &mut Samples<'a>, free: bool) {
         #[expect(clippy::cast_precision_loss, reason = "no turn has so many")]
         let amount = |count: u64| count as f64;
         for line in self.usage {
@@ -153,6 +159,12 @@ impl<'a> Figures<'a> {
             let Some((model, usage)) = line.model.as_deref().zip(line.usage) else {
                 samples.add(all::UNKNOWN_USAGE, [step], 1.0);
                 continue;
+            };
+            let plain = model.len() <= NAME && model.bytes().all(|byte| byte.is_ascii_graphic());
+            let model = if plain && (free || line.cost.is_some() || line.agent.is_none()) {
+                model
+            } else {
+                "other"
             };
             samples.add(
                 all::TOKENS,

@@ -9,11 +9,13 @@ use tokio::time::Instant;
 
 use crate::domain::event::AgentEvent;
 use crate::domain::ids::AgentId;
+use crate::domain::message::Attachment;
 use crate::domain::usage::ModelUsage;
 use crate::gateway::{Error, EventStream};
 
-/// So many events are read ahead. What comes after them waits at the agent.
+/// So many events, and about so many bytes, are read ahead. What comes after them waits at the agent.
 const AHEAD: usize = 256;
+const BYTES: usize = 1024 * 1024;
 /// So many decisions in a place before anything is guessed there.
 const ENOUGH: f64 = 8.0;
 /// What a decision is worth after the next one: the last fifty count.
@@ -26,6 +28,7 @@ pub struct Guess {
     /// Never locked: it lets a turn that holds it move between threads.
     events: Mutex<EventStream>,
     early: VecDeque<Result<AgentEvent, Error>>,
+    bytes: usize,
     over: bool,
 }
 
@@ -36,13 +39,14 @@ impl Guess {
             begun: Instant::now(),
             events: Mutex::new(events),
             early: VecDeque::new(),
+            bytes: 0,
             over: false,
         }
     }
 
     /// Reads ahead, event by event; at the end, or when enough is read, it waits for ever.
     pub async fn read_ahead(&mut self) {
-        while !self.over && self.early.len() < AHEAD {
+        while !self.over && self.early.len() < AHEAD && self.bytes < BYTES {
             let events = self
                 .events
                 .get_mut()
@@ -50,6 +54,7 @@ impl Guess {
             match events.next().await {
                 Some(event) => {
                     self.over = event.is_err();
+                    self.bytes += event.as_ref().map_or(0, size);
                     self.early.push_back(event);
                 }
                 None => self.over = true,
@@ -79,6 +84,21 @@ impl Guess {
             _ => Vec::new(),
         };
         self.early.iter().flat_map(said).collect()
+    }
+}
+
+/// What an event holds, about.
+fn size(event: &AgentEvent) -> usize {
+    let files = |files: &[Attachment]| files.iter().map(Attachment::size).sum::<usize>();
+    match event {
+        AgentEvent::Text(text) => text.len(),
+        AgentEvent::Stage { change, .. } => {
+            let text = [&change.name, &change.content].into_iter().flatten();
+            text.map(String::len).sum::<usize>() + files(&change.attachments)
+        }
+        AgentEvent::Attachment(file) => file.size(),
+        AgentEvent::State(json) | AgentEvent::Form(json) => json.get().len(),
+        AgentEvent::Usage(_) | AgentEvent::Session { .. } | AgentEvent::Finished => 0,
     }
 }
 

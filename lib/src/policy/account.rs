@@ -1,5 +1,6 @@
 //! What one owner uses now, as a value: turns under way, requests, tokens and money of the day, traces.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -141,6 +142,16 @@ impl Account {
         };
         next.running.insert(entry.turn, running);
         Ok(next)
+    }
+
+    /// The account without turns that are known to be over, though it was not told.
+    pub fn without(&self, over: impl Fn(&TurnId) -> bool) -> Cow<'_, Self> {
+        if !self.running.keys().any(&over) {
+            return Cow::Borrowed(self);
+        }
+        let mut next = self.clone();
+        next.running.retain(|turn, _| !over(turn));
+        Cow::Owned(next)
     }
 
     /// The account after a turn; `None` when nothing changes.

@@ -10,7 +10,9 @@ use tokio::time::timeout;
 use super::{Error, Opinion, RouteQuery, Router};
 use crate::domain::agent::Registry;
 use crate::domain::ids::{AgentId, Clock, Millis};
+use crate::domain::message::Role;
 use crate::domain::plan::{DecisionSource, Kept, RoutingDecision};
+use crate::domain::rules::Routing;
 use crate::domain::usage::Tally;
 use crate::store::{self, Decision, Decisions};
 
@@ -20,6 +22,8 @@ const WITHIN: Duration = Duration::from_millis(100);
 const KEPT: usize = 4096;
 /// For how long this process does not ask the table again: by then it has heard of what another one took back.
 const FRESH: Duration = Duration::from_mins(1);
+/// The certainty that is enough where no floor is set, in percent.
+const LEAST: u32 = 50;
 /// A longer message is hardly ever said twice.
 const LONGEST: usize = 500;
 
@@ -29,6 +33,8 @@ pub struct DecisionCache {
     table: Decisions,
     clock: Clock,
     ttl: Duration,
+    /// What the model was less certain of is not kept.
+    floor: f64,
     agents: Vec<AgentId>,
     /// Of prompt, schema, model and rules: what was decided by others is not used.
     version: String,
@@ -40,7 +46,7 @@ impl DecisionCache {
     pub fn new(
         table: Decisions,
         clock: Clock,
-        ttl: Duration,
+        routing: &Routing,
         registry: &Registry,
         version: &str,
     ) -> Self {
@@ -48,7 +54,8 @@ impl DecisionCache {
             version: table.name(&[version]),
             table,
             clock,
-            ttl,
+            ttl: routing.cache.unwrap_or_default(),
+            floor: f64::from(routing.floor.unwrap_or(LEAST)) / 100.0,
             agents: registry.iter().map(|card| card.id.clone()).collect(),
             front: Mutex::default(),
         }
@@ -56,8 +63,15 @@ impl DecisionCache {
 
     /// The name of what is asked; `None` for what is not worth keeping.
     fn name(&self, query: &RouteQuery<'_>) -> Option<String> {
-        let last = query.messages.last()?;
-        if last.text.len() > LONGEST {
+        let (last, earlier) = query.messages.split_last()?;
+        // What the model is shown beside these words must be in the name, or not be there: another conversation would
+        // find what was decided for this one.
+        let alone = !query
+            .messages
+            .iter()
+            .any(|message| message.role == Role::System)
+            && (earlier.is_empty() || query.last.is_some());
+        if last.text.len() > LONGEST || !alone {
             return None;
         }
         let words: Vec<&str> = last.text.split_whitespace().collect();
@@ -80,6 +94,11 @@ impl DecisionCache {
             &kinds.join(","),
         ];
         (!text.is_empty() || !kinds.is_empty()).then(|| self.table.name(&parts))
+    }
+
+    /// Whether what is asked is ever looked up.
+    fn knows(&self, query: &RouteQuery<'_>) -> bool {
+        self.name(query).is_some()
     }
 
     /// What was decided before, and where that was found.
@@ -119,6 +138,9 @@ impl DecisionCache {
         let Some(agent) = assignment
             .filter(|assignment| assignment.instructions.is_none())
             .filter(|_| decision.source == DecisionSource::Model)
+            // Nobody shares a doubt, and an agent does not decide for people.
+            .filter(|_| decision.confidence.is_some_and(|sure| sure >= self.floor))
+            .filter(|_| query.caller.depth == 0)
             .map(|assignment| assignment.agent.clone())
         else {
             return Ok(());
@@ -167,6 +189,9 @@ impl DecisionCache {
     }
 }
 
+/// Why there was no lookup.
+const NOT_LOOKED_UP: &str = "nothing that is looked up";
+
 /// The rung that remembers.
 #[derive(Clone, Debug)]
 pub struct CacheRouter(pub Arc<DecisionCache>);
@@ -178,6 +203,9 @@ impl Router for CacheRouter {
     }
 
     async fn route(&self, query: &RouteQuery<'_>, _: &mut Tally) -> Result<Opinion, Error> {
+        if !self.0.knows(query) {
+            return Ok(Opinion::abstained(NOT_LOOKED_UP));
+        }
         let Some((decision, kept)) = self.0.find(query).await? else {
             return Ok(Opinion::abstained("not decided before"));
         };

@@ -32,7 +32,10 @@ impl ExplicitRouter {
                 .get(..name.len())
                 .is_some_and(|start| start.eq_ignore_ascii_case(name));
             let ends = named.get(name.len()..).is_some_and(|rest| {
-                !rest.starts_with(|next: char| next.is_alphanumeric() || matches!(next, '-' | '_' | '.' | '@'))
+                !rest.starts_with(|next: char| {
+                    next.is_alphanumeric()
+                        || matches!(next, '-' | '_' | '.' | '@' | '/' | '\'' | '\u{2019}')
+                })
                     // The end of a sentence, and not of a host.
                     || rest.trim_end() == "."
             });
@@ -43,6 +46,24 @@ impl ExplicitRouter {
             .max_by_key(|agent| agent.as_str().len())?;
         let rest = named.get(agent.as_str().len()..)?;
         Some((agent, rest.trim_start_matches([',', ':', '.']).trim()))
+    }
+
+    /// The agent whose name is all that a text says.
+    fn named(&self, text: &str) -> Option<&AgentId> {
+        let name = text.trim();
+        let mut agents = self.agents.iter();
+        agents.find(|agent| agent.as_str().eq_ignore_ascii_case(name))
+    }
+
+    /// A message that is no request by itself: it names an agent, or answers the coordinator.
+    fn only_says_whom(&self, message: &Message) -> bool {
+        let text = message.text.trim();
+        let bare = (self.mentioned(text)).is_some_and(|(_, rest)| rest.is_empty());
+        let consents = ["approve ", "reject "]
+            .iter()
+            .any(|verb| text.starts_with(verb));
+        let says = bare || self.named(text).is_some() || consents || message.form;
+        says && message.attachments.is_empty()
     }
 }
 
@@ -58,26 +79,25 @@ impl Router for ExplicitRouter {
         let Some((last, earlier)) = query.messages.split_last() else {
             return Ok(Opinion::abstained("there is no message"));
         };
+        // Who comes through an agent is no person, whatever it says.
+        if query.caller.depth > 0 {
+            return Ok(Opinion::abstained("an agent names nobody"));
+        }
         // Asked which agent is meant, people answer with its name alone.
         let we_asked = (query.last).is_some_and(|last| last.agent.is_none() && last.asks);
-        let named = || {
-            let name = last.text.trim();
-            let agent = self
-                .agents
-                .iter()
-                .find(|agent| agent.as_str().eq_ignore_ascii_case(name));
-            agent.filter(|_| we_asked).map(|agent| (agent, ""))
-        };
+        let named = self.named(&last.text).filter(|_| we_asked);
         // A pressed button comes as a form's value where the client sends no words for it.
         let pressed = form(&last.text);
         let pressed = pressed
             .as_deref()
-            .and_then(|text| Some((self.mentioned(text)?.0, "")));
-        if let Some((agent, rest)) = self.mentioned(&last.text).or(pressed).or_else(named) {
+            .and_then(|text| Some(self.mentioned(text)?.0));
+        let alone = || pressed.or(named).map(|agent| (agent, ""));
+        if let Some((agent, rest)) = self.mentioned(&last.text).or_else(alone) {
             let mut decision = decided(agent, "the user named the agent");
             let bare = rest.is_empty() && last.attachments.is_empty();
             // A name alone is about what was asked before.
-            let before = earlier.iter().rfind(|message| message.role == Role::User);
+            let before = (earlier.iter())
+                .rfind(|message| message.role == Role::User && !self.only_says_whom(message));
             decision.request = Some(match before.filter(|_| bare) {
                 Some(before) => Message {
                     text: (self.mentioned(&before.text))

@@ -117,7 +117,7 @@ impl ModelRouter {
             .map_err(|error| cut(&error.to_string(), 200).to_owned())?;
         let reason = answer.reason.as_deref().map_or("", |text| cut(text, 500));
         if self.knows_self && answer.agent_name == SELF {
-            let mut decision = AboutRouter::decision(reason);
+            let mut decision = AboutRouter::decision(None, reason);
             decision.source = DecisionSource::Model;
             return Ok(Answered {
                 decision,

@@ -25,7 +25,10 @@ pub(super) fn knows_self(registry: &Registry) -> bool {
 /// A message as the routing model sees it: text, and a line for each attachment.
 pub(super) fn shown(message: &Message) -> Option<PromptMessage> {
     match message.role {
-        Role::System => Some(PromptMessage::system(message.text.as_str())),
+        Role::System => Some(PromptMessage::system(shortened(
+            &message.text,
+            REQUEST_SHOWN,
+        ))),
         Role::User => {
             let mut text = shortened(&message.text, REQUEST_SHOWN);
             if !message.attachments.is_empty() {

@@ -42,7 +42,14 @@ impl Router for StickyRouter {
         };
         let text = query.text();
         // A form's value is a reply whatever its length: nobody types one.
-        let form = text.trim_start().starts_with('{') && text.trim_end().ends_with('}');
+        let form = query.messages.last().is_some_and(|last| last.form);
+        let files = query
+            .messages
+            .last()
+            .is_some_and(|last| !last.attachments.is_empty());
+        if files {
+            return Ok(Opinion::abstained("a file is no short reply"));
+        }
         if !form && text.split_whitespace().nth(self.words).is_some() {
             return Ok(Opinion::abstained("the message is too long for a reply"));
         }

@@ -1,6 +1,6 @@
 //! The accounts of owners: in the table, and in this instance while the table cannot be reached.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,8 +23,16 @@ pub struct Accounts {
     table: Table,
     quotas: Quotas,
     ttl: Duration,
+    known: Known,
+}
+
+/// What this process knows of its owners' accounts. All its threads know the same, and wait for each other.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
     seen: Arc<Mutex<HashMap<Owner, Seen>>>,
     queues: Arc<Mutex<HashMap<Owner, Queue>>>,
+    /// Turns that have ended of late.
+    over: Arc<Mutex<VecDeque<TurnId>>>,
 }
 
 /// A turn that has ended, and what it used.
@@ -38,13 +46,17 @@ pub struct Leave {
 /// A turn on its way out of an account. Until it is dropped, the owner's other turns in this process wait.
 #[derive(Debug)]
 pub(super) struct Leaving {
+    turn: TurnId,
     account: Versioned<Account>,
     pub(super) item: TransactWriteItem,
-    _turn: OwnedMutexGuard<()>,
+    _queue: OwnedMutexGuard<()>,
 }
 
 /// Turns of one owner in this process write one after another: meeting in the table, each would write several times.
 type Queue = Arc<tokio::sync::Mutex<()>>;
+
+/// As many turns are remembered for a moment after they have ended.
+const OVER: usize = 256;
 
 /// Who has queued for so long goes on all the same: the table may be hanging.
 const QUEUE: Duration = Duration::from_millis(500);
@@ -58,36 +70,31 @@ struct Seen {
 }
 
 impl Accounts {
-    pub fn of(table: &Table, quotas: Quotas, ttl: Duration) -> Self {
+    pub fn of(table: &Table, quotas: Quotas, ttl: Duration, known: Known) -> Self {
         Self {
             table: table.clone(),
             quotas,
             // The day's sums must outlive the day.
             ttl: ttl.max(Duration::from_hours(48)),
-            seen: Arc::default(),
-            queues: Arc::default(),
+            known,
         }
     }
 
     /// Takes a turn into its owner's account. Without the table it is counted here alone.
     pub async fn enter(&self, owner: &Owner, entry: &Entry) -> Result<Account, Refusal> {
-        let entered = self
-            .step(owner, entry.now, |account| {
-                match account.enter(entry, &self.quotas) {
-                    Ok(next) => (Some(next), Ok(())),
-                    Err(refusal) => (None, Err(refusal)),
-                }
-            })
-            .await;
+        // A table that took the end of a turn and lost it must not keep its owner out.
+        let over = |turn: &TurnId| self.over().contains(turn);
+        let enter = |account: &Account| match account.without(over).enter(entry, &self.quotas) {
+            Ok(next) => (Some(next), Ok(())),
+            Err(refusal) => (None, Err(refusal)),
+        };
+        let entered = self.step(owner, entry.now, enter).await;
         let (account, answer) = entered.unwrap_or_else(|error| {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "the owner's account cannot be reached: it is counted here alone"
             );
-            self.alone(owner, |account| match account.enter(entry, &self.quotas) {
-                Ok(next) => (Some(next), Ok(())),
-                Err(refusal) => (None, Err(refusal)),
-            })
+            self.alone(owner, enter)
         });
         answer.map(|()| account)
     }
@@ -142,15 +149,21 @@ impl Accounts {
             .table
             .swapped(&keys::account(owner), &account, expires_at)?;
         Ok(Some(Leaving {
+            turn: id,
             account,
             item,
-            _turn: turn,
+            _queue: turn,
         }))
     }
 
     /// The turn has left with what was written.
     pub(super) fn left(&self, owner: &Owner, leaving: Leaving) {
         self.remember(owner, leaving.account, false);
+        let mut over = self.over();
+        if over.len() >= OVER {
+            over.pop_front();
+        }
+        over.push_back(leaving.turn);
     }
 
     /// Marks everything up to this turn as erased. Gives back the pseudonym that nobody can map any more, and up to which
@@ -238,14 +251,28 @@ impl Accounts {
     }
 
     fn queue(&self, owner: &Owner) -> Queue {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self
+            .known
+            .queues
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if queues.len() >= KNOWN {
             queues.retain(|_, queue| Arc::strong_count(queue) > 1);
         }
         Arc::clone(queues.entry(owner.clone()).or_default())
     }
 
+    fn over(&self) -> MutexGuard<'_, VecDeque<TurnId>> {
+        self.known
+            .over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Owner, Seen>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

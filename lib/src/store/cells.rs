@@ -154,6 +154,8 @@ impl Table {
                     let found = failed.item().map(|item| Versioned::of(item, now));
                     Ok(Swapped::Other(found))
                 }
+                // It is just being written together with something else.
+                Some(PutItemError::TransactionConflictException(_)) => Ok(Swapped::Other(None)),
                 _ => Err(error.into()),
             },
         }

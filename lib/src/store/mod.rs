@@ -20,7 +20,7 @@ mod requests;
 mod save;
 pub mod secrets;
 
-pub use accounts::{Accounts, Leave};
+pub use accounts::{Accounts, Known, Leave};
 pub use audit::Audit;
 pub use breakers::Breakers;
 pub use cells::Versioned;

@@ -11,7 +11,7 @@ use super::audit::line_of;
 use super::chain::Scope;
 use super::conversations::SESSION;
 use super::keys::{self, Key, Kind};
-use super::requests::{Place, built, key_of, pause};
+use super::requests::{Place, Reason, built, key_of, pause};
 use super::{Error, Table};
 use crate::domain::day::Day;
 use crate::domain::ids::{AgentId, ConversationId, Owner, Timestamp, TurnId};
@@ -143,13 +143,20 @@ impl Person {
 
     /// From now on no turn up to this one can write anything. The mark never goes back.
     pub async fn bury(&self, turn: TurnId, until: Timestamp) -> Result<(), Error> {
-        let put = (self.table.put(keys::erased(&self.owner), until))
-            .item("turn", text(turn.to_string()))
-            .condition_expression("attribute_not_exists(turn) OR turn <= :turn")
-            .expression_attribute_values(":turn", text(turn.to_string()));
-        // A mark that reaches farther is there already: that is as good.
-        self.table.transact(vec![built(put)?]).await?;
-        Ok(())
+        for attempt in 0..TRIES {
+            pause(attempt).await;
+            let put = (self.table.put(keys::erased(&self.owner), until))
+                .item("turn", text(turn.to_string()))
+                .condition_expression("attribute_not_exists(turn) OR turn <= :turn")
+                .expression_attribute_values(":turn", text(turn.to_string()));
+            match self.table.transact(vec![built(put)?]).await? {
+                // A turn that is just being saved looks at the mark.
+                Some(reasons) if reasons.contains(&Reason::Conflict) => {}
+                // A mark that reaches farther is there already: that is as good.
+                _ => return Ok(()),
+            }
+        }
+        Err(Error::Contended)
     }
 
     /// The sessions that agents keep for the person.

@@ -60,7 +60,7 @@ fn words(language: Language) -> Words {
             greeting: "Przekazuję wiadomości agentowi, który zna się na nich najlepiej, i przynoszę jego odpowiedź. Oto agenci:",
             resting: "chwilowo niedostępny",
             advice: "Wystarczy zapytać albo zacząć od nazwy agenta, żeby wybrać go samodzielnie, na przykład",
-            which: "Nie wiem, kto powinien na to odpowiedzieć. Jak mam wybrać: którego agenta masz na myśli?",
+            which: "Nie wiem, kto powinien na to odpowiedzieć. Którego agenta masz na myśli?",
         },
     }
 }

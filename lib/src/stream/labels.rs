@@ -41,7 +41,7 @@ pub const STAGES_LEFT_OUT: &str = "More stages";
 pub fn routed_to(plan: &Plan) -> String {
     match plan {
         Plan::Single(assignment) => format!(" \u{2192} {}", assignment.agent),
-        Plan::About => " \u{2192} about this assistant".into(),
+        Plan::About(_) => " \u{2192} about this assistant".into(),
         Plan::Clarify(_) => " \u{2192} a question back".into(),
     }
 }
@@ -65,7 +65,7 @@ pub fn decision(decision: &RoutingDecision) -> String {
         agent_name: assignment.map(|assignment| assignment.agent.as_str()),
         candidates: match &decision.plan {
             Plan::Clarify([first, second]) => Some([first.as_str(), second.as_str()]),
-            Plan::Single(_) | Plan::About => None,
+            Plan::Single(_) | Plan::About(_) => None,
         },
         additional_instructions: assignment
             .and_then(|assignment| assignment.instructions.as_deref()),

@@ -94,7 +94,7 @@ fn check(answer: &str) -> bool {
         return false;
     };
     let Some(assignment) = decision.assignment() else {
-        assert_eq!(decision.plan, Plan::About);
+        assert_eq!(decision.plan, Plan::About(None));
         return true;
     };
     assert!(second.is_none_or(|second| second != assignment.agent));
