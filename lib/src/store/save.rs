@@ -102,7 +102,7 @@ impl Conversations {
             match &leaving {
                 Some(leaving) => items.push((Part::Account, leaving.item.clone())),
                 // Whoever erases a person begins with the account: where that is still the same, nobody has.
-                None => items.push((Part::Tombstone, self.not_erased(write)?)),
+                None => items.insert(0, (Part::Tombstone, self.not_erased(write)?)),
             }
             let line = match audit {
                 Some((audit, entry)) => self.line(audit, entry).await,
