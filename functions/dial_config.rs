@@ -47,6 +47,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failed> {
         "forwardAuthToken": settings.callers.ways.contains(&Way::Jwt),
         "dependencies": dependencies,
         "features": {
+            "configurationEndpoint": format!("{origin}/openai/deployments/{}/configuration", options.name),
             "systemPromptSupported": false,
             "toolsSupported": false,
             "assistantAttachmentsInRequestSupported": true

@@ -73,7 +73,7 @@ pub fn about(agents: &[Shown<'_>], language: Language) -> String {
         text.push_str(&line(shown, &words));
     }
     if let Some(first) = agents.first() {
-        let _ = write!(text, "\n{} `@{} …`", words.advice, first.agent);
+        let _ = write!(text, "\n\n{} `@{} …`", words.advice, first.agent);
     }
     text
 }
