@@ -179,7 +179,8 @@ def draw_states(picture, panel, series, x, y, width, height, limits):
     mappings = panel["fieldConfig"]["defaults"]["mappings"][0]["options"]
     names = sorted({name for name, _, _ in series})
     legend = picture.legend(x + 14, width - 28, y + height - 8, [(state["text"], colour(state["color"])) for state in mappings.values()])
-    margin = max(picture.text_width(name, 8) for name in names) + 22
+    labels = {name: name if len(name) <= 34 else f"{name[:33]}\u2026" for name in names}
+    margin = min(max(picture.text_width(label, 8) for label in labels.values()) + 22, width * 0.6)
     axes = picture.axes(x + margin, y + TITLE, width - margin - 16, height - TITLE - legend - 34)
     axes.grid(False)
     for row, name in enumerate(reversed(names)):
@@ -197,7 +198,7 @@ def draw_states(picture, panel, series, x, y, width, height, limits):
                     axes.text((first + last) / 2 / 86400, row, state["text"], fontsize=8, color="#111217", ha="center", va="center")
             begin = index
     axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.set_yticks(range(len(names)), reversed(names))
+    axes.set_yticks(range(len(names)), [labels[name] for name in reversed(names)])
     axes.tick_params(axis="y", labelcolor=TEXT, labelsize=8)
     clock(axes, limits, width)
 
