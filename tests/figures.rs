@@ -12,12 +12,16 @@ mod law;
 #[path = "load/ledger.rs"]
 mod ledger;
 #[allow(dead_code)]
+#[path = "load/mean.rs"]
+mod mean;
+#[allow(dead_code)]
 #[path = "load/spread.rs"]
 mod spread;
 
 use baseline::Baseline;
 use law::{Law, arrivals};
 use ledger::{Ledger, Span, waited};
+use mean::{Mean, break_even};
 use spread::{MEDIAN, P99, P999, Spread};
 
 fn millis(milliseconds: u64) -> Duration {
@@ -172,4 +176,23 @@ fn the_baseline_can_be_read_and_limits_the_zip() {
     let baseline = Baseline::read(file).unwrap();
     assert_eq!(baseline.0["zip.chat_bytes"].at_most, Some(6e6));
     assert_eq!(baseline.text(), file);
+}
+
+#[test]
+fn a_guess_pays_from_its_break_even_on() {
+    let near = |value: f64, expected: f64| assert!((value - expected).abs() < 0.001, "{value}");
+    near(break_even(1000.0, 0.25, 1000.0), 0.8);
+    near(break_even(0.0, 0.25, 1000.0), 0.0);
+    near(break_even(1000.0, 0.0, 1000.0), 1.0);
+    let (mut some, mut other) = (Mean::default(), Mean::default());
+    assert!(some.value().is_nan());
+    for value in [1.0, 2.0, 3.0] {
+        some.add(value);
+    }
+    other.add(6.0);
+    let all = some.merged(other);
+    near(all.value(), 3.0);
+    assert_eq!(all.count(), 4);
+    // The values' standard deviation is the root of 14 / 3, and half of it that of the mean.
+    near(all.give_or_take(), 1.96 * (14.0_f64 / 3.0).sqrt() / 2.0);
 }

@@ -13,6 +13,8 @@ mod baseline;
 mod client;
 #[path = "load/coldstart.rs"]
 mod coldstart;
+#[path = "load/guesses.rs"]
+mod guesses;
 #[path = "load/law.rs"]
 mod law;
 #[path = "load/ledger.rs"]
@@ -21,12 +23,22 @@ mod ledger;
 mod lone;
 #[path = "load/loops.rs"]
 mod loops;
+#[path = "load/mean.rs"]
+mod mean;
 #[path = "load/open.rs"]
 mod open;
 #[path = "load/process.rs"]
 mod process;
+#[path = "load/repeats.rs"]
+mod repeats;
+#[path = "load/round.rs"]
+mod round;
+#[path = "load/routing.rs"]
+mod routing;
 #[path = "load/scene.rs"]
 mod scene;
+#[path = "load/script.rs"]
+mod script;
 #[path = "load/section.rs"]
 mod section;
 #[path = "load/sizes.rs"]
@@ -78,6 +90,8 @@ enum Command {
     Turns(With<turns::How>),
     /// Turns at given rates against upstreams that take their time
     Open(With<open::How>),
+    /// What decisions used again and agents begun on a guess bring
+    Routing(With<routing::How>),
     /// How soon `mas` is ready
     Starts(With<Starts>),
     /// How soon the chat function asks for its first event, and its first turns
@@ -146,6 +160,7 @@ async fn run(command: &Command) -> Result<Section, Failed> {
     match command {
         Command::Turns(with) => turns::run(&with.scene, &with.how).await,
         Command::Open(with) => open::run(&with.scene, &with.how).await,
+        Command::Routing(with) => routing::run(&with.scene, &with.how).await,
         Command::Starts(with) => starts::run(&with.scene, with.how.starts).await,
         Command::Coldstart(with) => coldstart::run(&with.scene, with.how.starts).await,
         Command::Check(with) => check(&with.scene, &with.how).await,
@@ -207,6 +222,7 @@ impl Command {
         match self {
             Self::Turns(with) => &with.scene,
             Self::Open(with) => &with.scene,
+            Self::Routing(with) => &with.scene,
             Self::Starts(with) | Self::Coldstart(with) => &with.scene,
             Self::Check(with) => &with.scene,
             Self::All(with) => &with.scene,

@@ -19,8 +19,9 @@ fn answer_piece(at: usize) -> String {
     format!("word {at} of the whole answer, ")
 }
 
-pub fn routing() -> Bytes {
-    let decision = json!({"agent_name": "GPA", "additional_instructions": null, "confidence": 0.9,
+/// The decision for this agent.
+pub fn routing(agent: &str) -> Bytes {
+    let decision = json!({"agent_name": agent, "additional_instructions": null, "confidence": 0.9,
         "reason": "Weather is a general question."});
     let message = json!({"role": "assistant", "content": decision.to_string()});
     let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
@@ -72,6 +73,19 @@ pub fn report(pieces: usize) -> Vec<Bytes> {
     events.push(custom(json!({"state": {"tool_call_history": history}})));
     events.push(event(&json!({}), Some("stop")));
     events.push("data: [DONE]\n\n".into());
+    events
+}
+
+/// The same with what was used, which is told right before the end, as models do.
+pub fn report_with_usage(pieces: usize, prompt_tokens: u64, completion_tokens: u64) -> Vec<Bytes> {
+    let mut events = report(pieces);
+    let total_tokens = prompt_tokens + completion_tokens;
+    let usage = json!({"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens,
+        "total_tokens": total_tokens});
+    let told = json!({"id": "a-1", "object": "chat.completion.chunk", "created": 1_700_000_000, "choices": [],
+        "usage": usage});
+    let last = events.len().saturating_sub(1);
+    events.insert(last, format!("data: {told}\n\n").into());
     events
 }
 

@@ -67,6 +67,11 @@ pub fn post(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     request
 }
 
+/// A GET request, ready to be sent.
+pub fn get(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes()
+}
+
 impl Connection {
     pub async fn open(port: u16) -> Result<Self, Error> {
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;

@@ -88,7 +88,7 @@ pub fn arrivals(rate: f64, long: Duration, seed: u64, even: bool) -> Vec<Duratio
 }
 
 /// A number from 0 up to but not including 1.
-fn draw(seed: u64, what: u64) -> f64 {
+pub fn draw(seed: u64, what: u64) -> f64 {
     f64::from(bits(seed, what)) / (f64::from(u32::MAX) + 1.0)
 }
 

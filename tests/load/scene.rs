@@ -49,6 +49,15 @@ impl Options {
         })
     }
 
+    /// What an agents file calls a deployment of the upstreams by.
+    pub fn endpoint(&self, deployment: &str, port: u16) -> String {
+        if self.without_core {
+            format!("http://127.0.0.1:{port}/openai/deployments/{deployment}/chat/completions")
+        } else {
+            deployment.to_owned()
+        }
+    }
+
     /// How the programs were built: the name of their folder.
     pub fn profile(&self) -> Result<String, Failed> {
         let program = self.program("mas")?;
@@ -87,9 +96,16 @@ impl Scene {
     }
 
     pub fn mas(&self) -> Result<Mas, Failed> {
+        self.mas_with(Vec::new())
+    }
+
+    /// With these variables beside the others, or instead of them.
+    pub fn mas_with(&self, more: Vec<(&'static str, String)>) -> Result<Mas, Failed> {
+        let mut environment = self.environment();
+        environment.extend(more);
         Mas::start(
             &self.options.program("mas")?,
-            &self.environment(),
+            &environment,
             self.options.threads,
         )
     }

@@ -11,7 +11,7 @@ use crate::upstreams::HELD;
 
 /// Without its query.
 pub const ROUTE: &str = "/openai/deployments/mas-coordinator/chat/completions";
-const PATH: &str =
+pub const PATH: &str =
     "/openai/deployments/mas-coordinator/chat/completions?api-version=2025-01-01-preview";
 
 /// What owners prove themselves with; none where the program trusts everybody.

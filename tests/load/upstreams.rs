@@ -24,6 +24,7 @@ use crate::Failed;
 use crate::answers::{REPORT_FRAME, answer, report, routing};
 use crate::law::{Law, Pace};
 use crate::ledger::{Ledger, Span};
+use crate::script::{self, Script};
 
 /// A request with this word makes the agent wait until it is let through the gate.
 pub const HELD: &str = "slowly";
@@ -52,6 +53,8 @@ pub struct Desk {
     answer: Vec<Bytes>,
     /// Without one, everything is said at once and nothing is put into the ledger.
     law: RwLock<Option<Law>>,
+    /// With one, the model decides as a function of the question, and there are more agents.
+    script: RwLock<Option<Arc<Script>>>,
     pub ledger: Ledger,
     /// The first request of each kind, as it came.
     pub asked: Asked,
@@ -80,10 +83,11 @@ struct Timed {
 impl Upstreams {
     pub async fn start() -> Result<Self, Failed> {
         let desk = Arc::new(Desk {
-            routing: routing(),
+            routing: routing("GPA"),
             report: report(REPORT_PIECES),
             answer: answer(),
             law: RwLock::default(),
+            script: RwLock::default(),
             ledger: Ledger::default(),
             asked: Asked::default(),
             waiting: AtomicUsize::new(0),
@@ -94,6 +98,7 @@ impl Upstreams {
             .route(MODEL_PATH, post(model))
             .route(BARE_MODEL_PATH, post(model))
             .route(AGENT_PATH, post(agent))
+            .route(script::AGENTS_PATH, post(script::agent))
             .with_state(Arc::clone(&desk));
         let mut servers = JoinSet::new();
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -118,6 +123,16 @@ impl Desk {
     /// From now on, answers come by this law, or at once.
     pub fn obey(&self, law: Option<Law>) {
         *self.law.write().unwrap_or_else(PoisonError::into_inner) = law;
+    }
+
+    /// From now on, the model decides by this script.
+    pub fn follow(&self, script: Arc<Script>) {
+        *self.script.write().unwrap_or_else(PoisonError::into_inner) = Some(script);
+    }
+
+    pub fn script(&self) -> Option<Arc<Script>> {
+        let script = self.script.read().unwrap_or_else(PoisonError::into_inner);
+        script.clone()
     }
 
     pub fn shut_gate(&self) {
@@ -152,7 +167,7 @@ impl Timed {
 }
 
 /// The trace that a turn's request came with, which is passed on with each of its calls, is the turn's number.
-fn turn_of(headers: &HeaderMap) -> Option<u64> {
+pub fn turn_of(headers: &HeaderMap) -> Option<u64> {
     let parent = headers.get("traceparent")?.to_str().ok()?;
     let id = parent.split('-').nth(1)?;
     u64::from_str_radix(id.get(16..)?, 16).ok()
@@ -167,6 +182,9 @@ async fn model(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -
             Some((law, timed)) => paced(events, law.synthesis(timed.turn), timed),
             None => streamed(events),
         };
+    }
+    if let Some(script) = desk.script() {
+        return script::route(&script, &headers, &body).await;
     }
     desk.asked.routing.get_or_init(|| body);
     if let Some((law, timed)) = timed {
@@ -226,6 +244,6 @@ fn paced(events: Vec<Bytes>, pace: Pace, timed: Timed) -> Response {
     sse(Body::from_stream(events))
 }
 
-fn sse(body: Body) -> Response {
+pub fn sse(body: Body) -> Response {
     ([(CONTENT_TYPE, "text/event-stream; charset=utf-8")], body).into_response()
 }
