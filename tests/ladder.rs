@@ -300,7 +300,10 @@ async fn a_model_that_does_not_know_has_the_user_asked_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_model_decided_is_used_again_for_the_same_words_after_the_same_agent() {
-    let world = plan("GPA").set("MAS_ROUTING", "guess=off").start().await;
+    let world = plan("GPA")
+        .set("MAS_ROUTING", "guess=off,check=off")
+        .start()
+        .await;
     let first = user("Draw a cat");
     let answer = world.well(std::slice::from_ref(&first)).await;
     assert_eq!(decided_by(&answer), "model");
@@ -325,7 +328,10 @@ async fn what_the_model_decided_is_used_again_for_the_same_words_after_the_same_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_decision_is_found_by_another_instance_and_by_no_other_tenant() {
-    let first = plan("GPA").set("MAS_ROUTING", "guess=off").start().await;
+    let first = plan("GPA")
+        .set("MAS_ROUTING", "guess=off,check=off")
+        .start()
+        .await;
     first.well(&[user("Draw a cat")]).await;
     let beside = |tenant: &str, routing: &str| {
         plan("GPA")
@@ -333,17 +339,17 @@ async fn a_decision_is_found_by_another_instance_and_by_no_other_tenant() {
             .set("AWS_ENDPOINT_URL_DYNAMODB", &first.table)
             .set("MAS_TENANT", tenant)
     };
-    let second = beside("default", "guess=off").start().await;
+    let second = beside("default", "guess=off,check=off").start().await;
     assert_eq!(
         decided_by(&second.well(&[user("Draw a cat")]).await),
         "cache"
     );
-    let other = beside("acme", "guess=off").start().await;
+    let other = beside("acme", "guess=off,check=off").start().await;
     assert_eq!(
         decided_by(&other.well(&[user("Draw a cat")]).await),
         "model"
     );
-    let changed = beside("default", "guess=off")
+    let changed = beside("default", "guess=off,check=off")
         .set("MAS_AGENTS", RULED)
         .start()
         .await;
@@ -371,19 +377,19 @@ async fn what_went_badly_or_says_more_than_an_agent_is_not_used_again() {
     };
     let instructed = plan("GPA")
         .model(told)
-        .set("MAS_ROUTING", "guess=off")
+        .set("MAS_ROUTING", "guess=off,check=off")
         .start()
         .await;
     assert_eq!(twice(&instructed).await, 2);
     let failing = plan("GPA")
         .gpa(|_| Reply::text(500, "broken"))
-        .set("MAS_ROUTING", "guess=off")
+        .set("MAS_ROUTING", "guess=off,check=off")
         .start()
         .await;
     assert_eq!(twice(&failing).await, 2);
     let unsure = plan("GPA")
         .model(|seen| sure("GPA", 0.3, seen))
-        .set("MAS_ROUTING", "guess=off")
+        .set("MAS_ROUTING", "guess=off,check=off")
         .start()
         .await;
     assert_eq!(twice(&unsure).await, 2);
@@ -395,7 +401,7 @@ async fn what_went_badly_or_says_more_than_an_agent_is_not_used_again() {
             true => says("well"),
             false => Reply::text(500, "broken"),
         })
-        .set("MAS_ROUTING", "guess=off")
+        .set("MAS_ROUTING", "guess=off,check=off")
         .start()
         .await;
     assert_eq!(twice(&world).await, 1);
@@ -557,7 +563,10 @@ async fn names_alone_and_consents_are_no_requests_to_go_back_to() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_model_saw_beside_the_words_keeps_a_decision_from_others() {
-    let world = plan("GPA").set("MAS_ROUTING", "guess=off").start().await;
+    let world = plan("GPA")
+        .set("MAS_ROUTING", "guess=off,check=off")
+        .start()
+        .await;
     let ruled = [
         json!({"role": "system", "content": "Everything belongs to UMS"}),
         user("List them"),
@@ -580,7 +589,7 @@ async fn what_the_model_saw_beside_the_words_keeps_a_decision_from_others() {
     // What the model only guessed is asked again.
     let unsure = plan("GPA")
         .model(|seen| sure("GPA", 0.3, seen))
-        .set("MAS_ROUTING", "guess=off,floor=off");
+        .set("MAS_ROUTING", "guess=off,check=off,floor=off");
     let unsure = unsure.start().await;
     unsure.well(&[user("Bob")]).await;
     assert_eq!(decided_by(&unsure.well(&[user("Bob")]).await), "model");

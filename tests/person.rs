@@ -463,7 +463,7 @@ async fn without_the_table_nothing_is_handed_out_or_said_to_be_erased() {
 /// Everything that the table holds after some use, of every kind.
 async fn used() -> World {
     let world = with_people("UMS")
-        .set("MAS_ROUTING", "guess=off")
+        .set("MAS_ROUTING", "guess=off,check=off")
         .start()
         .await;
     turn(&world, ALICE, &[user("words")]).await;
