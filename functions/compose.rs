@@ -185,7 +185,12 @@ fn ladder(
         let clock = Clock::new(http::clock);
         let version = format!("{}\n{:?}", model.version(), settings.rules);
         Arc::new(DecisionCache::new(
-            decisions, clock, &routing, registry, &version,
+            decisions,
+            clock,
+            &routing,
+            settings.times.store / 4,
+            registry,
+            &version,
         ))
     });
     let mut quick: Vec<Box<dyn Router>> = vec![

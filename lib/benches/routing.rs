@@ -67,6 +67,7 @@ async fn main() {
         Decisions::of(&table, keys),
         Clock::new(|| Millis(1_700_000_000_000)),
         &Routing::default(),
+        Duration::from_millis(100),
         &registry,
         &"v1".repeat(2000),
     ));

@@ -16,8 +16,6 @@ use crate::domain::rules::Routing;
 use crate::domain::usage::Tally;
 use crate::store::{self, Decision, Decisions};
 
-/// How long the table may take: a model's answer takes longer, and is always to be had.
-const WITHIN: Duration = Duration::from_millis(100);
 /// As many decisions are kept in this process; when there are more, those that are looked up again come from the table.
 const KEPT: usize = 4096;
 /// For how long this process does not ask the table again: by then it has heard of what another one took back.
@@ -33,6 +31,8 @@ pub struct DecisionCache {
     table: Decisions,
     clock: Clock,
     ttl: Duration,
+    /// How long the table may take: a model takes longer, and can always be asked.
+    within: Duration,
     /// What the model was less certain of is not kept.
     floor: f64,
     agents: Vec<AgentId>,
@@ -47,6 +47,7 @@ impl DecisionCache {
         table: Decisions,
         clock: Clock,
         routing: &Routing,
+        within: Duration,
         registry: &Registry,
         version: &str,
     ) -> Self {
@@ -55,6 +56,7 @@ impl DecisionCache {
             table,
             clock,
             ttl: routing.cache.unwrap_or_default(),
+            within,
             floor: f64::from(routing.floor.unwrap_or(LEAST)) / 100.0,
             agents: registry.iter().map(|card| card.id.clone()).collect(),
             front: Mutex::default(),
@@ -117,7 +119,7 @@ impl DecisionCache {
             let age = now.since(decision.at);
             return Ok(Some((decision, Kept { near: true, age })));
         }
-        let found = timeout(WITHIN, self.table.find(query.tenant, &name, now)).await;
+        let found = timeout(self.within, self.table.find(query.tenant, &name, now)).await;
         let found = found.unwrap_or(Err(store::Error::Slow))?;
         let Some(decision) = found.filter(|found| self.agents.contains(&found.agent)) else {
             self.lock().remove(&name);
