@@ -443,14 +443,7 @@ async fn a_decision_that_the_model_no_longer_shares_is_taken_back() {
         "the answer did not wait for the check"
     );
     assert_eq!(ask().await, "model");
-    let metrics = world
-        .get("/metrics")
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let metrics = world.metrics().await;
     assert!(
         metrics.contains(r#"mas_rung_agreement_total{rung="cache",agrees="yes"} 1"#),
         "{metrics}"

@@ -228,14 +228,7 @@ async fn tokens_and_money_are_known_by_step_agent_and_tenant_and_unknown_stays_u
         ]
     );
     assert_eq!(record["usage"][1]["agent"], "GPA");
-    let metrics = world
-        .get("/metrics")
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let metrics = world.metrics().await;
     for line in [
         r#"mas_cost_dollars_total{tenant="default",step="synthesis",agent="GPA"} 0.00016"#,
         r#"mas_tokens_total{step="agent",model="inner",kind="prompt"} 1000"#,
@@ -246,14 +239,7 @@ async fn tokens_and_money_are_known_by_step_agent_and_tenant_and_unknown_stays_u
     // An agent that says nothing of what it used.
     let silent = plan("GPA").start().await;
     silent.well(&[user("hi")]).await;
-    let metrics = silent
-        .get("/metrics")
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let metrics = silent.metrics().await;
     assert!(
         metrics.contains(r#"mas_unknown_usage_total{step="agent"} 1"#),
         "{metrics}"

@@ -46,14 +46,7 @@ async fn taught(world: &World) {
 }
 
 async fn metric(world: &World, line: &str) -> f64 {
-    let text = world
-        .get("/metrics")
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let text = world.metrics().await;
     let value = text.lines().find_map(|found| found.strip_prefix(line));
     value.map_or(0.0, |value| value.trim().parse().unwrap())
 }

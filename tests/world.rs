@@ -369,6 +369,12 @@ impl World {
         self.client.get(format!("{}{path}", self.url))
     }
 
+    /// What was counted so far.
+    pub async fn metrics(&self) -> String {
+        let response = self.get("/metrics").send().await.unwrap();
+        response.text().await.unwrap()
+    }
+
     pub fn client(&self) -> &reqwest::Client {
         &self.client
     }
