@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use sandbox::faults::{Fault, Orders, TableError};
 use sandbox::stub::{Reply, Seen};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::world::{Answer, Plan, World, delta, model, plan, says, table, ums, user};
+use crate::world::{Answer, Place, Plan, World, delta, items, model, plan, says, table, ums, user};
 
 /// Different words each time: the same request twice is another story.
 fn words(n: usize) -> Vec<Value> {
@@ -368,4 +369,25 @@ async fn turns_end_in_the_account_also_while_the_table_is_silent() {
         .start()
         .await;
     assert_eq!(codes(&world, 3).await, ["", "", ""]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_another_turn_is_just_saving_is_entered_a_moment_later() {
+    let world = plan("GPA")
+        .set("MAS_LIMITS", "requests=30")
+        .faulty(Place::Table, Fault::Status400)
+        .start()
+        .await;
+    let enters = |seen: &Seen| {
+        let target = seen.header("x-amz-target");
+        target.is_some_and(|target| target.ends_with(".PutItem"))
+    };
+    let faulty = world.faulty.as_ref().unwrap();
+    let conflict = Orders::from(TableError::WriteConflict).when(enters).only(0);
+    faulty.arm(conflict).await;
+    world.well(&words(1)).await;
+    let kept = items(&world.table).await;
+    let account = kept.iter().find(|item| item["sk"]["S"] == "ACCOUNT");
+    let version = &account.expect("it was counted here alone")["version"]["N"];
+    assert_eq!(version, "2", "entered and left");
 }

@@ -15,6 +15,8 @@ pub enum TableError {
     ConditionalCheckFailed,
     /// A transaction that met another one.
     TransactionConflict,
+    /// A plain write of an item that a transaction is just writing.
+    WriteConflict,
     Validation,
     ResourceNotFound,
     AccessDenied,
@@ -61,6 +63,11 @@ impl TableError {
                 400,
                 "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
                 Some("TransactionConflict"),
+            ),
+            Self::WriteConflict => (
+                400,
+                "com.amazonaws.dynamodb.v20120810#TransactionConflictException",
+                None,
             ),
             Self::Validation => (400, "com.amazon.coral.validate#ValidationException", None),
             Self::ResourceNotFound => (
