@@ -87,22 +87,7 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
         Clock::new(http::clock),
         TurnId::now().random(),
     ));
-    let models = Models {
-        client: client.clone(),
-        provider: provider(settings),
-        first_byte: settings.times.model_first_byte,
-        idle: settings.times.stream_idle,
-        guard: Arc::clone(&guard),
-    };
-    let reach = Reach {
-        client: client.clone(),
-        core: settings.dial_url.clone(),
-        first_byte: settings.times.agent_first_byte,
-        idle: settings.times.stream_idle,
-        guard: Arc::clone(&guard),
-        dwell: settings.times.failover_dwell,
-    };
-    let registry = settings.registry.clone();
+    let models = models(settings, &client, &guard);
     let auth = Auth::new(
         &settings.callers,
         &client,
@@ -118,15 +103,7 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
         routing: settings.routing,
         synthesis: settings.synthesis,
         metrics: shared.metrics,
-        agents: Agents {
-            gateways: Gateways::connect(&registry, &reach)?,
-            nesting: if settings.nested_stages {
-                Nesting::Nested
-            } else {
-                Nesting::Flat
-            },
-            caps,
-        },
+        agents: agents(settings, &client, &guard)?,
         synthesizer: Synthesizer::new(models, &settings.synthesis_model),
         accounts: Accounts::of(
             &table,
@@ -137,7 +114,7 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
         audit: audit(settings, &table, &seal),
         prices: settings.prices.clone(),
         // Where everybody is trusted and nobody limited, there is nobody to keep from it.
-        verify_first: settings.openai_base_url.is_some()
+        account_first: settings.openai_base_url.is_some()
             && (settings.callers.ways != [Way::None] || settings.quotas != Quotas::default()),
         table,
         guard,
@@ -147,7 +124,7 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
         trust_legacy_sessions: settings.legacy_sessions,
         caps,
         log_content: settings.log_content,
-        registry,
+        registry: settings.registry.clone(),
     };
     let privacy = privacy(&coordinator);
     Ok(App::new(
@@ -163,6 +140,38 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
             settings.times.retry_after,
         ),
     ))
+}
+
+/// How models are called.
+fn models(settings: &Settings, client: &Client, guard: &Arc<Guard>) -> Models {
+    Models {
+        client: client.clone(),
+        provider: provider(settings),
+        first_byte: settings.times.model_first_byte,
+        idle: settings.times.stream_idle,
+        guard: Arc::clone(guard),
+    }
+}
+
+/// How agents are called.
+fn agents(settings: &Settings, client: &Client, guard: &Arc<Guard>) -> Result<Agents, Failed> {
+    let reach = Reach {
+        client: client.clone(),
+        core: settings.dial_url.clone(),
+        first_byte: settings.times.agent_first_byte,
+        idle: settings.times.stream_idle,
+        guard: Arc::clone(guard),
+        dwell: settings.times.failover_dwell,
+    };
+    Ok(Agents {
+        gateways: Gateways::connect(&settings.registry, &reach)?,
+        nesting: if settings.nested_stages {
+            Nesting::Nested
+        } else {
+            Nesting::Flat
+        },
+        caps: settings.caps,
+    })
 }
 
 /// The routing ladder, from the settings: what costs nothing is asked first.

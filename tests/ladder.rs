@@ -1,6 +1,6 @@
 //! Stories of who answers: the rungs above the model, what the model leaves open, and what is remembered of it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sandbox::stub::{Reply, Seen, Stub};
 use serde_json::{Value, json};
@@ -452,6 +452,30 @@ async fn a_decision_that_the_model_no_longer_shares_is_taken_back() {
         metrics.contains(r#"mas_rung_agreement_total{rung="cache",agrees="no"} 1"#),
         "{metrics}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comparison_that_is_cut_off_is_usage_nobody_knows() {
+    let asked = AtomicUsize::new(0);
+    let world = plan("GPA")
+        .model(move |seen| {
+            let decision = model(seen, "GPA");
+            let routes = seen.json()["response_format"].is_object();
+            match routes && asked.fetch_add(1, Ordering::SeqCst) > 0 {
+                true => decision.delay(std::time::Duration::from_secs(3)),
+                false => decision,
+            }
+        })
+        .set("MAS_ROUTING", "guess=off,check=100%")
+        .start()
+        .await;
+    let unknown = r#"mas_unknown_usage_total{step="route"} 1"#;
+    world.well(&[user("Who is Bob?")]).await;
+    assert!(!world.metrics().await.contains(unknown));
+    world.well(&[user("Who is Bob?")]).await;
+    let metrics = world.metrics().await;
+    assert!(metrics.contains(unknown), "{metrics}");
+    assert!(!metrics.contains("mas_rung_agreement_total{"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

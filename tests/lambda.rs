@@ -74,6 +74,40 @@ async fn a_turn_streams_chunk_by_chunk_and_the_freeze_comes_after_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_turn_writes_its_metrics_as_cloudwatch_reads_them() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let function = Function::chat_with(&sandbox).await;
+    function.answer(turn("Calculate sin(5000)")).await;
+    let all = |output: &Output| output.stdout.contains("mas_tokens_total");
+    function.process.until(all).await;
+    let said = function.process.stdout();
+    let lines = said.lines().map(|line| serde_json::from_str(line).unwrap());
+    let lines: Vec<Value> = lines
+        .filter(|line: &Value| !line["_aws"].is_null())
+        .collect();
+    let with = |metric: &str| {
+        let found = lines.iter().find(|line| !line[metric].is_null());
+        found.unwrap_or_else(|| panic!("no {metric} in {said}"))
+    };
+    assert_eq!(with("mas_turns_total")["outcome"], "answered");
+    assert!(with("mas_turn_seconds")["mas_turn_seconds"].as_f64() > Some(0.0));
+    let decided = with("mas_decisions_total");
+    assert_eq!(
+        (&decided["source"], &decided["agent"]),
+        (&json!("model"), &json!("GPA"))
+    );
+    for line in &lines {
+        for directive in line["_aws"]["CloudWatchMetrics"].as_array().unwrap() {
+            let dimensions = directive["Dimensions"].as_array().unwrap();
+            let dimensions = dimensions.iter().flat_map(|set| set.as_array().unwrap());
+            let metrics = directive["Metrics"].as_array().unwrap().iter();
+            let mut names = dimensions.chain(metrics.map(|metric| &metric["Name"]));
+            assert!(names.all(|name| line.get(name.as_str().unwrap()).is_some()));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_first_chunk_does_not_wait_for_the_model() {
     let thought = Duration::from_millis(600);
     let sandbox = Sandbox::start().await.unwrap();

@@ -270,15 +270,18 @@ async fn what_an_agent_cannot_delete_is_counted_and_tried_again() {
     assert_eq!(left(&world, "service:alice").await, ["ACCOUNT", "ERASED"]);
 }
 
+/// A turn of an agent that takes long enough for an erasure meanwhile.
+async fn with_slow_ums() -> World {
+    let plan = with_people("UMS").ums(|seen: &Seen| match seen.path.ends_with("/chat") {
+        true => ums(seen).delay(Duration::from_millis(1500)),
+        false => ums(seen),
+    });
+    plan.start().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_turn_that_runs_during_an_erasure_brings_nothing_back() {
-    let world = with_people("UMS")
-        .ums(|seen: &Seen| match seen.path.ends_with("/chat") {
-            true => ums(seen).delay(Duration::from_millis(1500)),
-            false => ums(seen),
-        })
-        .start()
-        .await;
+    let world = with_slow_ums().await;
     let asked = [user("alice's words")];
     let running = turn(&world, ALICE, &asked);
     let erasing = async {
@@ -339,13 +342,7 @@ async fn a_turn_that_runs_during_an_erasure_brings_nothing_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_turn_from_before_an_erasure_brings_nothing_back_after_a_later_one() {
-    let world = with_people("UMS")
-        .ums(|seen: &Seen| match seen.path.ends_with("/chat") {
-            true => ums(seen).delay(Duration::from_millis(1500)),
-            false => ums(seen),
-        })
-        .start()
-        .await;
+    let world = with_slow_ums().await;
     let asked = [user("alice's words")];
     let running = turn(&world, ALICE, &asked);
     let later = async {

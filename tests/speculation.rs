@@ -45,6 +45,17 @@ async fn taught(world: &World) {
     }
 }
 
+/// A world that guesses GPA, and whose model now says UMS.
+async fn mistaken(plan: Plan, changed: &AtomicBool) -> World {
+    let plan = plan
+        .gpa(everything)
+        .set("MAS_ROUTING", "cache=off,guess=80%");
+    let world = plan.start().await;
+    taught(&world).await;
+    changed.store(true, Ordering::SeqCst);
+    world
+}
+
 async fn metric(world: &World, line: &str) -> f64 {
     let text = world.metrics().await;
     let value = text.lines().find_map(|found| found.strip_prefix(line));
@@ -99,13 +110,7 @@ async fn a_right_guess_is_byte_for_byte_the_same_and_ahead() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_guess_leaves_nothing_but_its_cost() {
     let changed = Arc::new(AtomicBool::new(false));
-    let world = slow(&changed)
-        .gpa(everything)
-        .set("MAS_ROUTING", "cache=off,guess=80%")
-        .start()
-        .await;
-    taught(&world).await;
-    changed.store(true, Ordering::SeqCst);
+    let world = mistaken(slow(&changed), &changed).await;
     let answer = world.well(&[user("Who is Bob?")]).await;
     assert_eq!(
         metric(&world, r#"mas_speculation_total{result="dropped"}"#).await,
@@ -157,13 +162,7 @@ async fn a_wrong_guess_leaves_nothing_but_its_cost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn guesses_stop_where_too_few_are_right_and_begin_again() {
     let changed = Arc::new(AtomicBool::new(false));
-    let world = slow(&changed)
-        .gpa(everything)
-        .set("MAS_ROUTING", "cache=off,guess=80%")
-        .start()
-        .await;
-    taught(&world).await;
-    changed.store(true, Ordering::SeqCst);
+    let world = mistaken(slow(&changed), &changed).await;
     for turn in 0..6 {
         world.well(&[user(&format!("other {turn}"))]).await;
     }
@@ -232,14 +231,7 @@ async fn an_agent_whose_guess_was_dropped_may_still_stand_in() {
         - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: k, effect: none}\n\
         - {name: UMS, protocol: conversation, endpoint: 'http://127.0.0.1:9', fallback: GPA}\n";
     let changed = Arc::new(AtomicBool::new(false));
-    let world = slow(&changed)
-        .gpa(everything)
-        .set("MAS_AGENTS", CARDS)
-        .set("MAS_ROUTING", "cache=off,guess=80%")
-        .start()
-        .await;
-    taught(&world).await;
-    changed.store(true, Ordering::SeqCst);
+    let world = mistaken(slow(&changed).set("MAS_AGENTS", CARDS), &changed).await;
     let answer = world.well(&[user("Who is Bob?")]).await;
     assert_eq!(
         metric(&world, r#"mas_speculation_total{result="dropped"}"#).await,

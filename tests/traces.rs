@@ -1,7 +1,7 @@
 //! A turn is one tree of spans in its caller's trace, its log lines name it, and nobody waits for a collector that fails.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::io;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use coordinator::settings::Env;
@@ -10,7 +10,7 @@ use sandbox::stub::{Reply, Seen, Stub};
 use serde_json::{Value, json};
 use tracing::dispatcher::DefaultGuard;
 
-use crate::logs::not_alone;
+use crate::logs::{Log, not_alone};
 use crate::spans::{Spanned, decode, tree};
 use crate::world::{Answer, Plan, World, delta, echoed, plan, says, user};
 use crate::{collector, compose};
@@ -24,31 +24,6 @@ struct Watch {
     collector: Stub,
     exporter: Exporter,
     _listening: DefaultGuard,
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-
-    fn lines(&self) -> Vec<Value> {
-        let text = self.text();
-        let lines = text.lines().map(serde_json::from_str);
-        lines.collect::<Result<_, _>>().unwrap()
-    }
 }
 
 /// Only the log, as JSON lines.

@@ -103,7 +103,7 @@ impl Coordinator {
         let asking = !begun.is_over();
         progress.asking = asking.then_some(Step::Route);
         let mut guessing = guessing && asking;
-        if asking && self.verify_first && progress.recalled.is_none() {
+        if asking && self.account_first && progress.recalled.is_none() {
             progress.recalled = Some(recall.as_mut().await?);
         }
         let verdict = {
@@ -137,15 +137,7 @@ impl Coordinator {
         if progress.recalled.is_none() {
             progress.recalled = Some(recall.await?);
         }
-        if let Some(guess) = progress.guess.take() {
-            if plainly(&verdict.decision) == Some(&guess.agent) {
-                progress.marks.guess = Some(Guessed::Adopted);
-                progress.marks.saved = Some(guess.begun.elapsed());
-                progress.guess = Some(guess);
-            } else {
-                progress.dropped(guess);
-            }
-        }
+        progress.settle(&verdict.decision);
         Ok(verdict)
     }
 
@@ -228,6 +220,7 @@ impl Coordinator {
 
     /// Counts whether the model still decides as it did, and takes the old decision back if it does not.
     pub(super) fn compare(second: &Verdict, progress: &mut Progress) {
+        progress.checking = false;
         progress.tally.merge(&second.tally);
         if second.decision.source != DecisionSource::Model {
             return;
@@ -274,6 +267,22 @@ impl Coordinator {
                 error = &error as &dyn std::error::Error,
                 "a decision cannot be kept, or taken back"
             );
+        }
+    }
+}
+
+impl Progress {
+    /// The agent begun on a guess is the turn's own if it is the one decided for, and dropped if not.
+    fn settle(&mut self, decision: &RoutingDecision) {
+        let Some(guess) = self.guess.take() else {
+            return;
+        };
+        if plainly(decision) == Some(&guess.agent) {
+            self.marks.guess = Some(Guessed::Adopted);
+            self.marks.saved = Some(guess.begun.elapsed());
+            self.guess = Some(guess);
+        } else {
+            self.dropped(guess);
         }
     }
 }

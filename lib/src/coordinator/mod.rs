@@ -62,8 +62,8 @@ pub struct Coordinator {
     /// What each owner uses.
     pub accounts: Accounts,
     pub prices: Prices,
-    /// Models are paid by us and not by the caller's key: nobody unverified, and nobody over a limit, gets one.
-    pub verify_first: bool,
+    /// Models are paid by us and not by the caller's key: who is over a limit gets none, so the account comes first.
+    pub account_first: bool,
     /// Who may be called.
     pub guard: Arc<Guard>,
     pub seal: Seal,
@@ -93,6 +93,8 @@ struct Progress {
     rungs: Vec<Rung>,
     /// The step in which a model of ours is being asked, and has not said yet what it used.
     asking: Option<Step>,
+    /// The routing model is being asked whether it still decides as before.
+    checking: bool,
     /// The agent begun on a guess, until it is dropped or becomes the turn's own call.
     guess: Option<Guess>,
     /// The agent at work, or the one that answered.
@@ -145,6 +147,9 @@ impl Progress {
         }
         if let Some(step) = self.asking.take() {
             self.tally.add_unknown(step);
+        }
+        if std::mem::take(&mut self.checking) {
+            self.tally.add_unknown(Step::Route);
         }
         if self.passed && self.shown.is_empty() {
             self.shown.clone_from(&self.report.text);
@@ -273,9 +278,9 @@ impl Coordinator {
         progress.rungs = std::mem::take(&mut verdict.rungs);
         progress.asked = verdict.decision.request.take();
         let asking = progress.asked.clone().map(|request| turn.asking(request));
-        let checking = self.is_checked(turn, &verdict.decision);
+        progress.checking = self.is_checked(turn, &verdict.decision);
         progress.decision = Some(verdict.decision);
-        let before = progress.before.clone();
+        let (checking, before) = (progress.checking, progress.before.clone());
 
         let acted = self.act(asking.as_ref().unwrap_or(turn), approved, sink, progress);
         if !checking {

@@ -101,24 +101,7 @@ impl Coordinator {
         recalled: &Recollection,
         begun: Instant,
     ) -> (Option<Anchor>, bool) {
-        let decision = progress.decision.as_ref();
-        let record = TurnRecord {
-            id: turn.id,
-            at: turn.received_at,
-            outcome: progress.outcome.unwrap_or(Outcome::Failed),
-            source: decision
-                .map_or("none", |decision| decision.source.as_str())
-                .into(),
-            confidence: decision.and_then(|decision| decision.confidence),
-            rationale: decision.map_or_else(String::new, |decision| decision.rationale.clone()),
-            rungs: progress.rungs.clone(),
-            calls: progress.calls.clone(),
-            exchange: exchange(turn, progress),
-            shown: context::digest(&progress.shown),
-            last: progress.last(),
-            usage: self.priced(progress),
-            duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        };
+        let record = self.record(turn, progress, begun);
         let sessions = sessions(recalled, progress);
         let created = matches!(progress.report.session, Some((_, true)));
         let session = progress.agent.as_ref().and_then(|agent| {
@@ -174,6 +157,28 @@ impl Coordinator {
                 }
                 (None, false)
             }
+        }
+    }
+
+    /// What the memory says of the turn.
+    fn record(&self, turn: &ChatTurn, progress: &Progress, begun: Instant) -> TurnRecord {
+        let decision = progress.decision.as_ref();
+        TurnRecord {
+            id: turn.id,
+            at: turn.received_at,
+            outcome: progress.outcome.unwrap_or(Outcome::Failed),
+            source: decision
+                .map_or("none", |decision| decision.source.as_str())
+                .into(),
+            confidence: decision.and_then(|decision| decision.confidence),
+            rationale: decision.map_or_else(String::new, |decision| decision.rationale.clone()),
+            rungs: progress.rungs.clone(),
+            calls: progress.calls.clone(),
+            exchange: exchange(turn, progress),
+            shown: context::digest(&progress.shown),
+            last: progress.last(),
+            usage: self.priced(progress),
+            duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         }
     }
 

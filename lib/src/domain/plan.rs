@@ -113,6 +113,9 @@ impl RoutingDecision {
     }
 }
 
+/// The cache's reason where it does not look, since the request is not worth keeping: no lookup, and so no miss.
+pub const NOT_LOOKED_UP: &str = "nothing that is looked up";
+
 /// What one rung of the ladder said, as the turn's record keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rung {

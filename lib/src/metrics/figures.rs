@@ -8,7 +8,7 @@ use super::catalogue as all;
 use super::{Metric, Sample};
 use crate::domain::conversation::{AgentCall, Outcome};
 use crate::domain::ids::Millis;
-use crate::domain::plan::{DecisionSource, Kept, Rung, RungVerdict};
+use crate::domain::plan::{DecisionSource, Kept, NOT_LOOKED_UP, Rung, RungVerdict};
 use crate::domain::usage::{Step, StepUsage};
 
 /// What a turn is counted by.
@@ -128,8 +128,7 @@ impl<'a> Figures<'a> {
             samples.add(all::VERDICTS, [name, rung.verdict.as_str()], 1.0);
             let time = Duration::from_micros(rung.micros);
             samples.time(all::RUNG, [name], Some(time));
-            // What is not worth keeping is not looked up.
-            if name == "cache" && rung.reason != "nothing that is looked up" {
+            if name == "cache" && rung.reason != NOT_LOOKED_UP {
                 let result = match (rung.verdict, self.kept) {
                     (RungVerdict::Failed, _) => "failed",
                     (_, Some(kept)) if kept.near => "front",

@@ -11,7 +11,7 @@ use super::{Error, Opinion, RouteQuery, Router};
 use crate::domain::agent::Registry;
 use crate::domain::ids::{AgentId, Clock, Millis};
 use crate::domain::message::Role;
-use crate::domain::plan::{DecisionSource, Kept, RoutingDecision};
+use crate::domain::plan::{DecisionSource, Kept, NOT_LOOKED_UP, RoutingDecision};
 use crate::domain::rules::Routing;
 use crate::domain::usage::Tally;
 use crate::store::{self, Decision, Decisions};
@@ -98,19 +98,13 @@ impl DecisionCache {
         (!text.is_empty() || !kinds.is_empty()).then(|| self.table.name(&parts))
     }
 
-    /// Whether what is asked is ever looked up.
-    fn knows(&self, query: &RouteQuery<'_>) -> bool {
-        self.name(query).is_some()
-    }
-
-    /// What was decided before, and where that was found.
-    pub async fn find(
+    /// What was decided before under this name, and where that was found.
+    async fn find(
         &self,
-        query: &RouteQuery<'_>,
+        tenant: &str,
+        name: String,
     ) -> Result<Option<(Decision, Kept)>, store::Error> {
-        let (Some(name), now) = (self.name(query), self.clock.now()) else {
-            return Ok(None);
-        };
+        let now = self.clock.now();
         let known = self.lock().get(&name).cloned();
         if let Some((decision, seen)) = known
             && now.since(seen) < FRESH
@@ -119,7 +113,7 @@ impl DecisionCache {
             let age = now.since(decision.at);
             return Ok(Some((decision, Kept { near: true, age })));
         }
-        let found = timeout(self.within, self.table.find(query.tenant, &name, now)).await;
+        let found = timeout(self.within, self.table.find(tenant, &name, now)).await;
         let found = found.unwrap_or(Err(store::Error::Slow))?;
         let Some(decision) = found.filter(|found| self.agents.contains(&found.agent)) else {
             self.lock().remove(&name);
@@ -191,9 +185,6 @@ impl DecisionCache {
     }
 }
 
-/// Why there was no lookup.
-const NOT_LOOKED_UP: &str = "nothing that is looked up";
-
 /// The rung that remembers.
 #[derive(Clone, Debug)]
 pub struct CacheRouter(pub Arc<DecisionCache>);
@@ -205,10 +196,10 @@ impl Router for CacheRouter {
     }
 
     async fn route(&self, query: &RouteQuery<'_>, _: &mut Tally) -> Result<Opinion, Error> {
-        if !self.0.knows(query) {
+        let Some(name) = self.0.name(query) else {
             return Ok(Opinion::abstained(NOT_LOOKED_UP));
-        }
-        let Some((decision, kept)) = self.0.find(query).await? else {
+        };
+        let Some((decision, kept)) = self.0.find(query.tenant, name).await? else {
             return Ok(Opinion::abstained("not decided before"));
         };
         let mut known = RoutingDecision::plain(
