@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coordinator::domain::agent::{AgentCard, Approval, Effect, Endpoint, Protocol, Registry};
+use coordinator::domain::agent::{AgentCard, Effect, Endpoint, Protocol, Registry};
 use coordinator::domain::event::AgentEvent;
 use coordinator::domain::ids::{AgentId, TurnId};
 use coordinator::domain::network::Networks;
@@ -45,18 +45,8 @@ pub fn task() -> AgentTask {
 
 async fn gateways(protocol: Protocol, stub: &Stub) -> Gateways {
     let card = AgentCard {
-        id: AgentId::new("A"),
-        protocol,
-        endpoints: vec![Endpoint::Url(stub.url().parse().unwrap())],
-        key: None,
-        description: String::new(),
-        capabilities: Vec::new(),
-        priority: 1,
         effect: Effect::None,
-        approval: Approval::Never,
-        ready: true,
-        fallback: None,
-        accepts: Vec::new(),
+        ..AgentCard::new("A", protocol, Endpoint::Url(stub.url().parse().unwrap()))
     };
     let reach = Reach {
         client: Client::new(&Bounds {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use coordinator::domain::agent::{AgentCard, Approval, Effect, Endpoint, Protocol, Registry};
+use coordinator::domain::agent::{AgentCard, Effect, Endpoint, Protocol, Registry};
 use coordinator::domain::ids::{AgentId, Clock, Millis};
 use coordinator::domain::network::{Networks, Refused};
 use coordinator::gateway::{self, Gateway, Gateways, Reach};
@@ -151,18 +151,8 @@ async fn plain_http_is_spoken_only_where_it_is_listed() {
 
 async fn gateways(protocol: Protocol, endpoint: &str, client: Client) -> Gateways {
     let card = AgentCard {
-        id: AgentId::new("A"),
-        protocol,
-        endpoints: vec![Endpoint::Url(endpoint.parse().unwrap())],
-        key: None,
-        description: String::new(),
-        capabilities: Vec::new(),
-        priority: 1,
         effect: Effect::None,
-        approval: Approval::Never,
-        ready: true,
-        fallback: None,
-        accepts: Vec::new(),
+        ..AgentCard::new("A", protocol, Endpoint::Url(endpoint.parse().unwrap()))
     };
     let reach = Reach {
         client,

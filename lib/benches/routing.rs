@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use coordinator::domain::agent::{AgentCard, Approval, Effect, Endpoint, Protocol, Registry};
+use coordinator::domain::agent::{AgentCard, Endpoint, Protocol, Registry};
 use coordinator::domain::condition::{Condition, Rule};
 use coordinator::domain::conversation::Last;
 use coordinator::domain::ids::{AgentId, Clock, Millis};
@@ -29,20 +29,7 @@ const ROUNDS: usize = 20_000;
 const RULES: usize = 50;
 
 fn registry() -> Registry {
-    let card = |name: &str| AgentCard {
-        id: AgentId::new(name),
-        protocol: Protocol::Dial,
-        endpoints: vec![Endpoint::Deployment(name.into())],
-        key: None,
-        description: String::new(),
-        capabilities: Vec::new(),
-        priority: 1,
-        effect: Effect::None,
-        approval: Approval::Never,
-        ready: true,
-        fallback: None,
-        accepts: Vec::new(),
-    };
+    let card = |name: &str| AgentCard::new(name, Protocol::Dial, Endpoint::Deployment(name.into()));
     Registry::new(["GPA", "UMS", "HR", "IT"].map(card).into(), None).unwrap()
 }
 

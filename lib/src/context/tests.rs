@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::agent::{Approval, Effect, Endpoint, Protocol};
+use crate::domain::agent::{Endpoint, Protocol};
 use crate::domain::conversation::{Envelope, Outcome, StoredSession};
 use crate::domain::ids::Timestamp;
 use crate::domain::turn::Caller;
@@ -75,18 +75,8 @@ fn turn(messages: Vec<Message>, conversation: Option<&str>) -> ChatTurn {
 
 fn card(name: &str, accepts: &[&str]) -> AgentCard {
     AgentCard {
-        id: AgentId::new(name),
-        protocol: Protocol::Dial,
-        endpoints: vec![Endpoint::Deployment(name.into())],
-        key: None,
-        description: String::new(),
-        capabilities: Vec::new(),
-        priority: 1,
-        effect: Effect::None,
-        approval: Approval::Never,
-        ready: true,
-        fallback: None,
         accepts: accepts.iter().map(|pattern| (*pattern).into()).collect(),
+        ..AgentCard::new(name, Protocol::Dial, Endpoint::Deployment(name.into()))
     }
 }
 

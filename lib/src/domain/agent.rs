@@ -15,6 +15,13 @@ pub enum Protocol {
     Conversation,
 }
 
+impl Protocol {
+    /// A DIAL application talks to people; a service of its own protocol talks to us.
+    pub fn is_for_people(self) -> bool {
+        self == Self::Dial
+    }
+}
+
 /// Where an agent answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
@@ -84,6 +91,24 @@ impl Endpoint {
 }
 
 impl AgentCard {
+    /// What is known of an agent of which no more is said: it may change anything, and takes no files.
+    pub fn new(name: &str, protocol: Protocol, endpoint: Endpoint) -> Self {
+        Self {
+            id: AgentId::new(name),
+            protocol,
+            endpoints: vec![endpoint],
+            key: None,
+            description: String::new(),
+            capabilities: Vec::new(),
+            priority: 1,
+            effect: Effect::Irreversible,
+            approval: Approval::Never,
+            ready: protocol.is_for_people(),
+            fallback: None,
+            accepts: Vec::new(),
+        }
+    }
+
     pub fn accepts(&self, media_type: &str) -> bool {
         self.accepts
             .iter()
@@ -159,18 +184,9 @@ mod tests {
 
     fn card(name: &str, priority: u8) -> AgentCard {
         AgentCard {
-            id: AgentId::new(name),
-            protocol: Protocol::Dial,
-            endpoints: vec![Endpoint::Deployment(name.into())],
-            key: None,
-            description: String::new(),
-            capabilities: Vec::new(),
             priority,
-            effect: Effect::None,
-            approval: Approval::Never,
-            ready: true,
-            fallback: None,
             accepts: vec!["image/*".into(), "text/csv".into()],
+            ..AgentCard::new(name, Protocol::Dial, Endpoint::Deployment(name.into()))
         }
     }
 

@@ -230,8 +230,7 @@ fn card(agent: Agent, env: &Env) -> Result<AgentCard, String> {
         approval: agent.approval,
         ready: match agent.answers {
             Some(answers) => matches!(answers, Answers::Ready),
-            // A DIAL application talks to people; a service of its own protocol talks to us.
-            None => agent.protocol == Protocol::Dial,
+            None => agent.protocol.is_for_people(),
         },
         fallback: agent.fallback.as_deref().map(AgentId::new),
         accepts: agent.accepts,

@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::agent::{AgentCard, Approval, Effect, Endpoint, Protocol};
+use crate::domain::agent::{AgentCard, Endpoint, Protocol};
 use crate::domain::ids::Clock;
 use crate::domain::rules::BreakerRules;
 use crate::guard::Guard;
@@ -13,18 +13,9 @@ use crate::upstream::{Bounds, Client};
 
 fn registry() -> Registry {
     let card = |name: &str| AgentCard {
-        id: AgentId::new(name),
-        protocol: Protocol::Dial,
-        endpoints: vec![Endpoint::Deployment(name.into())],
-        key: None,
         description: format!("{name} does things."),
         capabilities: vec!["a".into(), "b".into()],
-        priority: 1,
-        effect: Effect::None,
-        approval: Approval::Never,
-        ready: true,
-        fallback: None,
-        accepts: Vec::new(),
+        ..AgentCard::new(name, Protocol::Dial, Endpoint::Deployment(name.into()))
     };
     Registry::new(vec![card("GPA"), card("UMS")], None).unwrap()
 }
