@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::agent::{AgentCard, Endpoint, Protocol};
+use crate::domain::agent::{AgentCard, Effect, Endpoint, Protocol};
 use crate::domain::ids::Clock;
 use crate::domain::rules::BreakerRules;
 use crate::guard::Guard;
@@ -15,6 +15,7 @@ fn registry() -> Registry {
     let card = |name: &str| AgentCard {
         description: format!("{name} does things."),
         capabilities: vec!["a".into(), "b".into()],
+        effect: Effect::None,
         ..AgentCard::new(name, Protocol::Dial, Endpoint::Deployment(name.into()))
     };
     Registry::new(vec![card("GPA"), card("UMS")], None).unwrap()
