@@ -48,6 +48,7 @@ mod person;
 mod requirements;
 mod samples;
 mod secrets;
+mod several;
 mod simulation;
 mod snapshots;
 mod speculation;

@@ -37,6 +37,7 @@ pub fn task() -> AgentTask {
         pruned: false,
         text: "hi".into(),
         instructions: None,
+        given: Vec::new(),
         attachments: Vec::new(),
         manifest: Vec::new(),
         session: None,

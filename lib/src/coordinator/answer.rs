@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use super::part::reports;
 use super::{Coordinator, Progress};
 use crate::domain::agent::AgentCard;
 use crate::domain::conversation::Outcome;
@@ -13,6 +14,7 @@ use crate::domain::plan::DecisionSource;
 use crate::domain::rules::Synthesis;
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::Step;
+use crate::orchestrate::{Said, may_conflict};
 use crate::policy::Consent;
 use crate::route::Verdict;
 use crate::stream::about::{self, Shown};
@@ -81,11 +83,9 @@ impl Coordinator {
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> Result<FinishReason, Failure> {
-        let Some(agent) = progress.agent.clone() else {
-            return Err(Failure::internal(&turn.id.reference()));
-        };
         let begun = Instant::now();
-        let write = self.write(turn, &agent, sink, progress);
+        self.contradictions(turn, sink, progress).await;
+        let write = self.write(turn, sink, progress);
         let written = telemetry::within(telemetry::synthesis(), write).await;
         progress.marks.synthesis = Some(begun.elapsed());
         let reason = match written {
@@ -104,9 +104,13 @@ impl Coordinator {
             Ok(_) if progress.shown.trim().is_empty() => return Ok(fall_back(sink, progress)),
             Ok(reason) => reason,
         };
-        if let Some(lost) = synthesize::lost(&progress.report.text, &progress.shown) {
+        if let Some(lost) = synthesize::lost(
+            reports(&progress.parts).map(|(_, text)| text),
+            &progress.shown,
+        ) {
             progress.say(sink, &lost);
         }
+        progress.say_missing(sink);
         progress.outcome = Some(Outcome::Answered);
         Ok(reason)
     }
@@ -114,20 +118,21 @@ impl Coordinator {
     async fn write(
         &self,
         turn: &ChatTurn,
-        agent: &AgentId,
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> Result<FinishReason, synthesize::Error> {
         progress.asking = Some(Step::Synthesis);
+        let reports: Vec<_> = reports(&progress.parts).collect();
         let (mut text, pruned) = self
             .synthesizer
             .answer(
                 turn,
-                agent,
-                &progress.report.text,
+                &reports,
+                &progress.conflicts,
                 self.caps.synthesis_history,
             )
             .await?;
+        drop(reports);
         if pruned {
             progress.marks.pruned.push(Step::Synthesis);
         }
@@ -146,7 +151,53 @@ impl Coordinator {
     }
 }
 
+impl Coordinator {
+    /// Looks for contradictions between what several agents reported, and shows them.
+    async fn contradictions(&self, turn: &ChatTurn, sink: &AnswerSink, progress: &mut Progress) {
+        let Progress {
+            parts,
+            asking,
+            tally,
+            conflicts,
+            ..
+        } = progress;
+        let said: Vec<_> = reports(parts)
+            .map(|(agent, text)| Said { agent, text })
+            .collect();
+        if said.len() < 2 || !may_conflict(&said) {
+            return;
+        }
+        *asking = Some(Step::Check);
+        let until = Instant::now() + self.times.model_first_byte;
+        let found = self.comparer.compare(turn, &said, until, tally).await;
+        *asking = None;
+        match found {
+            Ok(found) if found.is_empty() => {}
+            Ok(found) => {
+                let stage = sink.open_stage(Some(labels::CONFLICTS), None);
+                stage.text(&labels::conflicts(&found));
+                stage.close(StageStatus::Completed);
+                *conflicts = found;
+            }
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the reports cannot be compared"
+            ),
+        }
+    }
+}
+
 impl Progress {
+    /// Which agents did not answer, and why, below what the others said.
+    fn say_missing(&mut self, sink: &AnswerSink) {
+        let missing: Vec<String> = (self.missing())
+            .map(|(agent, why)| labels::missing(agent, why))
+            .collect();
+        for line in missing {
+            self.say(sink, &line);
+        }
+    }
+
     pub(super) fn say(&mut self, sink: &AnswerSink, text: &str) {
         sink.text(text);
         self.shown.push_str(text);
@@ -200,14 +251,18 @@ pub(super) fn refuse(
     FinishReason::Stop
 }
 
-/// The agent's own text is the answer, after what there is of a synthesis.
+/// The agents' own texts are the answer, after what there is of a synthesis.
 pub(super) fn fall_back(sink: &AnswerSink, progress: &mut Progress) -> FinishReason {
     if !progress.shown.trim().is_empty() {
         progress.say(sink, labels::SYNTHESIS_BROKE_OFF);
     }
-    let text = std::mem::take(&mut progress.report.text);
+    let reports: Vec<_> = reports(&progress.parts).collect();
+    let text = match reports.as_slice() {
+        [(_, text)] => (*text).to_owned(),
+        several => labels::side_by_side(several),
+    };
     progress.say(sink, &text);
-    progress.report.text = text;
+    progress.say_missing(sink);
     progress.outcome = Some(Outcome::AnsweredRaw);
     FinishReason::Stop
 }

@@ -250,7 +250,7 @@ impl Coordinator {
                 Some(Outcome::Answered | Outcome::AnsweredRaw)
             );
         let own =
-            decision.assignment().map(|assignment| &assignment.agent) == progress.agent.as_ref();
+            decision.assignment().map(|assignment| &assignment.agent) == progress.agents().next();
         let query = self.query(turn, recalled.owner().tenant(), progress.before.as_ref());
         let wrong = !(well && own) || progress.marks.agrees == Some(false);
         let kept = match decision.source {

@@ -34,8 +34,8 @@ pub enum Endpoint {
     Url(Url),
 }
 
-/// What a call may change in the world; it decides what may be repeated or started on a guess.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// What a call may change in the world; it decides what may be repeated or started on a guess. The worse, the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
     None,

@@ -5,6 +5,7 @@ pub mod agent;
 pub mod audit;
 pub mod capability;
 pub mod condition;
+pub mod conflict;
 pub mod conversation;
 pub mod day;
 pub mod event;

@@ -52,6 +52,7 @@ fn shown(verdict: &Verdict) -> Value {
         "agent": assignment.map(|assignment| assignment.agent.as_str()),
         "plan": match &decision.plan {
             Plan::Single(_) => json!("single"),
+            Plan::Steps(steps) => json!({"steps": steps}),
             Plan::About(_) => json!("about"),
             Plan::Clarify(agents) => json!({"clarify": agents.each_ref().map(AgentId::as_str)}),
         },

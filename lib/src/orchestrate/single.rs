@@ -150,11 +150,10 @@ impl Agents {
                 Some(Ok(AgentEvent::State(state))) => report.state = Some(state),
                 Some(Ok(AgentEvent::Usage(lines))) => report.used.extend(lines),
                 Some(Ok(AgentEvent::Form(schema))) => {
-                    if report.form || !form::is_harmless(&schema, self.caps.attachment) {
-                        tracing::warn!(agent.id = %agent, security = "form_left_out", "a form of an agent is left out");
-                    } else {
+                    if form::is_harmless(&schema, self.caps.attachment) && sink.form(&schema) {
                         report.form = true;
-                        sink.form(&schema);
+                    } else {
+                        tracing::warn!(agent.id = %agent, security = "form_left_out", "a form of an agent is left out");
                     }
                 }
                 Some(Ok(AgentEvent::Session { id, created })) => {

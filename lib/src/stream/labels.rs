@@ -7,9 +7,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::domain::agent::Effect;
+use crate::domain::conflict::Conflict;
 use crate::domain::ids::AgentId;
 use crate::domain::message::Attachment;
-use crate::domain::plan::{DecisionSource, Plan, RoutingDecision};
+use crate::domain::plan::{DecisionSource, Plan, RoutingDecision, Step};
 use crate::domain::proposal::Proposal;
 
 /// The routing stage's name; the chosen agent is appended to it.
@@ -37,9 +38,106 @@ pub const SYNTHESIS_BROKE_OFF: &str =
 /// The name of the stage that stands for those that are not shown.
 pub const STAGES_LEFT_OUT: &str = "More stages";
 
+/// The stage that shows a plan of several steps.
+pub const PLAN: &str = "Plan";
+
+/// The stage that shows what agents say differently.
+pub const CONFLICTS: &str = "Contradictions";
+
+/// Why there is nothing of an agent: a content filter.
+pub const WITHHELD: &str = "its answer was withheld by a content filter.";
+
+/// Why there is nothing of an agent: the turn ended before.
+pub const UNFINISHED: &str = "it did not finish in time.";
+
+/// The steps of a plan, as they stand in the plan's stage.
+pub fn plan(steps: &[Step]) -> String {
+    let mut text = String::new();
+    for (at, step) in steps.iter().enumerate() {
+        let Step {
+            name,
+            assignment,
+            after,
+        } = step;
+        let _ = write!(
+            text,
+            "{}. **{}** \u{2192} {}",
+            at + 1,
+            quoted(name),
+            assignment.agent
+        );
+        if let Some(task) = &assignment.instructions {
+            let _ = write!(text, ": {}", quoted(task));
+        }
+        if !after.is_empty() {
+            let _ = write!(text, " (with the result of {})", quoted(&after.join(", ")));
+        }
+        text.push('\n');
+    }
+    text.push('\n');
+    text
+}
+
+pub fn step_done(name: &str, time: Duration) -> String {
+    format!("- {}: done in {:.1} s\n", quoted(name), time.as_secs_f64())
+}
+
+pub fn step_failed(name: &str, why: &str) -> String {
+    format!("- {}: {why}\n", quoted(name))
+}
+
+/// Why a step was not done: another one gave it nothing.
+pub fn step_needs(name: &str) -> String {
+    format!(
+        "it needs the result of {}, which there is none of.",
+        quoted(name)
+    )
+}
+
+/// Why a step was not done: nobody approved it.
+pub fn needs_approval(agent: &AgentId) -> String {
+    format!("{agent} needs your approval, so please ask for this alone.")
+}
+
+/// Below an answer of several agents: one that gave nothing.
+pub fn missing(agent: &AgentId, why: &str) -> String {
+    format!("\n\n_{agent} is missing here: {why}_")
+}
+
+/// What several agents say differently, in their own words.
+pub fn conflicts(conflicts: &[Conflict]) -> String {
+    let mut text = String::new();
+    for Conflict { about, claims } in conflicts {
+        let _ = writeln!(text, "**{}**\n", quoted(about));
+        for (agent, says) in claims {
+            let _ = writeln!(text, "- {agent}: {}", quoted(says));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// What several agents said, one below the other, where nobody writes one answer from it.
+pub fn side_by_side(reports: &[(&AgentId, &str)]) -> String {
+    let sections: Vec<String> = (reports.iter())
+        .map(|(agent, text)| format!("**{agent}**\n\n{text}"))
+        .collect();
+    sections.join("\n\n")
+}
+
 /// Appended to the routing stage's name.
 pub fn routed_to(plan: &Plan) -> String {
     match plan {
+        Plan::Steps(steps) => {
+            let mut agents: Vec<&str> = Vec::new();
+            for step in steps {
+                let agent = step.assignment.agent.as_str();
+                if !agents.contains(&agent) {
+                    agents.push(agent);
+                }
+            }
+            format!(" \u{2192} {}", agents.join(", "))
+        }
         Plan::Single(assignment) => format!(" \u{2192} {}", assignment.agent),
         Plan::About(_) => " \u{2192} about this assistant".into(),
         Plan::Clarify(_) => " \u{2192} a question back".into(),
@@ -54,6 +152,8 @@ pub fn decision(decision: &RoutingDecision) -> String {
         #[serde(skip_serializing_if = "Option::is_none")]
         candidates: Option<[&'a str; 2]>,
         additional_instructions: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        steps: Option<&'a [Step]>,
         confidence: Option<f64>,
         /// Said where it was not the model.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,10 +165,14 @@ pub fn decision(decision: &RoutingDecision) -> String {
         agent_name: assignment.map(|assignment| assignment.agent.as_str()),
         candidates: match &decision.plan {
             Plan::Clarify([first, second]) => Some([first.as_str(), second.as_str()]),
-            Plan::Single(_) | Plan::About(_) => None,
+            Plan::Single(_) | Plan::Steps(_) | Plan::About(_) => None,
         },
         additional_instructions: assignment
             .and_then(|assignment| assignment.instructions.as_deref()),
+        steps: match &decision.plan {
+            Plan::Steps(steps) => Some(steps),
+            Plan::Single(_) | Plan::About(_) | Plan::Clarify(_) => None,
+        },
         confidence: decision.confidence,
         decided_by: (decision.source != DecisionSource::Model).then(|| decision.source.as_str()),
         reason: &decision.rationale,

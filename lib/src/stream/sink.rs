@@ -30,6 +30,7 @@ pub struct AnswerSink {
     high_water: usize,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is said once")]
 #[derive(Debug)]
 struct Shared {
     writer: ChunkWriter,
@@ -41,6 +42,7 @@ struct Shared {
     stages: Vec<StageEntry>,
     attachments: u32,
     state: bool,
+    form: bool,
     /// When the answer's text began.
     spoke_at: Option<Instant>,
     ended: bool,
@@ -74,6 +76,7 @@ impl AnswerSink {
                 stages: Vec::new(),
                 attachments: 0,
                 state: false,
+                form: false,
                 spoke_at: None,
                 ended: false,
             })),
@@ -155,10 +158,15 @@ impl AnswerSink {
         }
     }
 
-    /// Buttons below the answer. Called at most once.
-    pub fn form<S: Serialize>(&self, schema: &S) {
-        self.lock()
-            .write(&Delta::CustomContent(CustomContent::FormSchema(schema)));
+    /// Buttons below the answer. There is one form at most: false, and nothing else, for a second one, since clients would
+    /// merge two into garbage.
+    pub fn form<S: Serialize>(&self, schema: &S) -> bool {
+        let mut shared = self.lock();
+        let first = !std::mem::replace(&mut shared.form, true);
+        if first {
+            shared.write(&Delta::CustomContent(CustomContent::FormSchema(schema)));
+        }
+        first
     }
 
     /// Ends the answer well: finish reason and usage, then the end mark.
