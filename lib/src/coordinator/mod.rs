@@ -45,7 +45,7 @@ use figures::Marks;
 use memory::{Entered, Recollection, memory_trouble};
 use part::Part;
 
-/// Who calls, as soon as it is verified. Polled beside the routing call, awaited before any agent is called.
+/// Who calls, as soon as it is verified. Awaited before anything is asked or looked up.
 pub type Verification = BoxFuture<'static, Result<Identity, Failure>>;
 
 /// Everything a turn needs.
