@@ -103,7 +103,7 @@ impl Coordinator {
         if out.answers {
             progress.shown.push_str(&progress.report.text);
             if called.is_err() && !progress.report.text.is_empty() {
-                progress.shown.push_str(labels::PARTIAL);
+                (progress.shown).push_str(&labels::partial().told(sink.language()));
             }
         }
         progress.marks.agent = Some(progress.marks.agent.unwrap_or_default() + begun.elapsed());

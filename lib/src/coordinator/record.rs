@@ -142,7 +142,7 @@ impl Coordinator {
             }) => {
                 match saved {
                     Saved::Whole => {}
-                    Saved::Cut => memory_trouble(sink, labels::MEMORY_CUT),
+                    Saved::Cut => memory_trouble(sink, labels::memory_cut()),
                     Saved::Erased => self.forget(session).await,
                 }
                 (anchor, left)
@@ -153,7 +153,7 @@ impl Coordinator {
                     "the turn cannot be saved"
                 );
                 if recalled.read {
-                    memory_trouble(sink, labels::MEMORY_UNSAVED);
+                    memory_trouble(sink, labels::memory_unsaved());
                 }
                 (None, false)
             }
