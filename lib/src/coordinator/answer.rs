@@ -10,6 +10,7 @@ use crate::domain::event::StageStatus;
 use crate::domain::failure::Failure;
 use crate::domain::ids::AgentId;
 use crate::domain::language::Language;
+use crate::domain::phrase::Phrase;
 use crate::domain::plan::DecisionSource;
 use crate::domain::rules::Synthesis;
 use crate::domain::turn::ChatTurn;
@@ -35,12 +36,11 @@ impl Coordinator {
     /// What the system can do, from the registry alone.
     pub(super) fn tell_about(
         &self,
-        turn: &ChatTurn,
         language: Option<Language>,
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> FinishReason {
-        let language = language.unwrap_or_else(|| self::language(turn));
+        let language = language.unwrap_or_else(|| sink.language());
         let agents: Vec<_> = self.registry.iter().map(|card| self.shown(card)).collect();
         progress.say(sink, &about::about(&agents, language));
         progress.outcome = Some(Outcome::Answered);
@@ -50,7 +50,6 @@ impl Coordinator {
     /// One question back to the user: which of the two agents is meant?
     pub(super) fn clarify(
         &self,
-        turn: &ChatTurn,
         agents: &[AgentId; 2],
         sink: &AnswerSink,
         progress: &mut Progress,
@@ -61,7 +60,7 @@ impl Coordinator {
             self.shown(card.unwrap_or(self.registry.default_agent()))
         };
         let [first, second] = agents;
-        let text = about::which([card(first), card(second)], language(turn));
+        let text = about::which([card(first), card(second)], sink.language());
         progress.say(sink, &text);
         sink.form(&about::which_form(agents));
         progress.outcome = Some(Outcome::Clarified);
@@ -174,7 +173,8 @@ impl Coordinator {
         match found {
             Ok(found) if found.is_empty() => {}
             Ok(found) => {
-                let stage = sink.open_stage(Some(labels::CONFLICTS), None);
+                let stage =
+                    sink.open_stage(Some(&labels::contradictions().told(sink.language())), None);
                 stage.text(&labels::conflicts(&found));
                 stage.close(StageStatus::Completed);
                 *conflicts = found;
@@ -191,7 +191,7 @@ impl Progress {
     /// Which agents did not answer, and why, below what the others said.
     fn say_missing(&mut self, sink: &AnswerSink) {
         let missing: Vec<String> = (self.missing())
-            .map(|(agent, why)| labels::missing(agent, why))
+            .map(|(agent, why)| labels::missing(agent, why).told(sink.language()))
             .collect();
         for line in missing {
             self.say(sink, &line);
@@ -204,15 +204,10 @@ impl Progress {
     }
 }
 
-/// The language of the user's own words.
-fn language(turn: &ChatTurn) -> Language {
-    (turn.messages.last()).map_or_else(Language::default, |last| Language::of(&last.text))
-}
-
 /// Shows the decision: the agent in the stage's name, the rest in its text. It is a failed stage where nobody decided since
 /// a rung failed; a rung that failed before another one decided is nothing to the user.
-pub(super) fn show(stage: &Stage, verdict: &Verdict) {
-    stage.name(&labels::routed_to(&verdict.decision.plan));
+pub(super) fn show(stage: &Stage, verdict: &Verdict, language: Language) {
+    stage.name(&labels::routed_to(&verdict.decision.plan).told(language));
     stage.text(&labels::decision(&verdict.decision));
     let undecided = verdict.decision.source == DecisionSource::Default;
     let failed = undecided && verdict.troubles.iter().any(|(rung, _)| *rung == "model");
@@ -223,7 +218,7 @@ pub(super) fn show(stage: &Stage, verdict: &Verdict) {
             "a routing rung failed"
         );
         if failed && *rung == "model" {
-            stage.text(&labels::rung_failed(rung, &verdict.decision));
+            stage.say(labels::nobody_decided(rung, &verdict.decision));
         }
     }
     stage.close(if failed {
@@ -237,7 +232,7 @@ pub(super) fn show(stage: &Stage, verdict: &Verdict) {
 pub(super) fn refuse(
     stage: &Stage,
     consent: &Consent,
-    text: &str,
+    words: &Phrase,
     sink: &AnswerSink,
     progress: &mut Progress,
 ) -> FinishReason {
@@ -247,14 +242,14 @@ pub(super) fn refuse(
     } else {
         Outcome::Rejected
     });
-    progress.say(sink, text);
+    progress.say(sink, &words.told(sink.language()));
     FinishReason::Stop
 }
 
 /// The agents' own texts are the answer, after what there is of a synthesis.
 pub(super) fn fall_back(sink: &AnswerSink, progress: &mut Progress) -> FinishReason {
     if !progress.shown.trim().is_empty() {
-        progress.say(sink, labels::SYNTHESIS_BROKE_OFF);
+        progress.say(sink, &labels::synthesis_broke_off().told(sink.language()));
     }
     let reports: Vec<_> = reports(&progress.parts).collect();
     let text = match reports.as_slice() {

@@ -85,7 +85,9 @@ impl Coordinator {
         if part.passed {
             progress.shown.push_str(&part.report.text);
             if !part.reported && !part.report.text.is_empty() {
-                progress.shown.push_str(labels::PARTIAL);
+                progress
+                    .shown
+                    .push_str(&labels::partial().told(sink.language()));
             }
         }
         progress.gather();

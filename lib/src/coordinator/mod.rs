@@ -252,7 +252,9 @@ impl Coordinator {
                 self.recall(turn, &known, progress).await?;
                 match self.consented(turn, &consent, progress).await {
                     Ok(decision) => Verdict::of(decision),
-                    Err(text) => return Ok(answer::refuse(&stage, &consent, text, sink, progress)),
+                    Err(words) => {
+                        return Ok(answer::refuse(&stage, &consent, &words, sink, progress));
+                    }
                 }
             }
             None => {
@@ -261,7 +263,7 @@ impl Coordinator {
             }
         };
         self.learn_likely(progress, &verdict);
-        answer::show(&stage, &verdict);
+        answer::show(&stage, &verdict, sink.language());
         drop(stage);
         progress.marks.route = begun.elapsed();
         if !progress
@@ -269,7 +271,7 @@ impl Coordinator {
             .as_ref()
             .is_some_and(|recalled| recalled.read)
         {
-            memory_trouble(sink, labels::MEMORY_UNREAD);
+            memory_trouble(sink, labels::memory_unread());
         }
         progress.tally.merge(&verdict.tally);
         progress.rungs = std::mem::take(&mut verdict.rungs);
@@ -317,9 +319,9 @@ impl Coordinator {
             }
             Some(Plan::Steps(steps)) => self.together(turn, &steps, sink, progress).await?,
             Some(Plan::About(language)) => {
-                return Ok(self.tell_about(turn, language, sink, progress));
+                return Ok(self.tell_about(language, sink, progress));
             }
-            Some(Plan::Clarify(agents)) => return Ok(self.clarify(turn, &agents, sink, progress)),
+            Some(Plan::Clarify(agents)) => return Ok(self.clarify(&agents, sink, progress)),
             None => return Err(Failure::internal(&turn.id.reference())),
         };
         if let Some(reason) = withheld {

@@ -150,7 +150,7 @@ impl Coordinator {
             }) => {
                 match saved {
                     Saved::Whole => {}
-                    Saved::Cut => memory_trouble(sink, labels::MEMORY_CUT),
+                    Saved::Cut => memory_trouble(sink, labels::memory_cut()),
                     Saved::Erased => self.forget(&used).await,
                 }
                 (anchor, left)
@@ -161,7 +161,7 @@ impl Coordinator {
                     "the turn cannot be saved"
                 );
                 if recalled.read {
-                    memory_trouble(sink, labels::MEMORY_UNSAVED);
+                    memory_trouble(sink, labels::memory_unsaved());
                 }
                 (None, false)
             }

@@ -13,6 +13,7 @@ use crate::domain::conversation::Exchange;
 use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::AgentId;
+use crate::domain::phrase::Phrase;
 use crate::domain::plan::Step;
 use crate::domain::turn::{ChatTurn, Given};
 use crate::stream::{AnswerSink, FinishReason, Stage, labels};
@@ -54,8 +55,8 @@ impl Coordinator {
         let Some(recalled) = &progress.recalled else {
             return Err(Failure::internal(&turn.id.reference()));
         };
-        let stage = sink.open_stage(Some(labels::PLAN), None);
-        stage.text(&labels::plan(steps));
+        let stage = sink.open_stage(Some(&labels::plan_stage().told(sink.language())), None);
+        stage.text(&labels::plan(steps, sink.language()));
         let work = Work {
             turn,
             recalled,
@@ -98,11 +99,10 @@ impl Coordinator {
     async fn step(&self, work: &Work<'_>, at: usize, part: &mut Part) {
         let output = self.give(work, at, part).await;
         let name = &part.name;
-        let line = match &part.failure {
-            None => labels::step_done(name, part.time.unwrap_or_default()),
-            Some(failure) => labels::step_failed(name, &failure.display),
-        };
-        work.stage.text(&line);
+        work.stage.say(match &part.failure {
+            None => labels::step_took(name, part.time.unwrap_or_default()),
+            Some(failure) => labels::step_failed(labels::quoted(name), failure.display.clone()),
+        });
         if let Some(done) = work.done.get(at) {
             // Each step ends once.
             let _ = done.set(output);
@@ -129,7 +129,10 @@ impl Coordinator {
                     earlier.push(output.clone());
                 }
                 None if needed => {
-                    part.failure = Some(not_asked(turn, labels::step_needs(&other.name)));
+                    part.failure = Some(not_asked(
+                        turn,
+                        labels::step_needs(labels::quoted(&other.name)),
+                    ));
                     return None;
                 }
                 None => {}
@@ -138,7 +141,7 @@ impl Coordinator {
         if (self.registry.get(step.assignment.agent.as_str()))
             .is_some_and(|card| card.approval == Approval::Always)
         {
-            let why = labels::needs_approval(&step.assignment.agent);
+            let why = labels::step_needs_approval(&step.assignment.agent);
             part.failure = Some(not_asked(turn, why));
             return None;
         }
@@ -158,7 +161,7 @@ impl Coordinator {
         match self.consult(job, part, None).await {
             Ok(None) => {}
             Ok(Some(_)) => {
-                part.failure = Some(not_asked(turn, labels::WITHHELD.into()));
+                part.failure = Some(not_asked(turn, labels::withheld()));
             }
             Err(failure) => part.failure = Some(failure),
         }
@@ -187,7 +190,7 @@ impl Coordinator {
 }
 
 /// A step whose agent was not asked, or whose answer is not to be had.
-fn not_asked(turn: &ChatTurn, why: String) -> Failure {
+fn not_asked(turn: &ChatTurn, why: Phrase) -> Failure {
     let reference = turn.id.reference();
     Failure::new(
         Code::AgentUnavailable,
@@ -198,12 +201,13 @@ fn not_asked(turn: &ChatTurn, why: String) -> Failure {
 
 impl Progress {
     /// The parts of which there is no answer, and why.
-    pub(super) fn missing(&self) -> impl Iterator<Item = (&AgentId, &str)> {
+    pub(super) fn missing(&self) -> impl Iterator<Item = (&AgentId, Phrase)> {
         (self.parts.iter())
             .filter(|part| !part.reported)
             .map(|part| {
                 let failure = part.failure.as_ref();
-                let why = failure.map_or(labels::UNFINISHED, |failure| failure.display.as_str());
+                let why =
+                    failure.map_or_else(labels::unfinished, |failure| failure.display.clone());
                 (&part.assignment.agent, why)
             })
     }

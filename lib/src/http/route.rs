@@ -31,7 +31,9 @@ pub async fn explain(State(app): State<Arc<App>>, request: Request) -> Response 
     let answer = async {
         match explaining.await {
             Ok(verdict) => Json(shown(&verdict)).into_response(),
-            Err(refusal) => refusal.referring(&id.reference()).into_response(),
+            Err(refusal) => (refusal.referring(&id.reference()))
+                .told_to(&parts.headers)
+                .into_response(),
         }
     };
     Box::pin(unpanicked(answer, &id.reference()).instrument(span)).await

@@ -12,7 +12,9 @@ use crate::dial::chunk::{
 };
 use crate::domain::event::StageStatus;
 use crate::domain::failure::Failure;
+use crate::domain::language::Language;
 use crate::domain::message::Attachment;
+use crate::domain::phrase::Phrase;
 use crate::domain::rules::Caps;
 use crate::domain::usage::Tally;
 
@@ -43,6 +45,8 @@ struct Shared {
     attachments: u32,
     state: bool,
     form: bool,
+    /// In which our own words are.
+    language: Language,
     /// When the answer's text began.
     spoke_at: Option<Instant>,
     ended: bool,
@@ -77,6 +81,7 @@ impl AnswerSink {
                 attachments: 0,
                 state: false,
                 form: false,
+                language: Language::default(),
                 spoke_at: None,
                 ended: false,
             })),
@@ -103,6 +108,16 @@ impl AnswerSink {
             shared.spoke_at.get_or_insert_with(Instant::now);
             shared.write::<()>(&Delta::Content(piece));
         }
+    }
+
+    /// From now on our own words are in this language.
+    pub fn speak(&self, language: Language) {
+        self.lock().language = language;
+    }
+
+    /// The language of our own words.
+    pub fn language(&self) -> Language {
+        self.lock().language
     }
 
     /// When the answer's text began.
@@ -189,7 +204,8 @@ impl AnswerSink {
             shared.close(index, StageStatus::Failed);
         }
         if !shared.ended {
-            ChunkWriter::error(&mut shared.out, failure);
+            let language = shared.language;
+            ChunkWriter::error(&mut shared.out, failure, language);
             ChunkWriter::done(&mut shared.out);
             shared.ended = true;
         }
@@ -323,6 +339,11 @@ impl Stage {
                 ..StageDelta::default()
             });
         }
+    }
+
+    /// Appends words of our own.
+    pub fn say(&self, words: impl Into<Phrase>) {
+        self.text(&words.into().told(self.sink.language()));
     }
 
     /// Appends like [`Stage::text`], as fast as the reader takes it.
