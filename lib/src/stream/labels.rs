@@ -30,6 +30,9 @@ pub const MEMORY_CUT: &str =
 /// Appended to what an agent said before it broke off.
 pub const PARTIAL: &str = "\n\n_(broken off here: this is not the whole answer)_";
 
+/// Appended to what an agent said up to the most that it may say at once.
+pub const AGENT_CUT: &str = "\n\n_(cut here: the agent may not say more at once)_";
+
 /// Appended to a synthesised answer that broke off; the agent's own text follows.
 pub const SYNTHESIS_BROKE_OFF: &str =
     "\n\n_(the summary broke off; what the agent itself said follows)_\n\n";
