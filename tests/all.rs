@@ -42,6 +42,7 @@ mod logs;
 mod memory;
 mod metrics;
 mod models;
+mod openai;
 mod outbound;
 mod panics;
 mod person;

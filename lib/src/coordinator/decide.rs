@@ -310,5 +310,5 @@ fn plainly(decision: &RoutingDecision) -> Option<&AgentId> {
 fn may_be_guessed(card: &AgentCard) -> bool {
     card.effect == Effect::None
         && card.approval == Approval::Never
-        && card.protocol == Protocol::Dial
+        && matches!(card.protocol, Protocol::Dial | Protocol::Openai)
 }

@@ -16,12 +16,14 @@ pub enum Protocol {
     Dial,
     /// A service with its own conversations: create, then post messages (the UMS agent).
     Conversation,
+    /// A plain OpenAI-compatible server: chat completions and nothing more.
+    Openai,
 }
 
 impl Protocol {
-    /// A DIAL application talks to people; a service of its own protocol talks to us.
+    /// A DIAL application or a model talks to people; a service of its own protocol talks to us.
     pub fn is_for_people(self) -> bool {
-        self == Self::Dial
+        matches!(self, Self::Dial | Self::Openai)
     }
 }
 
@@ -59,6 +61,8 @@ pub struct AgentCard {
     pub protocol: Protocol,
     /// Where it answers, in the order they are tried. Never empty.
     pub endpoints: Vec<Endpoint>,
+    /// What a plain OpenAI-compatible server calls it.
+    pub model: Option<String>,
     /// The agent's own credential, for an endpoint outside DIAL Core.
     pub key: Option<Secret>,
     /// For people and for the routing model: what the agent is good at.
@@ -104,6 +108,7 @@ impl AgentCard {
             id: AgentId::new(name),
             protocol,
             endpoints: vec![endpoint],
+            model: None,
             key: None,
             description: String::new(),
             capabilities: Vec::new(),

@@ -164,6 +164,16 @@ impl Agents {
                     }
                     report.session = Some((id, created));
                 }
+                Some(Ok(AgentEvent::Cut)) => {
+                    if !report.text.is_empty() {
+                        write(report.add(
+                            &labels::agent_cut().told(language),
+                            self.caps.text,
+                            language,
+                        ))
+                        .await;
+                    }
+                }
                 // A complete answer of nothing helps nobody: it is never a success.
                 Some(Ok(AgentEvent::Finished))
                     if report.text.trim().is_empty() && report.attachments.is_empty() =>

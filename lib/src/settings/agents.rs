@@ -56,6 +56,8 @@ struct Agent {
     protocol: Protocol,
     endpoint: OneOrMore,
     #[serde(default)]
+    model: Option<String>,
+    #[serde(default)]
     key: Option<String>,
     #[serde(default)]
     description: String,
@@ -290,6 +292,11 @@ fn card(agent: Agent, env: &Env) -> Result<AgentCard, String> {
         endpoints: endpoints(&name, agent.protocol, &agent.endpoint, env)?,
         id: AgentId::new(&name),
         protocol: agent.protocol,
+        model: (agent
+            .model
+            .map(|model| substitute(&model, env))
+            .transpose()?)
+        .filter(|model| !model.is_empty()),
         key: key
             .filter(|key| !key.is_empty())
             .map(|key| Secret::new(&key)),
@@ -383,7 +390,7 @@ fn endpoint(
             _ => wrong("a deployment id or a URL such as https://agent.example.com"),
         };
     }
-    if protocol == Protocol::Conversation {
+    if protocol != Protocol::Dial {
         return wrong("a full URL such as https://ums.example.com");
     }
     if value.trim().is_empty() {

@@ -25,6 +25,11 @@ sentences! {
         en: "\n\n_(broken off here: this is not the whole answer)_",
         uk: "\n\n_(тут обірвалося: це не вся відповідь)_",
     }
+    /// Appended to what an agent said up to the most that it may say at once.
+    agent_cut() {
+        en: "\n\n_(cut here: the agent may not say more at once)_",
+        uk: "\n\n_(обрізано тут: більше за один раз агент сказати не може)_",
+    }
     /// Appended to a synthesised answer that broke off; the agent's own text follows.
     synthesis_broke_off() {
         en: "\n\n_(the summary broke off; what the agent itself said follows)_\n\n",
