@@ -99,10 +99,14 @@ impl Coordinator {
     async fn step(&self, work: &Work<'_>, at: usize, part: &mut Part) {
         let output = self.give(work, at, part).await;
         let name = &part.name;
-        work.stage.say(match &part.failure {
-            None => labels::step_took(name, part.time.unwrap_or_default()),
-            Some(failure) => labels::step_failed(labels::quoted(name), failure.display.clone()),
-        });
+        match &part.failure {
+            None => (work.stage).say(labels::step_took(name, part.time.unwrap_or_default())),
+            Some(failure) => {
+                let language = work.sink.language();
+                let line = labels::step_stopped(name, &failure.display, language);
+                work.stage.text(&line);
+            }
+        }
         if let Some(done) = work.done.get(at) {
             // Each step ends once.
             let _ = done.set(output);

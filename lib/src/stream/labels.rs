@@ -49,6 +49,10 @@ pub fn step_took(name: &str, time: Duration) -> Phrase {
     step_done(quoted(name), format!("{:.1}", time.as_secs_f64()))
 }
 
+pub fn step_stopped(name: &str, why: &Phrase, language: Language) -> String {
+    format!("- {}: {}\n", quoted(name), why.told(language))
+}
+
 /// What several agents say differently, in their own words.
 pub fn conflicts(conflicts: &[Conflict]) -> String {
     let mut text = String::new();

@@ -53,10 +53,6 @@ sentences! {
         en: "- {name}: done in {seconds} s\n",
         uk: "- {name}: зроблено за {seconds} с\n",
     }
-    step_failed(name, why) {
-        en: "- {name}: {why}\n",
-        uk: "- {name}: {why}\n",
-    }
     /// Why a step was not done: another one gave it nothing.
     step_needs(name) {
         en: "it needs the result of {name}, which there is none of.",
