@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use coordinator::context::facts;
 use coordinator::coordinator::Coordinator;
 use coordinator::domain::access::Way;
 use coordinator::domain::ids::{Clock, TurnId};
 use coordinator::domain::rules::Quotas;
+use coordinator::facts::Extractor;
 use coordinator::gateway::{Gateways, Reach};
 use coordinator::guard::Guard;
 use coordinator::http::auth::Auth;
@@ -104,6 +106,7 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
         synthesis: settings.synthesis,
         metrics: shared.metrics,
         agents: agents(settings, &client, &guard)?,
+        extractor: extractor(settings, &models),
         comparer: Comparer::new(models.clone(), &settings.routing_model),
         synthesizer: Synthesizer::new(models, &settings.synthesis_model),
         accounts: Accounts::of(
@@ -141,6 +144,14 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
             settings.times.retry_after,
         ),
     ))
+}
+
+/// What looks for facts, where some agent may be told any.
+fn extractor(settings: &Settings, models: &Models) -> Option<Extractor> {
+    let kinds = facts::kinds(&settings.registry);
+    let times = settings.facts.filter(|_| !kinds.is_empty())?;
+    let model = &settings.routing_model;
+    Some(Extractor::new(models.clone(), model, kinds, times))
 }
 
 /// How models are called.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Who may import whom. A room missing here may import nothing.
-const IMPORTS: [(&str, &str); 20] = [
+const IMPORTS: [(&str, &str); 21] = [
     ("domain", ""),
     ("dial", "domain"),
     ("stream", "domain dial"),
@@ -17,6 +17,7 @@ const IMPORTS: [(&str, &str); 20] = [
     ("policy", "domain resilience"),
     ("store", "domain policy resilience"),
     ("privacy", "domain gateway store"),
+    ("facts", "domain llm"),
     ("synthesize", "domain llm"),
     ("route", "domain llm store telemetry"),
     (
@@ -25,7 +26,7 @@ const IMPORTS: [(&str, &str); 20] = [
     ),
     (
         "coordinator",
-        "domain context route orchestrate synthesize policy store stream resilience guard metrics telemetry",
+        "domain context route orchestrate facts synthesize policy store stream resilience guard metrics telemetry",
     ),
     (
         "http",

@@ -99,6 +99,7 @@ async fn main() {
             tenant: "acme",
             choice: None,
             last,
+            facts: &[],
         };
         if rung == "cache" {
             let mut decision =

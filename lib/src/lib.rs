@@ -15,6 +15,7 @@ pub mod context;
 pub mod coordinator;
 pub mod dial;
 pub mod domain;
+pub mod facts;
 pub mod gateway;
 pub mod guard;
 pub mod http;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::domain::access::{Callers, Way};
 use crate::domain::agent::Registry;
 use crate::domain::condition::Rule;
+use crate::domain::fact::FactTimes;
 use crate::domain::ids::Secret;
 use crate::domain::network::Networks;
 use crate::domain::rules::{BreakerRules, Caps, Quotas, Routing, Synthesis, Times};
@@ -57,6 +58,8 @@ pub struct Settings {
     pub rules: Vec<Rule>,
     /// `MAS_ROUTING`: how it is decided who answers.
     pub routing: Routing,
+    /// How long facts are kept for other agents (`MAS_FACTS`); `None` where none are looked for.
+    pub facts: Option<FactTimes>,
     /// `MAS_SYNTHESIS`: when a second model writes the answer.
     pub synthesis: Synthesis,
     /// `MAS_TABLE`: name of the `DynamoDB` table.
@@ -108,7 +111,7 @@ pub struct Settings {
 }
 
 /// Every variable that is read, for the template's and the README's tests.
-pub const VARIABLES: [&str; 57] = [
+pub const VARIABLES: [&str; 58] = [
     "MAS_PORT",
     "DIAL_URL",
     "OPENAI_BASE_URL",
@@ -120,6 +123,7 @@ pub const VARIABLES: [&str; 57] = [
     "GPA_API_KEY",
     "UMS_AGENT_ENDPOINT",
     "MAS_DEFAULT_AGENT",
+    "MAS_FACTS",
     "MAS_ROUTING",
     "MAS_SYNTHESIS",
     "MAS_TABLE",
@@ -185,6 +189,7 @@ impl Settings {
             registry,
             rules,
             routing: rules::routing(env)?,
+            facts: rules::facts(env)?,
             synthesis: rules::synthesis(env)?,
             table: parsed(
                 env,

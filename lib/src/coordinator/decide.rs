@@ -103,9 +103,19 @@ impl Coordinator {
         let asking = !begun.is_over();
         progress.asking = asking.then_some(Step::Route);
         let mut guessing = guessing && asking;
-        if asking && self.account_first && progress.recalled.is_none() {
+        // What agents found out is in the store alone.
+        let waits = self.account_first || self.extractor.is_some();
+        if asking && waits && progress.recalled.is_none() {
             progress.recalled = Some(recall.as_mut().await?);
         }
+        let facts = match &progress.recalled {
+            Some(recalled) if asking => self.facts(turn, recalled),
+            _ => Vec::new(),
+        };
+        let query = RouteQuery {
+            facts: &facts,
+            ..query
+        };
         let verdict = {
             let mut rest = pin!(self.chain.finish(&query, begun));
             loop {
@@ -169,6 +179,7 @@ impl Coordinator {
             tenant,
             choice: turn.choice.as_ref(),
             last,
+            facts: &[],
         }
     }
 
@@ -302,7 +313,7 @@ pub(super) async fn beside<A, B>(
 /// The agent of a decision that leaves the request as it is.
 fn plainly(decision: &RoutingDecision) -> Option<&AgentId> {
     (decision.assignment())
-        .filter(|assignment| assignment.instructions.is_none() && decision.request.is_none())
+        .filter(|assignment| assignment.is_plain() && decision.request.is_none())
         .map(|assignment| &assignment.agent)
 }
 

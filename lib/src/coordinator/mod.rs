@@ -9,6 +9,7 @@ mod memory;
 mod part;
 mod readiness;
 mod record;
+mod share;
 mod together;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::domain::access::Identity;
 use crate::domain::agent::{Approval, Registry};
 use crate::domain::conflict::Conflict;
 use crate::domain::conversation::{AgentCall, Last, Outcome};
+use crate::domain::fact::Fact;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::AgentId;
 use crate::domain::message::Message;
@@ -29,6 +31,7 @@ use crate::domain::plan::{Plan, RoutingDecision, Rung};
 use crate::domain::rules::{Caps, Routing, Synthesis, Times};
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::{Prices, Step, Tally};
+use crate::facts::Extractor;
 use crate::guard::Guard;
 use crate::metrics::Metrics;
 use crate::orchestrate::{Agents, Comparer, Guess, Likely};
@@ -62,6 +65,8 @@ pub struct Coordinator {
     pub synthesizer: Synthesizer,
     /// Finds what several agents say differently.
     pub comparer: Comparer,
+    /// Takes facts out of reports, where some agent may be told any.
+    pub extractor: Option<Extractor>,
     pub synthesis: Synthesis,
     pub metrics: Arc<Metrics>,
     pub table: Table,
@@ -113,6 +118,10 @@ struct Progress {
     conflicts: Vec<Conflict>,
     /// The answer was withheld.
     filtered: bool,
+    /// So many reports are being looked at for facts.
+    extracting: usize,
+    /// What was found out in this turn that other agents may want to know.
+    found: Vec<Fact>,
     /// The agents have done what they will do, and there is something to answer from.
     reported: bool,
     /// The client has its half of the memory.
@@ -144,6 +153,9 @@ impl Progress {
         self.reported |= self.parts.iter().any(|part| part.reported);
         if let Some(step) = self.asking.take() {
             self.tally.add_unknown(step);
+        }
+        for _ in 0..std::mem::take(&mut self.extracting) {
+            self.tally.add_unknown(Step::Facts);
         }
         if std::mem::take(&mut self.checking) {
             self.tally.add_unknown(Step::Route);
@@ -281,15 +293,12 @@ impl Coordinator {
         progress.decision = Some(verdict.decision);
         let (checking, before) = (progress.checking, progress.before.clone());
 
-        let acted = self.act(asking.as_ref().unwrap_or(turn), approved, sink, progress);
+        let acted = Box::pin(self.act(asking.as_ref().unwrap_or(turn), approved, sink, progress));
         if !checking {
             return acted.await;
         }
-        let (reason, second) = decide::beside(
-            Box::pin(acted),
-            Box::pin(self.second_opinion(turn, &known, before)),
-        )
-        .await;
+        let (reason, second) =
+            decide::beside(acted, Box::pin(self.second_opinion(turn, &known, before))).await;
         if let Some(second) = second {
             Self::compare(&second, progress);
         }
@@ -304,11 +313,7 @@ impl Coordinator {
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> Result<FinishReason, Failure> {
-        let plan = progress
-            .decision
-            .as_ref()
-            .map(|decision| decision.plan.clone());
-        let withheld = match plan {
+        let withheld = match self.gated(turn, sink, progress) {
             Some(Plan::Single(assignment)) => {
                 let needs_consent = (self.registry.get(assignment.agent.as_str()))
                     .is_some_and(|card| card.approval == Approval::Always);
@@ -332,12 +337,13 @@ impl Coordinator {
         progress.reported = true;
         self.send_state(turn, sink, progress);
         progress.stated = true;
-        if !progress.parts.iter().all(|part| part.passed) {
-            return self.synthesize(turn, sink, progress).await;
-        }
-        // The agent itself has answered.
-        progress.outcome = Some(Outcome::Answered);
-        Ok(FinishReason::Stop)
+        let telling = self.telling(turn, progress);
+        let (ended, found) = join!(
+            self.write(turn, sink, progress),
+            self.extract(turn, telling)
+        );
+        progress.learn_facts(found);
+        ended
     }
 }
 

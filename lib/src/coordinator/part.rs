@@ -72,7 +72,7 @@ impl Part {
         Some(Exchange {
             agent,
             request: asked.text.clone(),
-            instructions: self.assignment.instructions.clone(),
+            instructions: self.assignment.note(),
             request_attachments: context::by_address(&asked.attachments),
             answer: self.report.text.clone(),
             attachments: context::by_address(&self.report.attachments),

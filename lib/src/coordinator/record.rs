@@ -185,6 +185,7 @@ impl Coordinator {
             exchanges: exchanges(turn, progress),
             shown: context::digest(&progress.shown),
             last: progress.last(),
+            facts: progress.known_facts(turn),
             usage: self.priced(progress),
             duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         }

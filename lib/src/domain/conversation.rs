@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::fact::Fact;
 use super::ids::{AgentId, ConversationId, Timestamp, TurnId};
 use super::message::{Attachment, OpaqueState};
 use super::plan::Rung;
@@ -163,6 +164,9 @@ pub struct TurnRecord {
     /// `None` in records of version 1.0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Last>,
+    /// What is known for other agents after the turn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<Fact>,
     /// What each step used, and what that cost where a price is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub usage: Vec<StepUsage>,
@@ -230,6 +234,8 @@ pub struct Memory {
     pub exchanges: Vec<Exchange>,
     /// The turn before this one, where it is known.
     pub last: Option<Last>,
+    /// What agents found out, oldest first.
+    pub facts: Vec<Fact>,
 }
 
 impl Envelope {

@@ -9,6 +9,7 @@ pub mod conflict;
 pub mod conversation;
 pub mod day;
 pub mod event;
+pub mod fact;
 pub mod failure;
 pub mod ids;
 pub mod language;

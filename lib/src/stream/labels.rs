@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::domain::agent::Effect;
 use crate::domain::conflict::Conflict;
+use crate::domain::fact::Fact;
 use crate::domain::ids::AgentId;
 use crate::domain::language::Language;
 use crate::domain::message::Attachment;
@@ -51,6 +52,15 @@ pub fn step_took(name: &str, time: Duration) -> Phrase {
 
 pub fn step_stopped(name: &str, why: &Phrase, language: Language) -> String {
     format!("- {}: {}\n", quoted(name), why.told(language))
+}
+
+/// What an agent is told of others' answers, and from whom it is.
+pub fn shared(facts: &[Fact]) -> String {
+    let mut text = String::new();
+    for fact in facts {
+        let _ = writeln!(text, "- {} \u{2190} {}", quoted(&fact.told()), fact.source);
+    }
+    text
 }
 
 /// What several agents say differently, in their own words.

@@ -78,6 +78,11 @@ sentences! {
         en: "\n\n_{agent} is missing here: {why}_",
         uk: "\n\n_Тут бракує {agent}: {why}_",
     }
+    /// The stage that shows what an agent is told of another's answers.
+    shared_with(agent) {
+        en: "Shared with {agent}",
+        uk: "Передано {agent}",
+    }
     /// The stage that shows what agents say differently.
     contradictions() {
         en: "Contradictions",
