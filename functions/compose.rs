@@ -8,6 +8,7 @@ use coordinator::domain::ids::{Clock, TurnId};
 use coordinator::domain::rules::Quotas;
 use coordinator::gateway::{Gateways, Reach};
 use coordinator::guard::Guard;
+use coordinator::hooks::Hooks;
 use coordinator::http::auth::Auth;
 use coordinator::http::error::Statuses;
 use coordinator::http::{self, App};
@@ -104,6 +105,7 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
         synthesis: settings.synthesis,
         metrics: shared.metrics,
         agents: agents(settings, &client, &guard)?,
+        hooks: Hooks::connect(&settings.hooks, &client, &guard),
         synthesizer: Synthesizer::new(models, &settings.synthesis_model),
         accounts: Accounts::of(
             &table,

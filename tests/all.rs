@@ -35,6 +35,7 @@ mod fuzz_mirror;
 mod gateway_contract;
 mod golden;
 mod health;
+mod hooks;
 mod input;
 mod ladder;
 mod limits;

@@ -17,6 +17,7 @@ pub mod dial;
 pub mod domain;
 pub mod gateway;
 pub mod guard;
+pub mod hooks;
 pub mod http;
 pub mod llm;
 pub mod metrics;

@@ -35,6 +35,7 @@ fn record(n: u128, shown: &str, exchange: Exchange) -> TurnRecord {
         confidence: None,
         rationale: String::new(),
         calls: Vec::new(),
+        hooks: Vec::new(),
         exchange: Some(exchange),
         shown: digest(shown),
         rungs: Vec::new(),

@@ -8,6 +8,7 @@ use crate::context;
 use crate::domain::agent::{AgentCard, Approval, Effect};
 use crate::domain::conversation::AgentCall;
 use crate::domain::failure::{Code, Failure};
+use crate::domain::hook::Point;
 use crate::domain::ids::AgentId;
 use crate::domain::plan::Assignment;
 use crate::domain::turn::{AgentTask, ChatTurn};
@@ -38,6 +39,8 @@ impl Coordinator {
             };
             let task = context::view(turn, &recalled.memory, card, &assignment, budget);
             let (pruned, history) = (task.pruned, task.history.len());
+            self.hook(Point::BeforeAgent, turn, Some(&assignment), progress)
+                .await?;
             let called = self
                 .call(card, task, instead_of.as_ref(), sink, progress)
                 .await;
@@ -45,6 +48,8 @@ impl Coordinator {
                 progress.marks.pruned.push(Step::Agent);
             }
             let Err(error) = called else {
+                self.hook(Point::AfterAgent, turn, Some(&assignment), progress)
+                    .await?;
                 return Ok(None);
             };
             tracing::warn!(

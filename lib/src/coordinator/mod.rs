@@ -5,6 +5,7 @@ mod approve;
 mod consult;
 mod decide;
 mod figures;
+mod hook;
 mod memory;
 mod readiness;
 mod record;
@@ -20,6 +21,7 @@ use crate::domain::access::Identity;
 use crate::domain::agent::{Approval, Registry};
 use crate::domain::conversation::{AgentCall, Last, Outcome, asks};
 use crate::domain::failure::{Code, Failure};
+use crate::domain::hook::{HookCall, Point};
 use crate::domain::ids::AgentId;
 use crate::domain::message::Message;
 use crate::domain::plan::{Plan, RoutingDecision, Rung};
@@ -27,6 +29,7 @@ use crate::domain::rules::{Caps, Routing, Synthesis, Times};
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::{Prices, Step, Tally};
 use crate::guard::Guard;
+use crate::hooks::Hooks;
 use crate::metrics::Metrics;
 use crate::orchestrate::{Agents, Guess, Likely, Report};
 use crate::policy::Consent;
@@ -55,6 +58,8 @@ pub struct Coordinator {
     pub likely: Option<Likely>,
     pub routing: Routing,
     pub agents: Agents,
+    /// Whom the administrator lets look on, and refuse.
+    pub hooks: Hooks,
     pub synthesizer: Synthesizer,
     pub synthesis: Synthesis,
     pub metrics: Arc<Metrics>,
@@ -103,6 +108,8 @@ struct Progress {
     asked: Option<Message>,
     /// Every agent that was asked, in order, and what came of it.
     calls: Vec<AgentCall>,
+    /// Every hook that was asked, in order, and what came of it.
+    hooks: Vec<HookCall>,
     report: Report,
     /// What the report used is in the tally.
     counted: bool,
@@ -180,6 +187,7 @@ impl Coordinator {
     pub async fn answer(&self, turn: ChatTurn, verification: Verification, sink: AnswerSink) {
         let begun = Instant::now();
         let mut progress = Progress::default();
+        let turn = self.hooks.redacted(&turn, &mut progress.hooks);
         let _flight = self.metrics.flight();
         sink.begin();
         let work = timeout_at(
@@ -200,7 +208,9 @@ impl Coordinator {
             }
         };
         progress.cut_off();
-        if end.is_err() && progress.reported {
+        if let (Err(refusal), Some(_)) = (&end, progress.refused_by()) {
+            end = Ok(progress.withhold(&sink, &refusal.display.clone()));
+        } else if end.is_err() && progress.reported {
             // What is missing is only the synthesis: the agent's own text is the answer.
             end = Ok(answer::fall_back(&sink, &mut progress));
         }
@@ -213,10 +223,12 @@ impl Coordinator {
             self.send_state(&turn, &sink, &progress);
         }
         let saving = Instant::now();
-        let (anchor, ()) = join!(
+        let (anchor, (), told) = join!(
             self.save(&turn, &sink, &progress, begun),
             self.learn(&turn, &progress),
+            self.tell_hooks(&turn, &progress, begun),
         );
+        progress.hooks.extend(told);
         progress.marks.store = saving.elapsed();
         log(&progress, anchor.as_ref(), begun);
         progress.trace();
@@ -309,6 +321,7 @@ impl Coordinator {
             .decision
             .as_ref()
             .map(|decision| decision.plan.clone());
+        self.hook(Point::AfterRoute, turn, None, progress).await?;
         let assignment = match plan {
             Some(Plan::Single(assignment)) => assignment,
             Some(Plan::About(language)) => {
@@ -326,6 +339,10 @@ impl Coordinator {
             progress.filtered = true;
             progress.outcome = Some(Outcome::Answered);
             return Ok(reason);
+        }
+        if !progress.passed {
+            self.hook(Point::BeforeSynthesis, turn, None, progress)
+                .await?;
         }
         progress.reported = true;
         self.send_state(turn, sink, progress);

@@ -174,6 +174,10 @@ impl Coordinator {
             rationale: decision.map_or_else(String::new, |decision| decision.rationale.clone()),
             rungs: progress.rungs.clone(),
             calls: progress.calls.clone(),
+            hooks: (progress.hooks.iter())
+                .filter(|call| call.is_remarkable())
+                .cloned()
+                .collect(),
             exchange: exchange(turn, progress),
             shown: context::digest(&progress.shown),
             last: progress.last(),
@@ -201,6 +205,7 @@ impl Coordinator {
             calls: record.calls.clone(),
             outcome: record.outcome,
             error: progress.error.map(|code| code.as_str().into()),
+            refused_by: progress.refused_by().map(ToString::to_string),
             request: self.audit.hash(tenant, asked),
             shown: self.audit.hash(tenant, &progress.shown),
             version: env!("CARGO_PKG_VERSION").into(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::hook::HookCall;
 use super::ids::{AgentId, ConversationId, Timestamp, TurnId};
 use super::message::{Attachment, OpaqueState};
 use super::plan::Rung;
@@ -81,6 +82,8 @@ pub enum Outcome {
     Proposed,
     /// The user said no to what an agent would do. Nothing was done.
     Rejected,
+    /// A hook of the administrator refused it.
+    Refused,
     /// The client left before the end.
     Left,
 }
@@ -111,6 +114,9 @@ pub struct TurnRecord {
     /// Every agent that was asked, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<AgentCall>,
+    /// What hooks said, where that was more than to go on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookCall>,
     /// Absent when no agent's answer was completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange: Option<Exchange>,

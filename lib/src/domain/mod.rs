@@ -8,6 +8,7 @@ pub mod conversation;
 pub mod day;
 pub mod event;
 pub mod failure;
+pub mod hook;
 pub mod ids;
 pub mod language;
 pub mod markdown;

@@ -113,6 +113,20 @@ pub fn advice(effect: Effect) -> &'static str {
     }
 }
 
+/// A turn that a hook refused, in its own words; or in ours where it could not be asked.
+pub fn refused(sentence: Option<&str>, done: Effect, reference: &str) -> String {
+    let unchecked = || {
+        format!(
+            "This cannot be checked at the moment, so it is not answered. Please try again later. (reference {reference})"
+        )
+    };
+    let sentence = sentence.map_or_else(unchecked, str::to_owned);
+    match done {
+        Effect::None => sentence,
+        Effect::Reversible | Effect::Irreversible => format!("{sentence}\n\n{}", advice(done)),
+    }
+}
+
 pub fn agent_unavailable(agent: &AgentId, advice: &str, reference: &str) -> String {
     format!("{agent} could not answer: it failed or broke off. {advice} (reference {reference})")
 }
