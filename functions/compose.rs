@@ -10,6 +10,7 @@ use coordinator::domain::rules::Quotas;
 use coordinator::facts::Extractor;
 use coordinator::gateway::{Gateways, Reach};
 use coordinator::guard::Guard;
+use coordinator::hooks::Hooks;
 use coordinator::http::auth::Auth;
 use coordinator::http::error::Statuses;
 use coordinator::http::{self, App};
@@ -108,6 +109,7 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
         agents: agents(settings, &client, &guard)?,
         extractor: extractor(settings, &models),
         comparer: Comparer::new(models.clone(), &settings.routing_model),
+        hooks: Hooks::connect(&settings.hooks, &client, &guard),
         synthesizer: Synthesizer::new(models, &settings.synthesis_model),
         accounts: Accounts::of(
             &table,

@@ -36,6 +36,7 @@ mod fuzz_mirror;
 mod gateway_contract;
 mod golden;
 mod health;
+mod hooks;
 mod input;
 mod ladder;
 mod limits;

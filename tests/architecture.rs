@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Who may import whom. A room missing here may import nothing.
-const IMPORTS: [(&str, &str); 21] = [
+const IMPORTS: [(&str, &str); 22] = [
     ("domain", ""),
     ("dial", "domain"),
     ("stream", "domain dial"),
@@ -12,6 +12,7 @@ const IMPORTS: [(&str, &str); 21] = [
     ("context", "domain"),
     ("upstream", "domain dial resilience telemetry"),
     ("guard", "domain resilience store"),
+    ("hooks", "domain guard resilience telemetry upstream"),
     ("llm", "domain dial guard resilience upstream"),
     ("gateway", "domain dial guard resilience upstream"),
     ("policy", "domain resilience"),
@@ -26,7 +27,7 @@ const IMPORTS: [(&str, &str); 21] = [
     ),
     (
         "coordinator",
-        "domain context route orchestrate facts synthesize policy store stream resilience guard metrics telemetry",
+        "domain context route orchestrate facts synthesize policy store stream hooks resilience guard metrics telemetry",
     ),
     (
         "http",
@@ -241,7 +242,7 @@ fn bare_credentials(text: &str) -> Vec<&str> {
                     .iter()
                     .any(|beginning| kind.starts_with(beginning));
                 // A table's key is an address, and a keyring holds zeroized ones.
-                let safe = ["Secret", "Zeroizing", "&Key", "Keyring"]
+                let safe = ["Secret", "Zeroizing", "&Key", "Keyring", "HookKey"]
                     .iter()
                     .any(|word| kind.contains(word));
                 named(field) && declared && !safe
@@ -255,6 +256,7 @@ fn credentials_are_of_a_type_that_does_not_print_and_is_wiped() {
     // The agents file as it is written, before variables are put into it; and keys that are public.
     let exempt = [
         "lib/src/settings/agents.rs",
+        "lib/src/settings/hooks.rs",
         "lib/src/http/auth/keys.rs",
         "lib/src/http/auth/token.rs",
     ];

@@ -18,6 +18,7 @@ pub mod domain;
 pub mod facts;
 pub mod gateway;
 pub mod guard;
+pub mod hooks;
 pub mod http;
 pub mod llm;
 pub mod metrics;

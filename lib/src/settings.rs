@@ -3,6 +3,7 @@
 mod agents;
 mod callers;
 mod env;
+mod hooks;
 mod parse;
 mod rules;
 mod telemetry;
@@ -13,6 +14,7 @@ use crate::domain::access::{Callers, Way};
 use crate::domain::agent::Registry;
 use crate::domain::condition::Rule;
 use crate::domain::fact::FactTimes;
+use crate::domain::hook::HookCard;
 use crate::domain::ids::Secret;
 use crate::domain::network::Networks;
 use crate::domain::rules::{BreakerRules, Caps, Quotas, Routing, Synthesis, Times};
@@ -56,6 +58,8 @@ pub struct Settings {
     pub registry: Registry,
     /// The rules of the agents file.
     pub rules: Vec<Rule>,
+    /// The hooks of the agents file; `MAS_HOOK_KEY` signs where they name no other key.
+    pub hooks: Vec<HookCard>,
     /// `MAS_ROUTING`: how it is decided who answers.
     pub routing: Routing,
     /// How long facts are kept for other agents (`MAS_FACTS`); `None` where none are looked for.
@@ -111,7 +115,7 @@ pub struct Settings {
 }
 
 /// Every variable that is read, for the template's and the README's tests.
-pub const VARIABLES: [&str; 58] = [
+pub const VARIABLES: [&str; 59] = [
     "MAS_PORT",
     "DIAL_URL",
     "OPENAI_BASE_URL",
@@ -124,6 +128,7 @@ pub const VARIABLES: [&str; 58] = [
     "UMS_AGENT_ENDPOINT",
     "MAS_DEFAULT_AGENT",
     "MAS_FACTS",
+    "MAS_HOOK_KEY",
     "MAS_ROUTING",
     "MAS_SYNTHESIS",
     "MAS_TABLE",
@@ -176,7 +181,7 @@ impl Settings {
     /// Reads and checks everything; the first mistake is named with its variable and with what was expected.
     pub fn read(env: &Env) -> Result<Self, Error> {
         let text = |name, default: &str| env.get(name).unwrap_or(default).to_owned();
-        let (registry, rules) = agents::read(env)?;
+        let (registry, rules, hooks) = agents::read(env)?;
         let settings = Self {
             port: parsed(env, "MAS_PORT", 8055, "a port from 0 to 65535", |value| {
                 value.parse().ok()
@@ -188,6 +193,7 @@ impl Settings {
             synthesis_model: text("MAS_SYNTHESIS_MODEL", "gpt-4o"),
             registry,
             rules,
+            hooks,
             routing: rules::routing(env)?,
             facts: rules::facts(env)?,
             synthesis: rules::synthesis(env)?,

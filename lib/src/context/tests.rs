@@ -36,6 +36,7 @@ fn record(n: u128, shown: &str, exchange: Exchange) -> TurnRecord {
         confidence: None,
         rationale: String::new(),
         calls: Vec::new(),
+        hooks: Vec::new(),
         exchanges: vec![exchange],
         shown: digest(shown),
         rungs: Vec::new(),

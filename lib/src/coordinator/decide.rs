@@ -50,6 +50,7 @@ impl Coordinator {
         verification: Verification,
     ) -> Result<Verdict, Failure> {
         let mut progress = Progress::default();
+        let turn = &*self.hooks.redacted(turn, &mut progress.hooks);
         let decided = timeout_at(turn.deadline, async {
             let known = self.identify(turn, verification).await?;
             Box::pin(self.decide(turn, &known, false, &mut progress)).await
@@ -73,6 +74,9 @@ impl Coordinator {
         guessing: bool,
         progress: &mut Progress,
     ) -> Result<Verdict, Failure> {
+        if let Some(verdict) = self.preempt(turn, known, progress).await? {
+            return Ok(verdict);
+        }
         let hint = context::last_turn(turn, &known.recalled);
         let before = match hint {
             Some(last) => last,
@@ -102,7 +106,7 @@ impl Coordinator {
         };
         let asking = !begun.is_over();
         progress.asking = asking.then_some(Step::Route);
-        let mut guessing = guessing && asking;
+        let mut guessing = guessing && asking && self.may_guess();
         // What agents found out is in the store alone.
         let waits = self.account_first || self.extractor.is_some();
         if asking && waits && progress.recalled.is_none() {
@@ -266,8 +270,10 @@ impl Coordinator {
         let wrong = !(well && own) || progress.marks.agrees == Some(false);
         let kept = match decision.source {
             DecisionSource::Model if well && own => cache.keep(&query, decision).boxed(),
-            // Who left has not judged the answer.
-            DecisionSource::Cache if wrong && progress.outcome != Some(Outcome::Left) => {
+            // Who left has not judged the answer, and a hook that refused it not the decision.
+            DecisionSource::Cache
+                if wrong && !matches!(progress.outcome, Some(Outcome::Left | Outcome::Refused)) =>
+            {
                 cache.forget(&query).boxed()
             }
             _ => return,

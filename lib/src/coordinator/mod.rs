@@ -5,6 +5,7 @@ mod approve;
 mod consult;
 mod decide;
 mod figures;
+mod hook;
 mod memory;
 mod part;
 mod readiness;
@@ -25,6 +26,7 @@ use crate::domain::conflict::Conflict;
 use crate::domain::conversation::{AgentCall, Last, Outcome};
 use crate::domain::fact::Fact;
 use crate::domain::failure::{Code, Failure};
+use crate::domain::hook::{HookCall, Point};
 use crate::domain::ids::AgentId;
 use crate::domain::message::Message;
 use crate::domain::plan::{Plan, RoutingDecision, Rung};
@@ -33,6 +35,7 @@ use crate::domain::turn::ChatTurn;
 use crate::domain::usage::{Prices, Step, Tally};
 use crate::facts::Extractor;
 use crate::guard::Guard;
+use crate::hooks::Hooks;
 use crate::metrics::Metrics;
 use crate::orchestrate::{Agents, Comparer, Guess, Likely};
 use crate::policy::Consent;
@@ -62,6 +65,8 @@ pub struct Coordinator {
     pub likely: Option<Likely>,
     pub routing: Routing,
     pub agents: Agents,
+    /// Whom the administrator lets look on, and refuse.
+    pub hooks: Hooks,
     pub synthesizer: Synthesizer,
     /// Finds what several agents say differently.
     pub comparer: Comparer,
@@ -114,6 +119,8 @@ struct Progress {
     asked: Option<Message>,
     /// What each agent of the plan does.
     parts: Vec<Part>,
+    /// Every hook that was asked, in order, and what came of it.
+    hooks: Vec<HookCall>,
     /// What several agents say differently.
     conflicts: Vec<Conflict>,
     /// The answer was withheld.
@@ -150,7 +157,7 @@ impl Progress {
         }
         self.gather();
         // What one agent has finished is not lost because of another.
-        self.reported |= self.parts.iter().any(|part| part.reported);
+        self.reported |= self.refused_by().is_none() && self.parts.iter().any(|part| part.reported);
         if let Some(step) = self.asking.take() {
             self.tally.add_unknown(step);
         }
@@ -189,6 +196,7 @@ impl Coordinator {
     pub async fn answer(&self, turn: ChatTurn, verification: Verification, sink: AnswerSink) {
         let begun = Instant::now();
         let mut progress = Progress::default();
+        let turn = self.hooks.redacted(&turn, &mut progress.hooks);
         let _flight = self.metrics.flight();
         sink.begin();
         let work = timeout_at(
@@ -209,7 +217,9 @@ impl Coordinator {
             }
         };
         progress.cut_off();
-        if end.is_err() && progress.reported {
+        if let (Err(refusal), Some(_)) = (&end, progress.refused_by()) {
+            end = Ok(progress.withhold(&sink, &refusal.display.clone()));
+        } else if end.is_err() && progress.reported {
             // What is missing is only the synthesis: the agent's own text is the answer.
             end = Ok(answer::fall_back(&sink, &mut progress));
         }
@@ -222,10 +232,12 @@ impl Coordinator {
             self.send_state(&turn, &sink, &progress);
         }
         let saving = Instant::now();
-        let (anchor, ()) = join!(
+        let (anchor, (), told) = join!(
             self.save(&turn, &sink, &progress, begun),
             self.learn(&turn, &progress),
+            self.tell_hooks(&turn, &progress, begun),
         );
+        progress.hooks.extend(told);
         progress.marks.store = saving.elapsed();
         log(&progress, anchor.as_ref(), begun);
         progress.trace();
@@ -313,7 +325,9 @@ impl Coordinator {
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> Result<FinishReason, Failure> {
-        let withheld = match self.gated(turn, sink, progress) {
+        let plan = self.gated(turn, sink, progress);
+        self.hook(Point::AfterRoute, turn, progress).await?;
+        let withheld = match plan {
             Some(Plan::Single(assignment)) => {
                 let needs_consent = (self.registry.get(assignment.agent.as_str()))
                     .is_some_and(|card| card.approval == Approval::Always);
@@ -333,6 +347,9 @@ impl Coordinator {
             progress.filtered = true;
             progress.outcome = Some(Outcome::Answered);
             return Ok(reason);
+        }
+        if !progress.parts.iter().all(|part| part.passed) {
+            self.hook(Point::BeforeSynthesis, turn, progress).await?;
         }
         progress.reported = true;
         self.send_state(turn, sink, progress);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::fact::Fact;
+use super::hook::HookCall;
 use super::ids::{AgentId, ConversationId, Timestamp, TurnId};
 use super::message::{Attachment, OpaqueState};
 use super::plan::Rung;
@@ -121,6 +122,8 @@ pub enum Outcome {
     Proposed,
     /// The user said no to what an agent would do. Nothing was done.
     Rejected,
+    /// A hook of the administrator refused it.
+    Refused,
     /// The client left before the end.
     Left,
 }
@@ -151,6 +154,9 @@ pub struct TurnRecord {
     /// Every agent that was asked, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<AgentCall>,
+    /// What hooks said, where that was more than to go on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookCall>,
     /// One for each agent whose answer was completed.
     #[serde(
         rename = "exchange",

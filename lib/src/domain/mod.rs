@@ -11,6 +11,7 @@ pub mod day;
 pub mod event;
 pub mod fact;
 pub mod failure;
+pub mod hook;
 pub mod ids;
 pub mod language;
 pub mod markdown;

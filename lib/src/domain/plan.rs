@@ -129,6 +129,8 @@ pub enum DecisionSource {
     Rule,
     /// The question was about the system itself.
     About,
+    /// A hook of the administrator.
+    Hook,
     /// An agent that asked gets the reply.
     Sticky,
     Cache,
@@ -145,6 +147,7 @@ impl DecisionSource {
             Self::Explicit => "explicit",
             Self::Rule => "rule",
             Self::About => "about",
+            Self::Hook => "hook",
             Self::Sticky => "sticky",
             Self::Cache => "cache",
             Self::Model => "model",

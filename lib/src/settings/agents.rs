@@ -6,10 +6,11 @@ use serde::Deserialize;
 use url::Url;
 
 use super::parse::{DURATION, parse_duration, parse_size};
-use super::{Env, Error};
+use super::{Env, Error, hooks};
 use crate::domain::agent::{AgentCard, Approval, Effect, Endpoint, Protocol, Registry};
 use crate::domain::capability::{Capability, FactRules, HistoryRules};
 use crate::domain::condition::{Condition, Rule};
+use crate::domain::hook::HookCard;
 use crate::domain::ids::{AgentId, Secret};
 
 const BUILT_IN: &str = include_str!("../../../infra/agents.yaml");
@@ -22,6 +23,8 @@ struct File {
     agents: Vec<Agent>,
     #[serde(default)]
     routing: Routing,
+    #[serde(default)]
+    hooks: Vec<hooks::Written>,
 }
 
 #[derive(Default, Deserialize)]
@@ -168,8 +171,8 @@ fn everything() -> Vec<String> {
     vec!["*/*".into()]
 }
 
-/// Reads the file that `MAS_AGENTS` names, or the text that it is, or the file built in: the agents, and the rules.
-pub fn read(env: &Env) -> Result<(Registry, Vec<Rule>), Error> {
+/// Reads the file that `MAS_AGENTS` names, or the text that it is, or the file built in: the agents, the rules, the hooks.
+pub fn read(env: &Env) -> Result<(Registry, Vec<Rule>, Vec<HookCard>), Error> {
     let setting = env.get("MAS_AGENTS");
     let (name, text) = match setting {
         None => ("infra/agents.yaml (built in)", Ok(BUILT_IN.to_owned())),
@@ -196,10 +199,14 @@ struct Agents {
     cards: Vec<AgentCard>,
     default: Option<String>,
     rules: Vec<Rule>,
+    hooks: Vec<HookCard>,
 }
 
 impl Agents {
-    fn registry(self, default: Option<&str>) -> Result<(Registry, Vec<Rule>), Error> {
+    fn registry(
+        self,
+        default: Option<&str>,
+    ) -> Result<(Registry, Vec<Rule>, Vec<HookCard>), Error> {
         let names: Vec<&str> = self.cards.iter().map(|card| card.id.as_str()).collect();
         if let Some(name) = default.filter(|name| !names.contains(name)) {
             return Err(Error::Refused {
@@ -211,13 +218,13 @@ impl Agents {
             });
         }
         let default = default.map(str::to_owned).or(self.default);
-        let rules = self.rules;
+        let (rules, hooks) = (self.rules, self.hooks);
         let registry = Registry::new(self.cards, default.as_deref());
         let registry = registry.map_err(|problem| Error::Refused {
             name: "MAS_AGENTS",
             problem,
         })?;
-        Ok((registry, rules))
+        Ok((registry, rules, hooks))
     }
 }
 
@@ -234,10 +241,12 @@ fn parse(text: &str, env: &Env) -> Result<Agents, String> {
             read_rule(rule, &cards).map_err(|problem| format!("rule {}: {problem}", at + 1))
         })
         .collect::<Result<Vec<_>, _>>()?;
+    let hooks = hooks::read(&file.hooks, &cards, &|text| substitute(text, env))?;
     Ok(Agents {
         cards,
         default: file.default.or(file.routing.default),
         rules,
+        hooks,
     })
 }
 
@@ -405,7 +414,7 @@ mod tests {
 
     #[test]
     fn the_built_in_file_names_gpa_and_ums() {
-        let (registry, _) = read(&Env::from([("UMS_AGENT_ENDPOINT", "http://ums:8000")])).unwrap();
+        let (registry, ..) = read(&Env::from([("UMS_AGENT_ENDPOINT", "http://ums:8000")])).unwrap();
         let names: Vec<_> = registry.iter().map(|card| card.id.as_str()).collect();
         assert_eq!(names, ["GPA", "UMS"]);
         assert_eq!(registry.default_agent().id.as_str(), "GPA");
@@ -462,7 +471,7 @@ mod tests {
             "agents:\n- {name: A, endpoint: a}\n- {name: B, endpoint: b}\n",
             &env,
         );
-        let (registry, _) = agents.unwrap().registry(Some("B")).unwrap();
+        let (registry, ..) = agents.unwrap().registry(Some("B")).unwrap();
         assert_eq!(registry.default_agent().id.as_str(), "B");
         assert_eq!(registry.default_agent().effect, Effect::Irreversible);
     }
@@ -473,7 +482,7 @@ mod tests {
             "abc #def", "null", "*x", "@x", "{x", "a: b", "- x", "%x", "\"q",
         ] {
             let env = Env::from([("GPA_API_KEY", key)]);
-            let (registry, _) = read(&env).unwrap();
+            let (registry, ..) = read(&env).unwrap();
             let secret = registry.get("GPA").unwrap().key.as_ref().unwrap();
             assert_eq!(secret.expose(), key);
         }
@@ -484,7 +493,7 @@ mod tests {
         let env = Env::from([("HR", "hr-1, https://hr.example.com/chat")]);
         let text =
             "agents:\n- {name: A, endpoint: '${HR}', fallback: B}\n- {name: B, endpoint: [b, c]}\n";
-        let (registry, _) = parse(text, &env).unwrap().registry(None).unwrap();
+        let (registry, ..) = parse(text, &env).unwrap().registry(None).unwrap();
         let places = |name| -> Vec<String> {
             let card = registry.get(name).unwrap();
             card.endpoints.iter().map(Endpoint::place).collect()

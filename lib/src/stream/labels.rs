@@ -158,6 +158,15 @@ pub fn advice(effect: Effect) -> Phrase {
     }
 }
 
+/// A turn that a hook refused, in its own words; or in ours where it could not be asked.
+pub fn refused(sentence: Option<&str>, done: Effect, reference: &str) -> Phrase {
+    let sentence = sentence.map_or_else(|| cannot_be_checked(reference), Phrase::from);
+    match done {
+        Effect::None => sentence,
+        Effect::Reversible | Effect::Irreversible => refused_after(sentence, advice(done)),
+    }
+}
+
 /// What an agent would be asked, from what is stored and from nothing else.
 pub fn proposal(proposal: &Proposal, language: Language) -> String {
     let Proposal {

@@ -114,6 +114,16 @@ sentences! {
         en: "_Created new {agent} conversation: {id}_\n\n",
         uk: "_Створено нову розмову з {agent}: {id}_\n\n",
     }
+    /// A turn that a hook refused without a word.
+    cannot_be_checked(reference) {
+        en: "This cannot be checked at the moment, so it is not answered. Please try again later. (reference {reference})",
+        uk: "Зараз це неможливо перевірити, тому відповіді не буде. Спробуйте пізніше. (код {reference})",
+    }
+    /// What is said after a refusal where something may have been done already.
+    refused_after(sentence, advice) {
+        en: "{sentence}\n\n{advice}",
+        uk: "{sentence}\n\n{advice} ",
+    }
     try_again() {
         en: "Please try again.",
         uk: "Спробуйте ще раз.",
