@@ -248,9 +248,9 @@ async fn withheld_answers_and_clients_that_leave_shut_an_agent_for_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_turn_calls_more_agents_than_it_may() {
     const CHAIN: &str = "agents:\n\
-        - {name: A, endpoint: '{gpa}/a', key: k, effect: none, fallback: B}\n\
-        - {name: B, endpoint: '{gpa}/b', key: k, effect: none, fallback: C}\n\
-        - {name: C, endpoint: '{gpa}/c', key: k, effect: none}\n";
+        - {name: A, endpoint: '{gpa}/a', key: '${GPA_API_KEY:-}', effect: none, fallback: B}\n\
+        - {name: B, endpoint: '{gpa}/b', key: '${GPA_API_KEY:-}', effect: none, fallback: C}\n\
+        - {name: C, endpoint: '{gpa}/c', key: '${GPA_API_KEY:-}', effect: none}\n";
     for (calls, asked) in [(2, "/a/b"), (8, "/a/b/c")] {
         let world = plan("A")
             .gpa(|_| Reply::json(500, json!({})))

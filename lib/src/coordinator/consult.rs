@@ -84,7 +84,7 @@ impl Coordinator {
         let begun = guess
             .as_ref()
             .map_or_else(Instant::now, |guess| guess.begun);
-        progress.passed = self.passes(card);
+        progress.passed = self.passes(card, progress);
         let out = Out {
             sink,
             answers: progress.passed,
@@ -134,7 +134,9 @@ impl Coordinator {
             .filter(|agent| {
                 let card = self.registry.get(agent.as_str());
                 card.is_some_and(|card| card.approval == Approval::Never)
+                    && !progress.demands.wants_approval(agent)
             })
+            .filter(|agent| progress.demands.forbids(agent).is_none())
     }
 
     /// What the agent of this turn may have changed.

@@ -85,6 +85,18 @@ const WORDS: [(Language, &[&str]); 6] = [
 ];
 
 impl Language {
+    /// Its code, as in ISO 639-1.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::English => "en",
+            Self::Ukrainian => "uk",
+            Self::German => "de",
+            Self::French => "fr",
+            Self::Spanish => "es",
+            Self::Polish => "pl",
+        }
+    }
+
     /// The language of a text; English where nothing tells.
     pub fn of(text: &str) -> Self {
         let text = text.to_lowercase();

@@ -17,6 +17,15 @@ pub enum Plan {
     About(Option<Language>),
     /// One question back to the user: which of these two? The likelier one first.
     Clarify([AgentId; 2]),
+    /// A rule forbids the agent that was chosen: this is said instead.
+    Refused(Refusal),
+}
+
+/// An agent that a rule forbids, and what the administrator wants to be said of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub agent: AgentId,
+    pub say: Option<String>,
 }
 
 /// One agent's part: the user's request, and what the router adds to it.
@@ -108,7 +117,7 @@ impl RoutingDecision {
     pub fn assignment(&self) -> Option<&Assignment> {
         match &self.plan {
             Plan::Single(assignment) => Some(assignment),
-            Plan::About(_) | Plan::Clarify(_) => None,
+            Plan::About(_) | Plan::Clarify(_) | Plan::Refused(_) => None,
         }
     }
 }

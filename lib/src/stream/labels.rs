@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::domain::agent::Effect;
 use crate::domain::ids::AgentId;
 use crate::domain::message::Attachment;
-use crate::domain::plan::{DecisionSource, Plan, RoutingDecision};
+use crate::domain::plan::{DecisionSource, Plan, Refusal, RoutingDecision};
 use crate::domain::proposal::Proposal;
 
 /// The routing stage's name; the chosen agent is appended to it.
@@ -43,7 +43,18 @@ pub fn routed_to(plan: &Plan) -> String {
         Plan::Single(assignment) => format!(" \u{2192} {}", assignment.agent),
         Plan::About(_) => " \u{2192} about this assistant".into(),
         Plan::Clarify(_) => " \u{2192} a question back".into(),
+        Plan::Refused(refusal) => format!(" \u{2192} {} is not allowed", refusal.agent),
     }
+}
+
+/// What the user is told where a rule forbids the agent.
+pub fn refused(refusal: &Refusal) -> String {
+    (refusal.say.clone()).unwrap_or_else(|| {
+        let agent = &refusal.agent;
+        format!(
+            "{agent} may not be asked this: a rule of this service forbids it. Nothing was done."
+        )
+    })
 }
 
 /// The decision as the reference shows it: indented JSON in a fence, with confidence and reason added.
@@ -65,7 +76,7 @@ pub fn decision(decision: &RoutingDecision) -> String {
         agent_name: assignment.map(|assignment| assignment.agent.as_str()),
         candidates: match &decision.plan {
             Plan::Clarify([first, second]) => Some([first.as_str(), second.as_str()]),
-            Plan::Single(_) | Plan::About(_) => None,
+            Plan::Single(_) | Plan::About(_) | Plan::Refused(_) => None,
         },
         additional_instructions: assignment
             .and_then(|assignment| assignment.instructions.as_deref()),

@@ -1,0 +1,159 @@
+//! The rules as they are written into the rules that are tested.
+
+use super::place::{At, Place, Problem};
+use super::written::{
+    Actions, Approve as WrittenApprove, Rule as WrittenRule, Synthesis, Then as WrittenThen,
+};
+use crate::domain::agent::AgentCard;
+use crate::domain::condition::Condition;
+use crate::domain::ids::AgentId;
+use crate::domain::plan::Assignment;
+use crate::domain::rulebook::{Approve, Choice, Forbidden, Rule, Rulebook, Then};
+use crate::domain::rules;
+
+/// The agents that a document names, for those who look for one.
+#[derive(Clone, Copy)]
+pub struct Names<'a>(pub &'a [AgentCard]);
+
+impl Names<'_> {
+    /// The agent of this name, or a sentence that says which there are.
+    pub fn find(&self, name: &str) -> Result<AgentId, String> {
+        let found = self.0.iter().find(|card| card.id.as_str() == name);
+        found.map(|card| card.id.clone()).ok_or_else(|| {
+            let names: Vec<&str> = self.0.iter().map(|card| card.id.as_str()).collect();
+            format!(
+                "there is no agent {name}, expected one of {}",
+                names.join(", ")
+            )
+        })
+    }
+
+    pub fn at(&self, name: &At<String>) -> Result<AgentId, Problem> {
+        let found = self.find(&name.value);
+        found.map_err(|problem| name.place.problem(problem))
+    }
+
+    pub fn all(&self, names: &[String], place: Place) -> Result<Vec<AgentId>, Problem> {
+        let found: Result<_, _> = names.iter().map(|name| self.find(name)).collect();
+        found.map_err(|problem| place.problem(problem))
+    }
+}
+
+/// Reads every rule; of each that is wrong, the first thing.
+pub fn read(
+    written: &[WrittenRule],
+    document: &str,
+    names: Names<'_>,
+    problems: &mut Vec<Problem>,
+) -> Rulebook {
+    let mut rules = Vec::new();
+    for rule in written {
+        let place = rule.r#if.place;
+        let condition = Condition::parse(&rule.r#if.value).map_err(|mistake| {
+            let problem = format!(
+                "the condition {:?}: {}",
+                rule.r#if.value.trim(),
+                mistake.problem
+            );
+            place.within(document, &mistake).problem(problem)
+        });
+        let then = read_then(&rule.then, names);
+        match (condition, then) {
+            (Ok(condition), Ok(then)) => rules.push(Rule {
+                condition,
+                line: place.line,
+                then,
+            }),
+            (condition, then) => problems.extend(condition.err().into_iter().chain(then.err())),
+        }
+    }
+    Rulebook { rules }
+}
+
+fn read_then(written: &At<WrittenThen>, names: Names<'_>) -> Result<Then, Problem> {
+    match &written.value {
+        WrittenThen::Agent(name) => {
+            let agent = names
+                .find(name)
+                .map_err(|problem| written.place.problem(problem))?;
+            Ok(Then {
+                choice: Some(Choice::Route(Assignment::plain(&agent))),
+                ..Then::default()
+            })
+        }
+        WrittenThen::Actions(actions) => read_actions(actions, written.place, names),
+    }
+}
+
+fn read_actions(actions: &Actions, place: Place, names: Names<'_>) -> Result<Then, Problem> {
+    let route = actions
+        .route
+        .as_ref()
+        .map(|name| names.at(name))
+        .transpose()?;
+    if let (None, Some(instructions)) = (&route, &actions.instructions) {
+        let problem = "instructions are for the agent of route, which is not named";
+        return Err(instructions.place.problem(problem));
+    }
+    let forbid = match &actions.forbid {
+        Some(agents) => names.all(&agents.value.0, agents.place)?,
+        None => Vec::new(),
+    };
+    if let (true, Some(say)) = (forbid.is_empty(), &actions.say) {
+        let problem = "say is for the user where forbid forbids an agent, which none is";
+        return Err(say.place.problem(problem));
+    }
+    if let Some(agent) = route.as_ref().filter(|agent| forbid.contains(agent)) {
+        let problem = format!("{agent} is chosen and forbidden at once");
+        return Err(place.problem(problem));
+    }
+    let say = actions.say.as_ref().map(|say| say.value.trim().to_owned());
+    let approve = match &actions.approve {
+        Some(approve) => read_approve(approve, names)?,
+        None => None,
+    };
+    let instructions = actions.instructions.as_ref();
+    let then = Then {
+        choice: route.map(|agent| {
+            Choice::Route(Assignment {
+                agent,
+                instructions: instructions.map(|text| text.value.trim().to_owned()),
+            })
+        }),
+        forbid: (forbid.into_iter())
+            .map(|agent| Forbidden {
+                agent,
+                say: say.clone().filter(|say| !say.is_empty()),
+            })
+            .collect(),
+        approve,
+        synthesis: actions.set.as_ref().map(|set| set.value.synthesis.into()),
+    };
+    if then == Then::default() {
+        let problem = "the rule does nothing, expected route, forbid, approve or set";
+        return Err(place.problem(problem));
+    }
+    Ok(then)
+}
+
+/// `None` where nobody's approval is needed.
+pub fn read_approve(
+    written: &At<WrittenApprove>,
+    names: Names<'_>,
+) -> Result<Option<Approve>, Problem> {
+    Ok(match &written.value {
+        WrittenApprove::Whoever(true) => Some(Approve::Anybody),
+        WrittenApprove::Whoever(false) => None,
+        WrittenApprove::These(agents) => Some(Approve::These(names.all(&agents.0, written.place)?)),
+    })
+}
+
+impl From<Synthesis> for rules::Synthesis {
+    fn from(written: Synthesis) -> Self {
+        match written {
+            Synthesis::Always => Self::Always,
+            Synthesis::Auto => Self::Auto,
+            Synthesis::Never => Self::Never,
+        }
+    }
+}
