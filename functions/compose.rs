@@ -13,7 +13,7 @@ use coordinator::http::error::Statuses;
 use coordinator::http::{self, App};
 use coordinator::llm::{Models, Provider};
 use coordinator::metrics::Metrics;
-use coordinator::orchestrate::{Agents, Likely};
+use coordinator::orchestrate::{Agents, Comparer, Likely};
 use coordinator::privacy::Privacy;
 use coordinator::route::{
     AboutRouter, CacheRouter, Chain, DecisionCache, ExplicitRouter, ModelRouter, Router,
@@ -127,6 +127,7 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
         synthesis: settings.synthesis,
         metrics: shared.metrics,
         agents: agents(settings, &client, &guard)?,
+        comparer: Comparer::new(models.clone(), &settings.routing_model),
         synthesizer: Synthesizer::new(models, &settings.synthesis_model),
         accounts: Accounts::of(
             &table,

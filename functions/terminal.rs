@@ -170,7 +170,10 @@ impl Screen {
             }
             AgentEvent::State(state) => self.state = Some(state),
             AgentEvent::Form(form) => self.buttons(&form),
-            AgentEvent::Usage(_) | AgentEvent::Session { .. } | AgentEvent::Finished => {}
+            AgentEvent::Usage(_)
+            | AgentEvent::Session { .. }
+            | AgentEvent::Cut
+            | AgentEvent::Finished => {}
         }
         Ok(())
     }

@@ -306,16 +306,17 @@ async fn of_two_turns_at_once_nothing_is_lost_and_the_first_decides_the_session(
     let save = async |session: Option<&str>, known: Option<&str>| {
         let record = record();
         let entry = read(record.at.0);
+        let session = session.map(|session| Session {
+            agent: &ums,
+            id: session,
+            created: known != Some(session),
+            known,
+        });
         let written = conversations.save(Write {
             account: None,
             conversation: &id,
             record: &record,
-            session: session.map(|session| Session {
-                agent: &ums,
-                id: session,
-                created: known != Some(session),
-                known,
-            }),
+            sessions: session.as_slice(),
             begins: false,
             audit: Some((&log, &entry)),
         });
@@ -363,16 +364,17 @@ async fn a_session_that_has_expired_does_not_come_back_with_its_conversation() {
             at: Timestamp(at),
             ..record()
         };
+        let session = session.map(|id| Session {
+            agent: &ums,
+            id,
+            created: true,
+            known: None,
+        });
         let written = conversations.save(Write {
             account: None,
             conversation: &id,
             record: &record,
-            session: session.map(|id| Session {
-                agent: &ums,
-                id,
-                created: true,
-                known: None,
-            }),
+            sessions: session.as_slice(),
             begins: false,
             audit: None,
         });
@@ -424,7 +426,7 @@ async fn a_save_that_loses_against_another_transaction_is_tried_again() {
         account: None,
         conversation: &id,
         record: &record,
-        session: None,
+        sessions: &[],
         begins: true,
         audit: None,
     });

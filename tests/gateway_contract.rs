@@ -17,11 +17,11 @@ use tokio::time::Instant;
 use crate::world::{delta, finish, guard};
 
 /// Every protocol; a new one fails to compile until it is listed.
-pub fn protocols() -> [Protocol; 2] {
-    let all = [Protocol::Dial, Protocol::Conversation];
+pub fn protocols() -> [Protocol; 3] {
+    let all = [Protocol::Dial, Protocol::Conversation, Protocol::Openai];
     for protocol in all {
         match protocol {
-            Protocol::Dial | Protocol::Conversation => {}
+            Protocol::Dial | Protocol::Conversation | Protocol::Openai => {}
         }
     }
     all
@@ -37,6 +37,7 @@ pub fn task() -> AgentTask {
         pruned: false,
         text: "hi".into(),
         instructions: None,
+        given: Vec::new(),
         attachments: Vec::new(),
         manifest: Vec::new(),
         session: None,
@@ -46,6 +47,7 @@ pub fn task() -> AgentTask {
 async fn gateways(protocol: Protocol, stub: &Stub) -> Gateways {
     let card = AgentCard {
         effect: Effect::None,
+        model: Some("m".into()),
         ..AgentCard::new("A", protocol, Endpoint::Url(stub.url().parse().unwrap()))
     };
     let reach = Reach {

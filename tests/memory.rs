@@ -218,16 +218,17 @@ async fn save(
     begins: bool,
 ) -> Saved {
     let agent = AgentId::new("UMS");
+    let session = session.map(|(id, created)| Session {
+        agent: &agent,
+        id,
+        created,
+        known: None,
+    });
     let write = Write {
         account: None,
         conversation: &ConversationId::new("c"),
         record,
-        session: session.map(|(id, created)| Session {
-            agent: &agent,
-            id,
-            created,
-            known: None,
-        }),
+        sessions: session.as_slice(),
         begins,
         audit: None,
     };
@@ -342,7 +343,7 @@ async fn a_large_record_is_kept_in_parts_and_a_huge_one_without_the_agents_state
     );
     let turn = load(&conversations, 1000).await.turns.remove(0);
     assert_eq!(
-        (turn.outcome, turn.exchange.unwrap().state),
+        (turn.outcome, turn.exchanges[0].state.clone()),
         (Outcome::Answered, None)
     );
 }

@@ -684,12 +684,14 @@ async fn follow(steps: &[Step]) -> Result<(), TestCaseError> {
                 account: None,
                 conversation: &ConversationId::new(&format!("c{conversation}")),
                 record: &record,
-                session: session.then_some(Session {
-                    agent: &ums,
-                    id: &made,
-                    created: true,
-                    known: None,
-                }),
+                sessions: session
+                    .then_some(Session {
+                        agent: &ums,
+                        id: &made,
+                        created: true,
+                        known: None,
+                    })
+                    .as_slice(),
                 begins: false,
                 audit: Some((&privacy.audit, &entry)),
             })

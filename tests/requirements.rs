@@ -69,6 +69,8 @@ fn the_defaults_are_those_that_were_asked_for() {
         attachment: 1 << 20,
         instructions: 4 << 10,
         calls: 8,
+        steps: 5,
+        given: 32 << 10,
         buffer: 256 << 10,
         // Less than the 64 KB that are allowed: it travels with every message of a conversation.
         state: 16 << 10,

@@ -269,7 +269,7 @@ fn envelope(size: usize) -> Envelope {
         conversation: ConversationId::new("0123456789abcdef0123456789abcdef"),
         turn: TurnId::now(),
         sessions: BTreeMap::from([(AgentId::new("UMS"), "5f0c7a52".to_owned())]),
-        exchange: Some(Exchange {
+        exchanges: vec![Exchange {
             agent: AgentId::new("GPA"),
             request: "What is the weather in Kyiv?".into(),
             instructions: None,
@@ -277,7 +277,7 @@ fn envelope(size: usize) -> Envelope {
             answer: ASCII.repeat(10),
             attachments: Vec::new(),
             state: OpaqueState::new(&state),
-        }),
+        }],
         last: None,
         stored: false,
     }

@@ -14,8 +14,8 @@ use coordinator::domain::condition::Condition;
 use coordinator::domain::conversation::Last;
 use coordinator::domain::ids::{AgentId, Clock, Millis, Timestamp};
 use coordinator::domain::message::Message;
-use coordinator::domain::plan::{Assignment, DecisionSource, RoutingDecision};
-use coordinator::domain::rulebook::{Choice, Rule, Rulebook, Then};
+use coordinator::domain::plan::{Assignment, DecisionSource, Plan, RoutingDecision};
+use coordinator::domain::rulebook::{Rule, Rulebook, Then};
 use coordinator::domain::rules::Routing;
 use coordinator::domain::turn::Caller;
 use coordinator::route::{
@@ -41,7 +41,7 @@ fn rules() -> Rulebook {
             condition: Condition::parse(&written).unwrap(),
             line: at,
             then: Then {
-                choice: Some(Choice::Route(Assignment::plain(&AgentId::new("HR")))),
+                choice: Some(Plan::Single(Assignment::plain(&AgentId::new("HR")))),
                 ..Then::default()
             },
         }

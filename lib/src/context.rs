@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::domain::agent::AgentCard;
 use crate::domain::conversation::{Exchange, Last, Memory, Recalled, Sessions, Stored, TurnRecord};
 use crate::domain::ids::{AgentId, ConversationId, TurnId};
-use crate::domain::message::{Attachment, Message, Role};
+use crate::domain::message::{Attachment, Message, OpaqueState, Role};
 use crate::domain::plan::Assignment;
 use crate::domain::turn::{AgentTask, ChatTurn};
 
@@ -77,7 +77,7 @@ pub fn recollect(
 ) -> Memory {
     let turns = places(messages, recalled, stored);
     let exchanges = (turns.iter())
-        .filter_map(|place| place.exchange(messages))
+        .flat_map(|place| place.exchanges(messages))
         .collect();
     Memory {
         conversation,
@@ -148,7 +148,7 @@ fn places<'a>(
         })
         .collect();
     let unknown = |place: &Place| place.record.is_none() && *place.recalled == Recalled::Nothing;
-    let answered = || stored.turns.iter().filter(|turn| turn.exchange.is_some());
+    let answered = || (stored.turns.iter()).filter(|turn| !turn.exchanges.is_empty());
     if places.iter().all(unknown) && places.len() == answered().count() {
         for (place, turn) in places.iter_mut().zip(answered()) {
             place.record = Some(turn);
@@ -178,31 +178,35 @@ impl Place<'_> {
         }
     }
 
-    /// What the agent said in this turn: from the store, from the client's state, or at worst as the user saw it.
-    fn exchange(&self, messages: &[Message]) -> Option<Exchange> {
-        if let Some(record) = self.record {
-            return record.exchange.clone();
+    /// What the agents said in this turn: from the store, from the client's state, or at worst as the user saw it.
+    fn exchanges(&self, messages: &[Message]) -> Vec<Exchange> {
+        match (self.record, self.recalled) {
+            (Some(record), _) => record.exchanges.clone(),
+            (None, Recalled::Sealed(envelope)) => envelope.exchanges.clone(),
+            (
+                None,
+                Recalled::Legacy {
+                    gpa: Some(state), ..
+                },
+            ) => self.legacy(messages, state.as_ref()).into_iter().collect(),
+            (None, Recalled::Legacy { gpa: None, .. } | Recalled::Nothing) => Vec::new(),
         }
-        match self.recalled {
-            Recalled::Sealed(envelope) => envelope.exchange.clone(),
-            Recalled::Legacy {
-                gpa: Some(state), ..
-            } => {
-                let answer = messages.get(self.at)?;
-                let request = (messages.get(..self.at)?.iter())
-                    .rfind(|message| message.role == Role::User)?;
-                Some(Exchange {
-                    agent: AgentId::new(LEGACY_GPA),
-                    request: request.text.clone(),
-                    instructions: None,
-                    request_attachments: by_address(&request.attachments),
-                    answer: answer.text.clone(),
-                    attachments: by_address(&answer.attachments),
-                    state: state.clone(),
-                })
-            }
-            Recalled::Legacy { gpa: None, .. } | Recalled::Nothing => None,
-        }
+    }
+
+    /// A turn of the reference coordinator that the GPA answered.
+    fn legacy(&self, messages: &[Message], state: Option<&OpaqueState>) -> Option<Exchange> {
+        let answer = messages.get(self.at)?;
+        let request =
+            (messages.get(..self.at)?.iter()).rfind(|message| message.role == Role::User)?;
+        Some(Exchange {
+            agent: AgentId::new(LEGACY_GPA),
+            request: request.text.clone(),
+            instructions: None,
+            request_attachments: by_address(&request.attachments),
+            answer: answer.text.clone(),
+            attachments: by_address(&answer.attachments),
+            state: state.cloned(),
+        })
     }
 }
 
@@ -295,6 +299,7 @@ pub fn view(
         pruned,
         text,
         instructions: assignment.instructions.clone(),
+        given: Vec::new(),
         attachments: taken,
         manifest: other.iter().map(Attachment::manifest).collect(),
         session: memory.sessions.get(&card.id).cloned(),

@@ -36,7 +36,7 @@ fn record(n: u128, shown: &str, exchange: Exchange) -> TurnRecord {
         confidence: None,
         rationale: String::new(),
         calls: Vec::new(),
-        exchange: Some(exchange),
+        exchanges: vec![exchange],
         shown: digest(shown),
         rungs: Vec::new(),
         last: None,
@@ -53,7 +53,7 @@ fn sealed(n: u128, sessions: &[(&str, &str)], exchange: Option<Exchange>) -> Rec
             .iter()
             .map(|(agent, session)| (AgentId::new(agent), (*session).to_owned()))
             .collect(),
-        exchange,
+        exchanges: exchange.into_iter().collect(),
         last: None,
         stored: false,
     })

@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use super::part::reports;
 use super::{Coordinator, Progress};
 use crate::domain::agent::AgentCard;
 use crate::domain::conversation::Outcome;
@@ -9,10 +10,13 @@ use crate::domain::event::StageStatus;
 use crate::domain::failure::Failure;
 use crate::domain::ids::AgentId;
 use crate::domain::language::Language;
+use crate::domain::phrase::Phrase;
 use crate::domain::plan::{DecisionSource, Refusal};
+use crate::domain::rulebook::Demands;
 use crate::domain::rules::Synthesis;
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::Step;
+use crate::orchestrate::{Said, may_conflict};
 use crate::policy::Consent;
 use crate::route::Verdict;
 use crate::stream::about::{self, Shown};
@@ -22,8 +26,8 @@ use crate::telemetry;
 
 impl Coordinator {
     /// Whether an agent's own text is the answer, so that nobody waits for a second model.
-    pub(super) fn passes(&self, card: &AgentCard, progress: &Progress) -> bool {
-        match progress.demands.synthesis.unwrap_or(self.synthesis) {
+    pub(super) fn passes(&self, card: &AgentCard, demands: &Demands) -> bool {
+        match demands.synthesis.unwrap_or(self.synthesis) {
             Synthesis::Always => false,
             Synthesis::Auto => card.ready,
             Synthesis::Never => true,
@@ -33,12 +37,11 @@ impl Coordinator {
     /// What the system can do, from the registry alone.
     pub(super) fn tell_about(
         &self,
-        turn: &ChatTurn,
         language: Option<Language>,
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> FinishReason {
-        let language = language.unwrap_or_else(|| self::language(turn));
+        let language = language.unwrap_or_else(|| sink.language());
         let agents: Vec<_> = self.registry.iter().map(|card| self.shown(card)).collect();
         progress.say(sink, &about::about(&agents, language));
         progress.outcome = Some(Outcome::Answered);
@@ -48,7 +51,6 @@ impl Coordinator {
     /// One question back to the user: which of the two agents is meant?
     pub(super) fn clarify(
         &self,
-        turn: &ChatTurn,
         agents: &[AgentId; 2],
         sink: &AnswerSink,
         progress: &mut Progress,
@@ -59,7 +61,7 @@ impl Coordinator {
             self.shown(card.unwrap_or(self.registry.default_agent()))
         };
         let [first, second] = agents;
-        let text = about::which([card(first), card(second)], language(turn));
+        let text = about::which([card(first), card(second)], sink.language());
         progress.say(sink, &text);
         sink.form(&about::which_form(agents));
         progress.outcome = Some(Outcome::Clarified);
@@ -81,11 +83,9 @@ impl Coordinator {
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> Result<FinishReason, Failure> {
-        let Some(agent) = progress.agent.clone() else {
-            return Err(Failure::internal(&turn.id.reference()));
-        };
         let begun = Instant::now();
-        let write = self.write(turn, &agent, sink, progress);
+        self.contradictions(turn, sink, progress).await;
+        let write = self.write(turn, sink, progress);
         let written = telemetry::within(telemetry::synthesis(), write).await;
         progress.marks.synthesis = Some(begun.elapsed());
         let reason = match written {
@@ -104,9 +104,13 @@ impl Coordinator {
             Ok(_) if progress.shown.trim().is_empty() => return Ok(fall_back(sink, progress)),
             Ok(reason) => reason,
         };
-        if let Some(lost) = synthesize::lost(&progress.report.text, &progress.shown) {
+        if let Some(lost) = synthesize::lost(
+            reports(&progress.parts).map(|(_, text)| text),
+            &progress.shown,
+        ) {
             progress.say(sink, &lost);
         }
+        progress.say_missing(sink);
         progress.outcome = Some(Outcome::Answered);
         Ok(reason)
     }
@@ -114,20 +118,21 @@ impl Coordinator {
     async fn write(
         &self,
         turn: &ChatTurn,
-        agent: &AgentId,
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> Result<FinishReason, synthesize::Error> {
         progress.asking = Some(Step::Synthesis);
+        let reports: Vec<_> = reports(&progress.parts).collect();
         let (mut text, pruned) = self
             .synthesizer
             .answer(
                 turn,
-                agent,
-                &progress.report.text,
+                &reports,
+                &progress.conflicts,
                 self.caps.synthesis_history,
             )
             .await?;
+        drop(reports);
         if pruned {
             progress.marks.pruned.push(Step::Synthesis);
         }
@@ -146,22 +151,64 @@ impl Coordinator {
     }
 }
 
+impl Coordinator {
+    /// Looks for contradictions between what several agents reported, and shows them.
+    async fn contradictions(&self, turn: &ChatTurn, sink: &AnswerSink, progress: &mut Progress) {
+        let Progress {
+            parts,
+            asking,
+            tally,
+            conflicts,
+            ..
+        } = progress;
+        let said: Vec<_> = reports(parts)
+            .map(|(agent, text)| Said { agent, text })
+            .collect();
+        if said.len() < 2 || !may_conflict(&said) {
+            return;
+        }
+        *asking = Some(Step::Check);
+        let until = Instant::now() + self.times.model_first_byte;
+        let found = self.comparer.compare(turn, &said, until, tally).await;
+        *asking = None;
+        match found {
+            Ok(found) if found.is_empty() => {}
+            Ok(found) => {
+                let stage =
+                    sink.open_stage(Some(&labels::contradictions().told(sink.language())), None);
+                stage.text(&labels::conflicts(&found));
+                stage.close(StageStatus::Completed);
+                *conflicts = found;
+            }
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the reports cannot be compared"
+            ),
+        }
+    }
+}
+
 impl Progress {
+    /// Which agents did not answer, and why, below what the others said.
+    fn say_missing(&mut self, sink: &AnswerSink) {
+        let missing: Vec<String> = (self.missing())
+            .map(|(agent, why)| labels::missing(agent, why).told(sink.language()))
+            .collect();
+        for line in missing {
+            self.say(sink, &line);
+        }
+    }
+
     pub(super) fn say(&mut self, sink: &AnswerSink, text: &str) {
         sink.text(text);
         self.shown.push_str(text);
     }
 }
 
-/// The language of the user's own words.
-fn language(turn: &ChatTurn) -> Language {
-    (turn.messages.last()).map_or_else(Language::default, |last| Language::of(&last.text))
-}
-
 /// Shows the decision: the agent in the stage's name, the rest in its text. It is a failed stage where nobody decided since
 /// a rung failed; a rung that failed before another one decided is nothing to the user.
-pub(super) fn show(stage: &Stage, verdict: &Verdict) {
-    stage.name(&labels::routed_to(&verdict.decision.plan));
+pub(super) fn show(stage: &Stage, verdict: &Verdict, language: Language) {
+    stage.name(&labels::routed_to(&verdict.decision.plan).told(language));
     stage.text(&labels::decision(&verdict.decision));
     let undecided = verdict.decision.source == DecisionSource::Default;
     let failed = undecided && verdict.troubles.iter().any(|(rung, _)| *rung == "model");
@@ -172,7 +219,7 @@ pub(super) fn show(stage: &Stage, verdict: &Verdict) {
             "a routing rung failed"
         );
         if failed && *rung == "model" {
-            stage.text(&labels::rung_failed(rung, &verdict.decision));
+            stage.say(labels::nobody_decided(rung, &verdict.decision));
         }
     }
     stage.close(if failed {
@@ -188,7 +235,8 @@ pub(super) fn forbidden(
     sink: &AnswerSink,
     progress: &mut Progress,
 ) -> FinishReason {
-    progress.say(sink, &labels::refused(refusal));
+    let words = labels::refused(&refusal.agent, refusal.say.as_deref());
+    progress.say(sink, &words.told(sink.language()));
     progress.outcome = Some(Outcome::Answered);
     FinishReason::Stop
 }
@@ -197,7 +245,7 @@ pub(super) fn forbidden(
 pub(super) fn refuse(
     stage: &Stage,
     consent: &Consent,
-    text: &str,
+    words: &Phrase,
     sink: &AnswerSink,
     progress: &mut Progress,
 ) -> FinishReason {
@@ -207,18 +255,22 @@ pub(super) fn refuse(
     } else {
         Outcome::Rejected
     });
-    progress.say(sink, text);
+    progress.say(sink, &words.told(sink.language()));
     FinishReason::Stop
 }
 
-/// The agent's own text is the answer, after what there is of a synthesis.
+/// The agents' own texts are the answer, after what there is of a synthesis.
 pub(super) fn fall_back(sink: &AnswerSink, progress: &mut Progress) -> FinishReason {
     if !progress.shown.trim().is_empty() {
-        progress.say(sink, labels::SYNTHESIS_BROKE_OFF);
+        progress.say(sink, &labels::synthesis_broke_off().told(sink.language()));
     }
-    let text = std::mem::take(&mut progress.report.text);
+    let reports: Vec<_> = reports(&progress.parts).collect();
+    let text = match reports.as_slice() {
+        [(_, text)] => (*text).to_owned(),
+        several => labels::side_by_side(several),
+    };
     progress.say(sink, &text);
-    progress.report.text = text;
+    progress.say_missing(sink);
     progress.outcome = Some(Outcome::AnsweredRaw);
     FinishReason::Stop
 }

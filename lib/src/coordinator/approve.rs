@@ -6,6 +6,7 @@ use crate::domain::conversation::Outcome;
 use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::message::{Attachment, Message, Role};
+use crate::domain::phrase::Phrase;
 use crate::domain::plan::{Assignment, DecisionSource, Plan, RoutingDecision};
 use crate::domain::proposal::Proposal;
 use crate::domain::turn::ChatTurn;
@@ -55,12 +56,14 @@ impl Coordinator {
                 ));
             }
         };
-        let stage = sink.open_stage(Some(&labels::approval_stage(&proposal.agent)), None);
-        stage.text(&labels::proposal(&proposal));
+        let language = sink.language();
+        let name = labels::approval_stage(&proposal.agent).told(language);
+        let stage = sink.open_stage(Some(&name), None);
+        stage.text(&labels::proposal(&proposal, language));
         stage.close(StageStatus::Completed);
-        let text = labels::ask_for_approval(&proposal, &digest, self.times.approval);
+        let text = labels::ask_for_approval(&proposal, &digest, self.times.approval, language);
         progress.say(sink, &text);
-        sink.form(&labels::approval_form(&digest));
+        sink.form(&labels::approval_form(&digest, language));
         progress.outcome = Some(Outcome::Proposed);
         Ok(FinishReason::Stop)
     }
@@ -72,14 +75,14 @@ impl Coordinator {
         turn: &ChatTurn,
         consent: &Consent,
         progress: &Progress,
-    ) -> Result<RoutingDecision, &'static str> {
+    ) -> Result<RoutingDecision, Phrase> {
         let Some(recalled) = &progress.recalled else {
-            return Err(labels::APPROVAL_UNREAD);
+            return Err(labels::approval_unread());
         };
         // It answers the question that was asked last: what was said since may have changed what the request means.
         let asked = (turn.messages.iter()).rfind(|message| message.role == Role::Assistant);
         if asked.is_some_and(|asked| !asked.text.contains(&consent.digest)) {
-            return Err(labels::APPROVAL_OVER);
+            return Err(labels::approval_over());
         }
         let taken = Proposals::of(&self.table, recalled.owner())
             .take(
@@ -93,18 +96,18 @@ impl Coordinator {
             Ok(Some(proposal)) => proposal,
             Ok(None) => {
                 tracing::info!(security = "approval_refused", "no such proposal");
-                return Err(labels::APPROVAL_OVER);
+                return Err(labels::approval_over());
             }
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "a proposal cannot be taken"
                 );
-                return Err(labels::APPROVAL_UNREAD);
+                return Err(labels::approval_unread());
             }
         };
         if !consent.given {
-            return Err(labels::REJECTED);
+            return Err(labels::rejected());
         }
         Ok(RoutingDecision {
             plan: Plan::Single(Assignment {

@@ -2,7 +2,9 @@
 
 use tokio::time::Instant;
 
-use super::figures::DROPPED;
+use super::memory::Recollection;
+use super::part::Part;
+use super::together::Output;
 use super::{Coordinator, Progress};
 use crate::context;
 use crate::domain::agent::{AgentCard, Approval, Effect};
@@ -10,41 +12,117 @@ use crate::domain::conversation::AgentCall;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::AgentId;
 use crate::domain::plan::Assignment;
-use crate::domain::turn::{AgentTask, ChatTurn};
-use crate::domain::usage::Step;
-use crate::orchestrate::{Error, Out, Report};
+use crate::domain::rulebook::Demands;
+use crate::domain::turn::{AgentTask, ChatTurn, Given};
+use crate::orchestrate::{Error, Guess, Out, Report};
 use crate::stream::{AnswerSink, FinishReason, labels};
 use crate::telemetry;
 
+/// Whom a part is for, and what it may build on.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'a> {
+    pub turn: &'a ChatTurn,
+    pub recalled: &'a Recollection,
+    pub sink: &'a AnswerSink,
+    /// By when the agent must have answered.
+    pub until: Instant,
+    /// Results that the agent is told.
+    pub given: &'a [Given],
+    /// What the agents of other parts of this turn have done already.
+    pub earlier: &'a [Output],
+    /// The agents of the other parts: none of them stands in for another.
+    pub others: &'a [AgentId],
+    /// What the rules demand.
+    pub demands: &'a Demands,
+    /// The agent is the only one, so its text may be the answer.
+    pub alone: bool,
+}
+
+impl Job<'_> {
+    /// What the agent is asked: its own history, the request, and what other parts of this turn give it.
+    fn task(&self, card: &AgentCard, assignment: &Assignment, budget: usize) -> AgentTask {
+        let memory = &self.recalled.memory;
+        let mut task = context::view(self.turn, memory, card, assignment, budget);
+        task.deadline = self.until;
+        task.given = self.given.to_vec();
+        for output in self
+            .earlier
+            .iter()
+            .filter(|output| output.exchange.agent == card.id)
+        {
+            task.history.push(output.exchange.clone());
+            if let Some(session) = &output.session {
+                task.session = Some(session.clone());
+            }
+        }
+        task
+    }
+}
+
 impl Coordinator {
-    /// Asks the agent of the assignment, and then those that stand in for it. `Some` ends the turn here: an agent
-    /// withheld its answer.
-    pub(super) async fn consult(
+    /// One agent answers the whole request. `Some` ends the turn here: it withheld its answer.
+    pub(super) async fn alone(
         &self,
         turn: &ChatTurn,
-        mut assignment: Assignment,
+        assignment: Assignment,
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> Result<Option<FinishReason>, Failure> {
+        progress.parts = vec![Part::new("", assignment)];
+        progress.marks.stage();
+        let guess = progress.guess.take();
+        let (Some(recalled), [part]) = (&progress.recalled, progress.parts.as_mut_slice()) else {
+            return Err(Failure::internal(&turn.id.reference()));
+        };
+        let job = Job {
+            turn,
+            recalled,
+            sink,
+            until: turn.deadline,
+            given: &[],
+            earlier: &[],
+            others: &[],
+            demands: &progress.demands,
+            alone: true,
+        };
+        let consulted = self.consult(job, part, guess).await;
+        if part.passed {
+            progress.shown.push_str(&part.report.text);
+            if !part.reported && !part.report.text.is_empty() {
+                progress
+                    .shown
+                    .push_str(&labels::partial().told(sink.language()));
+            }
+        }
+        progress.gather();
+        consulted
+    }
+
+    /// Asks the agent of a part, and then those that stand in for it. `Some`: an agent withheld its answer.
+    pub(super) async fn consult(
+        &self,
+        job: Job<'_>,
+        part: &mut Part,
+        mut guess: Option<Guess>,
+    ) -> Result<Option<FinishReason>, Failure> {
+        let turn = job.turn;
+        let mut assignment = part.assignment.clone();
         let mut instead_of: Option<AgentId> = None;
         let mut budget = self.caps.agent_history;
         loop {
             // The schema and the chain name none but the registry's agents.
-            let (Some(card), Some(recalled)) = (
-                self.registry.get(assignment.agent.as_str()),
-                &progress.recalled,
-            ) else {
+            let Some(card) = self.registry.get(assignment.agent.as_str()) else {
                 return Err(Failure::internal(&turn.id.reference()));
             };
-            let task = context::view(turn, &recalled.memory, card, &assignment, budget);
+            let task = job.task(card, &assignment, budget);
             let (pruned, history) = (task.pruned, task.history.len());
+            part.pruned |= pruned;
+            let guess = guess.take().filter(|guess| guess.agent == card.id);
             let called = self
-                .call(card, task, instead_of.as_ref(), sink, progress)
+                .call(card, task, guess, instead_of.as_ref(), job, part)
                 .await;
-            if pruned {
-                progress.marks.pruned.push(Step::Agent);
-            }
             let Err(error) = called else {
+                part.reported = true;
                 return Ok(None);
             };
             tracing::warn!(
@@ -56,11 +134,11 @@ impl Coordinator {
             }
             // An agent that only reads is told half of its history where all of it is too long.
             let again = error.is_too_long() && card.effect == Effect::None && history > 0;
-            if again && budget == self.caps.agent_history && nothing_seen(&progress.report) {
+            if again && budget == self.caps.agent_history && nothing_seen(&part.report) {
                 budget = card.history.bytes.map_or(budget, |own| own.min(budget)) / 2;
                 continue;
             }
-            let Some(fallback) = self.stand_in(card, &error, progress) else {
+            let Some(fallback) = self.stand_in(card, &error, part, job) else {
                 return Err(failed(turn, card, &error));
             };
             instead_of = Some(std::mem::replace(&mut assignment.agent, fallback));
@@ -72,22 +150,22 @@ impl Coordinator {
         &self,
         card: &AgentCard,
         task: AgentTask,
+        guess: Option<Guess>,
         instead_of: Option<&AgentId>,
-        sink: &AnswerSink,
-        progress: &mut Progress,
+        job: Job<'_>,
+        part: &mut Part,
     ) -> Result<(), Error> {
-        progress.agent = Some(card.id.clone());
-        progress.report = Report::default();
-        progress.counted = false;
-        progress.marks.stage();
-        let guess = progress.guess.take().filter(|guess| guess.agent == card.id);
+        part.count();
+        part.agent = Some(card.id.clone());
+        part.report = Report::default();
+        part.counted = false;
         let begun = guess
             .as_ref()
             .map_or_else(Instant::now, |guess| guess.begun);
-        progress.passed = self.passes(card, progress);
+        part.passed = job.alone && self.passes(card, job.demands);
         let out = Out {
-            sink,
-            answers: progress.passed,
+            sink: job.sink,
+            answers: part.passed,
         };
         let events = match guess {
             Some(guess) => Ok(guess.adopt()),
@@ -95,20 +173,14 @@ impl Coordinator {
         };
         let called = match events {
             Ok(events) => {
-                let show = (self.agents).show(card, events, instead_of, out, &mut progress.report);
+                let show = (self.agents).show(card, events, instead_of, out, &mut part.report);
                 telemetry::within(telemetry::agent(&card.id), show).await
             }
             Err(error) => Err(error),
         };
-        if out.answers {
-            progress.shown.push_str(&progress.report.text);
-            if called.is_err() && !progress.report.text.is_empty() {
-                progress.shown.push_str(labels::PARTIAL);
-            }
-        }
-        progress.marks.agent = Some(progress.marks.agent.unwrap_or_default() + begun.elapsed());
-        progress.count();
-        progress.calls.push(AgentCall {
+        part.time = Some(part.time.unwrap_or_default() + begun.elapsed());
+        part.count();
+        part.calls.push(AgentCall {
             agent: card.id.clone(),
             outcome: called
                 .as_ref()
@@ -120,30 +192,35 @@ impl Coordinator {
     }
 
     /// Who is asked instead: only when the agent has surely changed nothing and nothing of an answer was shown.
-    fn stand_in(&self, card: &AgentCard, error: &Error, progress: &Progress) -> Option<AgentId> {
-        let report = &progress.report;
+    fn stand_in(
+        &self,
+        card: &AgentCard,
+        error: &Error,
+        part: &Part,
+        job: Job<'_>,
+    ) -> Option<AgentId> {
         let harmless = error.is_unasked() || card.effect == Effect::None;
-        let unseen = nothing_seen(report);
-        // An agent that was begun on a guess and dropped has not been asked.
-        let calls = || progress.calls.iter().filter(|call| call.outcome != DROPPED);
-        let asked = |agent: &AgentId| calls().any(|call| call.agent == *agent);
+        let unseen = nothing_seen(&part.report);
+        let asked = |agent: &AgentId| part.calls.iter().any(|call| call.agent == *agent);
         (card.fallback.clone())
-            .filter(|_| harmless && unseen && calls().count() < self.caps.calls)
-            .filter(|agent| !asked(agent))
+            .filter(|_| harmless && unseen && part.calls.len() < self.caps.calls)
+            .filter(|agent| !asked(agent) && !job.others.contains(agent))
             // Consent was given for one agent, or was not needed.
             .filter(|agent| {
                 let card = self.registry.get(agent.as_str());
                 card.is_some_and(|card| card.approval == Approval::Never)
-                    && !progress.demands.wants_approval(agent)
+                    && !job.demands.wants_approval(agent)
             })
-            .filter(|agent| progress.demands.forbids(agent).is_none())
+            .filter(|agent| job.demands.forbids(agent).is_none())
     }
 
-    /// What the agent of this turn may have changed.
+    /// The worst that the agents of this turn may have changed.
     pub(super) fn effect(&self, progress: &Progress) -> Effect {
-        (progress.agent.as_ref())
-            .and_then(|agent| self.registry.get(agent.as_str()))
-            .map_or(Effect::None, |card| card.effect)
+        (progress.agents())
+            .filter_map(|agent| self.registry.get(agent.as_str()))
+            .map(|card| card.effect)
+            .max()
+            .unwrap_or(Effect::None)
     }
 }
 

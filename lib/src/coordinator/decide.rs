@@ -261,7 +261,7 @@ impl Coordinator {
                 Some(Outcome::Answered | Outcome::AnsweredRaw)
             );
         let own =
-            decision.assignment().map(|assignment| &assignment.agent) == progress.agent.as_ref();
+            decision.assignment().map(|assignment| &assignment.agent) == progress.agents().next();
         let query = self.query(turn, recalled.owner(), &[], progress.before.as_ref());
         let wrong = !(well && own) || progress.marks.agrees == Some(false);
         let kept = match decision.source {
@@ -321,5 +321,5 @@ fn plainly(decision: &RoutingDecision) -> Option<&AgentId> {
 fn may_be_guessed(card: &AgentCard) -> bool {
     card.effect == Effect::None
         && card.approval == Approval::Never
-        && card.protocol == Protocol::Dial
+        && matches!(card.protocol, Protocol::Dial | Protocol::Openai)
 }

@@ -24,7 +24,8 @@ pub(super) struct Marks {
     pub first_byte: Option<Duration>,
     pub first_stage: Option<Duration>,
     pub route: Duration,
-    pub agent: Option<Duration>,
+    /// How long several agents were at work together.
+    pub agents: Option<Duration>,
     pub synthesis: Option<Duration>,
     pub store: Duration,
     pub guess: Option<Guessed>,
@@ -43,7 +44,7 @@ impl Default for Marks {
             first_byte: None,
             first_stage: None,
             route: Duration::ZERO,
-            agent: None,
+            agents: None,
             synthesis: None,
             store: Duration::ZERO,
             guess: None,
@@ -67,7 +68,7 @@ impl Progress {
     pub(super) fn dropped(&mut self, guess: Guess) {
         self.marks.guess = Some(Guessed::Dropped);
         (self.tally).add_agent(Step::Speculation, &guess.agent, &guess.used());
-        self.calls.push(AgentCall {
+        self.dropped.push(AgentCall {
             duration_ms: u64::try_from(guess.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             agent: guess.agent,
             outcome: DROPPED.into(),
@@ -82,8 +83,11 @@ impl Coordinator {
         let decision = progress.decision.as_ref();
         let agent = decision.and_then(|decision| match &decision.plan {
             Plan::Single(assignment) => Some(assignment.agent.as_str()),
+            Plan::Steps(_) => Some("several"),
             Plan::About(_) | Plan::Clarify(_) | Plan::Refused(_) => None,
         });
+        let calls = progress.calls();
+        let worked = progress.parts.iter().filter_map(|part| part.time).max();
         let lines = progress
             .tally
             .priced(&self.prices, Day::of(self.guard.now()));
@@ -96,14 +100,14 @@ impl Coordinator {
             is_default: agent == Some(self.registry.default_agent().id.as_str()),
             kept: decision.and_then(|decision| decision.kept),
             rungs: &progress.rungs,
-            calls: &progress.calls,
+            calls: &calls,
             whole: begun.elapsed(),
             first_byte: marks.first_byte,
             first_stage: marks.first_stage,
             first_text: sink.spoke_at().map(|at| at.duration_since(begun)),
             stages: &[
                 ("route", Some(marks.route)),
-                ("agent", marks.agent),
+                ("agent", marks.agents.or(worked)),
                 ("synthesis", marks.synthesis),
                 ("store", Some(marks.store)),
             ],

@@ -15,6 +15,7 @@ use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{Owner, TurnId};
 use crate::domain::message::Role;
+use crate::domain::phrase::Phrase;
 use crate::domain::turn::ChatTurn;
 use crate::policy::{Entry, Refusal};
 use crate::store::Conversations;
@@ -192,9 +193,10 @@ impl Coordinator {
     }
 }
 
-pub(super) fn memory_trouble(sink: &AnswerSink, text: &str) {
-    let stage = sink.open_stage(Some(labels::MEMORY), None);
-    stage.text(text);
+pub(super) fn memory_trouble(sink: &AnswerSink, text: Phrase) {
+    let name = labels::memory().told(sink.language());
+    let stage = sink.open_stage(Some(&name), None);
+    stage.say(text);
     stage.close(StageStatus::Failed);
 }
 
@@ -219,12 +221,12 @@ fn refused(turn: &ChatTurn, refusal: Refusal) -> Failure {
         Refusal::Duplicate => Failure::new(
             Code::DuplicateRequest,
             format!("the same request is being answered, reference {reference}"),
-            labels::DUPLICATE,
+            labels::duplicate(),
         ),
         Refusal::Trace => Failure::new(
             Code::RecursionLimitExceeded,
             format!("too many turns of one trace, reference {reference}"),
-            labels::CIRCLES,
+            labels::circles(),
         ),
     }
 }

@@ -6,8 +6,10 @@ mod consult;
 mod decide;
 mod figures;
 mod memory;
+mod part;
 mod readiness;
 mod record;
+mod together;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +20,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::domain::access::Identity;
 use crate::domain::agent::{Approval, Registry};
-use crate::domain::conversation::{AgentCall, Last, Outcome, asks};
+use crate::domain::conflict::Conflict;
+use crate::domain::conversation::{AgentCall, Last, Outcome};
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::AgentId;
 use crate::domain::message::Message;
@@ -29,7 +32,7 @@ use crate::domain::turn::ChatTurn;
 use crate::domain::usage::{Prices, Step, Tally};
 use crate::guard::Guard;
 use crate::metrics::Metrics;
-use crate::orchestrate::{Agents, Guess, Likely, Report};
+use crate::orchestrate::{Agents, Comparer, Guess, Likely};
 use crate::policy::Consent;
 use crate::route::{Chain, DecisionCache, Verdict};
 use crate::store::chain::Anchor;
@@ -41,8 +44,9 @@ use crate::telemetry;
 use consult::out_of_time;
 use figures::Marks;
 use memory::{Entered, Recollection, memory_trouble};
+use part::Part;
 
-/// Who calls, as soon as it is verified. Polled beside the routing call, awaited before any agent is called.
+/// Who calls, as soon as it is verified. Awaited before anything is asked or looked up.
 pub type Verification = BoxFuture<'static, Result<Identity, Failure>>;
 
 /// Everything a turn needs.
@@ -57,6 +61,8 @@ pub struct Coordinator {
     pub routing: Routing,
     pub agents: Agents,
     pub synthesizer: Synthesizer,
+    /// Finds what several agents say differently.
+    pub comparer: Comparer,
     pub synthesis: Synthesis,
     pub metrics: Arc<Metrics>,
     pub table: Table,
@@ -100,21 +106,20 @@ struct Progress {
     checking: bool,
     /// The agent begun on a guess, until it is dropped or becomes the turn's own call.
     guess: Option<Guess>,
-    /// The agent at work, or the one that answered.
-    agent: Option<AgentId>,
-    /// What the agent was asked in place of the turn's own message, which only said whom to ask, or approved it.
+    /// The calls that were begun on a guess and dropped.
+    dropped: Vec<AgentCall>,
+    /// What the agents were asked in place of the turn's own message, which only said whom to ask, or approved it.
     asked: Option<Message>,
-    /// Every agent that was asked, in order, and what came of it.
-    calls: Vec<AgentCall>,
-    report: Report,
-    /// What the report used is in the tally.
-    counted: bool,
-    /// The agent's own text is the answer: nobody writes another one.
-    passed: bool,
+    /// What each agent of the plan does.
+    parts: Vec<Part>,
+    /// What several agents say differently.
+    conflicts: Vec<Conflict>,
     /// The answer was withheld.
     filtered: bool,
-    /// The agent's answer is complete.
+    /// The agents have done what they will do, and there is something to answer from.
     reported: bool,
+    /// The client has its half of the memory.
+    stated: bool,
     /// The text the user was shown.
     shown: String,
     outcome: Option<Outcome>,
@@ -129,15 +134,7 @@ impl Progress {
     fn trace(&self) {
         let outcome = self.outcome.unwrap_or(Outcome::Failed);
         let source = self.decision.as_ref().map(|decision| decision.source);
-        telemetry::ended(outcome, self.error, self.agent.as_ref(), source);
-    }
-
-    /// What the agent at work used goes into the turn's account, once.
-    fn count(&mut self) {
-        if let (false, Some(agent)) = (self.counted, &self.agent) {
-            self.tally.add_agent(Step::Agent, agent, &self.report.used);
-        }
-        self.counted = true;
+        telemetry::ended(outcome, self.error, self.agents().next(), source);
     }
 
     /// What was cut off has used something, too, and what of it was shown is known.
@@ -145,34 +142,34 @@ impl Progress {
         if let Some(guess) = self.guess.take() {
             self.dropped(guess);
         }
-        if self.agent.is_some() {
-            self.count();
-        }
+        self.gather();
+        // What one agent has finished is not lost because of another.
+        self.reported |= self.parts.iter().any(|part| part.reported);
         if let Some(step) = self.asking.take() {
             self.tally.add_unknown(step);
         }
         if std::mem::take(&mut self.checking) {
             self.tally.add_unknown(Step::Route);
         }
-        if self.passed && self.shown.is_empty() {
-            self.shown.clone_from(&self.report.text);
+        if let [part] = self.parts.as_slice()
+            && part.passed
+            && self.shown.is_empty()
+        {
+            self.shown.clone_from(&part.report.text);
         }
     }
 
     /// How this turn ends, as the next one's routing will see it.
     fn last(&self) -> Option<Last> {
         let plan = self.decision.as_ref().map(|decision| &decision.plan);
-        match (plan, &self.agent) {
-            (Some(Plan::Clarify(_)), _) => Some(Last {
+        match plan {
+            Some(Plan::Clarify(_)) => Some(Last {
                 agent: None,
                 asks: true,
             }),
-            (Some(Plan::Single(_)), Some(agent)) if self.reported => Some(Last {
-                agent: Some(agent.clone()),
-                asks: self.report.form || asks(&self.report.text),
-            }),
             // A question about the system changes nothing for the agent that had asked before.
-            (Some(Plan::About(_)), _) => self.before.clone(),
+            Some(Plan::About(_)) => self.before.clone(),
+            Some(Plan::Single(_) | Plan::Steps(_)) if self.reported => self.last_part(),
             _ => None,
         }
     }
@@ -212,7 +209,7 @@ impl Coordinator {
             .filter(|_| end.is_ok())
             .or(Some(Outcome::Failed));
         progress.error = end.as_ref().err().map(|failure| failure.code);
-        if !progress.reported {
+        if !progress.stated {
             self.send_state(&turn, &sink, &progress);
         }
         let saving = Instant::now();
@@ -258,7 +255,9 @@ impl Coordinator {
                 self.recall(turn, &known, progress).await?;
                 match self.consented(turn, &consent, progress).await {
                     Ok(decision) => Verdict::of(decision),
-                    Err(text) => return Ok(answer::refuse(&stage, &consent, text, sink, progress)),
+                    Err(words) => {
+                        return Ok(answer::refuse(&stage, &consent, &words, sink, progress));
+                    }
                 }
             }
             None => {
@@ -267,7 +266,7 @@ impl Coordinator {
             }
         };
         self.learn_likely(progress, &verdict);
-        answer::show(&stage, &verdict);
+        answer::show(&stage, &verdict, sink.language());
         drop(stage);
         progress.marks.route = begun.elapsed();
         if !progress
@@ -275,7 +274,7 @@ impl Coordinator {
             .as_ref()
             .is_some_and(|recalled| recalled.read)
         {
-            memory_trouble(sink, labels::MEMORY_UNREAD);
+            memory_trouble(sink, labels::memory_unread());
         }
         progress.tally.merge(&verdict.tally);
         progress.rungs = std::mem::take(&mut verdict.rungs);
@@ -312,29 +311,33 @@ impl Coordinator {
             .decision
             .as_ref()
             .map(|decision| decision.plan.clone());
-        let assignment = match plan {
-            Some(Plan::Single(assignment)) => assignment,
-            Some(Plan::About(language)) => {
-                return Ok(self.tell_about(turn, language, sink, progress));
+        let withheld = match plan {
+            Some(Plan::Single(assignment)) => {
+                let needs_consent = (self.registry.get(assignment.agent.as_str()))
+                    .is_some_and(|card| card.approval == Approval::Always)
+                    || progress.demands.wants_approval(&assignment.agent);
+                if needs_consent && !approved {
+                    return self.propose(turn, assignment, sink, progress).await;
+                }
+                self.alone(turn, assignment, sink, progress).await?
             }
-            Some(Plan::Clarify(agents)) => return Ok(self.clarify(turn, &agents, sink, progress)),
+            Some(Plan::Steps(steps)) => self.together(turn, &steps, sink, progress).await?,
+            Some(Plan::About(language)) => {
+                return Ok(self.tell_about(language, sink, progress));
+            }
+            Some(Plan::Clarify(agents)) => return Ok(self.clarify(&agents, sink, progress)),
             Some(Plan::Refused(refusal)) => return Ok(answer::forbidden(&refusal, sink, progress)),
             None => return Err(Failure::internal(&turn.id.reference())),
         };
-        let needs_consent = (self.registry.get(assignment.agent.as_str()))
-            .is_some_and(|card| card.approval == Approval::Always)
-            || progress.demands.wants_approval(&assignment.agent);
-        if needs_consent && !approved {
-            return self.propose(turn, assignment, sink, progress).await;
-        }
-        if let Some(reason) = self.consult(turn, assignment, sink, progress).await? {
+        if let Some(reason) = withheld {
             progress.filtered = true;
             progress.outcome = Some(Outcome::Answered);
             return Ok(reason);
         }
         progress.reported = true;
         self.send_state(turn, sink, progress);
-        if !progress.passed {
+        progress.stated = true;
+        if !progress.parts.iter().all(|part| part.passed) {
             return self.synthesize(turn, sink, progress).await;
         }
         // The agent itself has answered.
@@ -348,7 +351,7 @@ fn log(progress: &Progress, anchor: Option<&Anchor>, begun: Instant) {
     tracing::event!(
         target: telemetry::ENDED,
         tracing::Level::INFO,
-        route.agent = progress.agent.as_ref().map(AgentId::as_str),
+        route.agent = progress.agents().next().map(AgentId::as_str),
         route.source = progress.decision.as_ref().map(|decision| decision.source.as_str()),
         turn.outcome = ?progress.outcome.unwrap_or(Outcome::Failed),
         error.code = progress.error.map(Code::as_str),
@@ -361,9 +364,10 @@ fn log(progress: &Progress, anchor: Option<&Anchor>, begun: Instant) {
 
 /// What was said, for debugging: the one place from which text gets into the log, and only where `MAS_LOG_CONTENT` says so.
 fn log_content(turn: &ChatTurn, progress: &Progress) {
+    let reports = progress.parts.iter().map(|part| part.report.text.as_str());
     tracing::debug!(
         request = turn.messages.last().map(|message| message.text.as_str()),
-        report = progress.report.text,
+        report = reports.collect::<Vec<_>>().join("\n\n"),
         answer = progress.shown,
         "what was said"
     );

@@ -1,10 +1,13 @@
 //! What a turn leaves behind: the client's half of the memory, the server's, and the line of the audit log.
 
+use std::collections::BTreeSet;
+
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 
 use super::memory::{Recollection, memory_trouble};
+use super::part::Part;
 use super::{Coordinator, Progress};
 use crate::context;
 use crate::domain::audit::{Entry as AuditEntry, TurnEntry};
@@ -63,7 +66,7 @@ impl Coordinator {
                 conversation: recalled.memory.conversation.clone(),
                 turn: turn.id,
                 sessions: sessions(recalled, progress),
-                exchange: exchange(turn, progress),
+                exchanges: exchanges(turn, progress),
                 last: progress.last(),
                 stored: false,
             },
@@ -103,20 +106,25 @@ impl Coordinator {
     ) -> (Option<Anchor>, bool) {
         let record = self.record(turn, progress, begun);
         let sessions = sessions(recalled, progress);
-        let created = matches!(progress.report.session, Some((_, true)));
-        let session = progress.agent.as_ref().and_then(|agent| {
-            Some(Session {
-                agent,
-                id: sessions.get(agent)?,
-                created,
-                known: recalled.memory.sessions.get(agent).map(String::as_str),
+        let used: Vec<Session> = (progress.agents().collect::<BTreeSet<_>>().into_iter())
+            .filter_map(|agent| {
+                let made = |part: &Part| {
+                    part.agent.as_ref() == Some(agent)
+                        && matches!(part.report.session, Some((_, true)))
+                };
+                Some(Session {
+                    agent,
+                    id: sessions.get(agent)?,
+                    created: progress.parts.iter().any(made),
+                    known: recalled.memory.sessions.get(agent).map(String::as_str),
+                })
             })
-        });
+            .collect();
         let entry = self.entry(turn, progress, recalled, &record);
         let save = recalled.conversations.save(Write {
             conversation: &recalled.memory.conversation,
             record: &record,
-            session,
+            sessions: &used,
             begins: recalled.begins,
             audit: Some((&self.audit, &entry)),
             account: (progress.entered.owner())
@@ -142,8 +150,8 @@ impl Coordinator {
             }) => {
                 match saved {
                     Saved::Whole => {}
-                    Saved::Cut => memory_trouble(sink, labels::MEMORY_CUT),
-                    Saved::Erased => self.forget(session).await,
+                    Saved::Cut => memory_trouble(sink, labels::memory_cut()),
+                    Saved::Erased => self.forget(&used).await,
                 }
                 (anchor, left)
             }
@@ -153,7 +161,7 @@ impl Coordinator {
                     "the turn cannot be saved"
                 );
                 if recalled.read {
-                    memory_trouble(sink, labels::MEMORY_UNSAVED);
+                    memory_trouble(sink, labels::memory_unsaved());
                 }
                 (None, false)
             }
@@ -173,8 +181,8 @@ impl Coordinator {
             confidence: decision.and_then(|decision| decision.confidence),
             rationale: decision.map_or_else(String::new, |decision| decision.rationale.clone()),
             rungs: progress.rungs.clone(),
-            calls: progress.calls.clone(),
-            exchange: exchange(turn, progress),
+            calls: progress.calls(),
+            exchanges: exchanges(turn, progress),
             shown: context::digest(&progress.shown),
             last: progress.last(),
             usage: self.priced(progress),
@@ -208,18 +216,17 @@ impl Coordinator {
         }))
     }
 
-    /// The person was erased while the turn ran: what it made at an agent goes, too.
-    async fn forget(&self, session: Option<Session<'_>>) {
+    /// The person was erased while the turn ran: what it made at agents goes, too.
+    async fn forget(&self, sessions: &[Session<'_>]) {
         tracing::info!("the person was erased meanwhile: nothing of the turn is kept");
-        let Some(made) = session.filter(|session| session.created) else {
-            return;
-        };
-        let forgotten = self.agents.forget(made.agent, made.id, self.times.save);
-        if let Err(error) = forgotten.await {
-            tracing::error!(
-                agent.id = %made.agent, error = &error as &dyn std::error::Error,
-                "an agent keeps a conversation of a person who was erased"
-            );
+        for made in sessions.iter().filter(|session| session.created) {
+            let forgotten = self.agents.forget(made.agent, made.id, self.times.save);
+            if let Err(error) = forgotten.await {
+                tracing::error!(
+                    agent.id = %made.agent, error = &error as &dyn std::error::Error,
+                    "an agent keeps a conversation of a person who was erased"
+                );
+            }
         }
     }
 }
@@ -232,28 +239,20 @@ fn asked<'a>(turn: &'a ChatTurn, progress: &'a Progress) -> Option<&'a Message> 
 /// The sessions of all agents, this turn's included.
 fn sessions(recalled: &Recollection, progress: &Progress) -> Sessions {
     let mut sessions = recalled.memory.sessions.clone();
-    if let (Some(agent), Some((id, _))) = (&progress.agent, &progress.report.session) {
-        sessions.insert(agent.clone(), id.clone());
+    for part in &progress.parts {
+        if let (Some(agent), Some((id, _))) = (&part.agent, &part.report.session) {
+            sessions.insert(agent.clone(), id.clone());
+        }
     }
     sessions
 }
 
-/// What the agent was asked and said, once its answer is complete.
-fn exchange(turn: &ChatTurn, progress: &Progress) -> Option<Exchange> {
-    let (Some(agent), Some(decision), true) =
-        (&progress.agent, &progress.decision, progress.reported)
-    else {
-        return None;
+/// What the agents were asked and said, of those whose answers are complete.
+fn exchanges(turn: &ChatTurn, progress: &Progress) -> Vec<Exchange> {
+    let Some(asked) = asked(turn, progress).filter(|_| progress.reported) else {
+        return Vec::new();
     };
-    let last = asked(turn, progress)?;
-    let assignment = decision.assignment()?;
-    Some(Exchange {
-        agent: agent.clone(),
-        request: last.text.clone(),
-        instructions: assignment.instructions.clone(),
-        request_attachments: context::by_address(&last.attachments),
-        answer: progress.report.text.clone(),
-        attachments: context::by_address(&progress.report.attachments),
-        state: progress.report.state.clone(),
-    })
+    (progress.parts.iter())
+        .filter_map(|part| part.exchange(asked))
+        .collect()
 }

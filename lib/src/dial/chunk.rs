@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
 use crate::domain::failure::Failure;
+use crate::domain::language::Language;
 use crate::domain::message::Attachment;
 use crate::domain::usage::{ModelUsage, Usage};
 
@@ -132,9 +133,9 @@ impl ChunkWriter {
     }
 
     /// The error event: at most one, last before [`ChunkWriter::done`].
-    pub fn error(out: &mut BytesMut, failure: &Failure) {
+    pub fn error(out: &mut BytesMut, failure: &Failure, language: Language) {
         out.extend_from_slice(b"data: ");
-        write_json(&mut out.writer(), &ErrorBody::of(failure));
+        write_json(&mut out.writer(), &ErrorBody::of(failure, language));
         out.extend_from_slice(b"\n\n");
     }
 
@@ -159,21 +160,22 @@ struct ErrorObject<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     param: Option<&'a str>,
     code: &'static str,
-    display_message: &'a str,
+    display_message: String,
     /// Whole seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<String>,
 }
 
 impl<'a> ErrorBody<'a> {
-    pub fn of(failure: &'a Failure) -> Self {
+    /// The error as it is told in a language.
+    pub fn of(failure: &'a Failure, language: Language) -> Self {
         Self {
             error: ErrorObject {
                 message: &failure.message,
                 r#type: failure.code.kind(),
                 param: failure.param.as_deref(),
                 code: failure.code.as_str(),
-                display_message: &failure.display,
+                display_message: failure.display.told(language),
                 retry_after: failure
                     .retry_after
                     .map(|wait| wait.as_secs_f64().ceil().to_string()),
@@ -296,7 +298,7 @@ mod tests {
     fn the_end_of_a_failed_answer_is_an_error_event_and_the_end_mark() {
         let failure = Failure::new(crate::domain::failure::Code::InvalidRequest, "m", "d").at("n");
         let text = written(|_, out| {
-            ChunkWriter::error(out, &failure);
+            ChunkWriter::error(out, &failure, Language::English);
             ChunkWriter::done(out);
         });
         assert_eq!(

@@ -4,21 +4,17 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::domain::failure::{Code, Failure};
+use crate::domain::sentences;
 
 pub fn invalid(message: impl Into<String>, param: impl Into<String>) -> Failure {
-    Failure::new(
-        Code::InvalidRequest,
-        message,
-        "The request could not be understood.",
-    )
-    .at(param)
+    Failure::new(Code::InvalidRequest, message, sentences::not_understood()).at(param)
 }
 
 pub fn malformed(why: &str) -> Failure {
     Failure::new(
         Code::InvalidRequest,
         format!("the request body isn't valid JSON: {why}"),
-        "The request could not be understood.",
+        sentences::not_understood(),
     )
 }
 

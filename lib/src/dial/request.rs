@@ -12,6 +12,7 @@ use super::explain::{explain, invalid, malformed};
 use super::{objects, surrogate};
 use crate::domain::failure::{Code, Failure};
 use crate::domain::message::{Attachment, Message, OpaqueState, Role};
+use crate::domain::sentences;
 
 /// A chat request, validated.
 #[derive(Debug, PartialEq)]
@@ -160,7 +161,7 @@ impl ChatRequest {
             return Err(Failure::new(
                 Code::RequestTooLarge,
                 format!("the request has more than {} parts", objects::MOST),
-                "This conversation has become too large. Please start a new one.",
+                sentences::too_many_parts(),
             ));
         }
         let Ok(Object(parsed)) = serde_json::from_str::<Object<Body>>(&text) else {
@@ -173,7 +174,7 @@ impl ChatRequest {
                     "{} messages were sent, {most} are the most that is accepted",
                     parsed.messages.len()
                 ),
-                "This conversation is too long. Please start a new one.",
+                sentences::too_long(),
             )
             .at("messages"));
         }
@@ -181,7 +182,7 @@ impl ChatRequest {
             return Err(Failure::new(
                 Code::UnsupportedParameter,
                 "n > 1 is not supported: this application gives one answer",
-                "This application gives one answer at a time.",
+                sentences::one_answer(),
             )
             .at("n"));
         }
@@ -247,7 +248,7 @@ impl WireMessage<'_> {
                         Failure::new(
                             Code::UnsupportedParameter,
                             message,
-                            "The message holds something this application cannot read.",
+                            sentences::unreadable_part(),
                         )
                         .at(format!("messages.{at}.content.{part_at}"))
                     })?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::failure::{Code, Failure};
 use super::ids::{Owner, Secret};
+use super::sentences;
 
 /// What a caller may do. Every verified caller is a user; the others are granted, and each opens only its own doors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,7 +63,7 @@ impl Identity {
         Err(Failure::new(
             Code::Forbidden,
             format!("this needs the role {}", role.as_str()),
-            "You are not allowed to do this.",
+            sentences::not_allowed(),
         ))
     }
 }

@@ -17,12 +17,14 @@ pub enum Protocol {
     Dial,
     /// A service with its own conversations: create, then post messages (the UMS agent).
     Conversation,
+    /// A plain OpenAI-compatible server: chat completions and nothing more.
+    Openai,
 }
 
 impl Protocol {
-    /// A DIAL application talks to people; a service of its own protocol talks to us.
+    /// A DIAL application or a model talks to people; a service of its own protocol talks to us.
     pub fn is_for_people(self) -> bool {
-        self == Self::Dial
+        matches!(self, Self::Dial | Self::Openai)
     }
 }
 
@@ -35,7 +37,7 @@ pub enum Endpoint {
     Url(Url),
 }
 
-/// What a call may change in the world; it decides what may be repeated or started on a guess. The worse is the greater.
+/// What a call may change in the world; it decides what may be repeated or started on a guess. The worse, the greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -62,6 +64,8 @@ pub struct AgentCard {
     pub protocol: Protocol,
     /// Where it answers, in the order they are tried. Never empty.
     pub endpoints: Vec<Endpoint>,
+    /// What a plain OpenAI-compatible server calls it.
+    pub model: Option<String>,
     /// The agent's own credential, for an endpoint outside DIAL Core.
     pub key: Option<Secret>,
     /// For people and for the routing model: what the agent is good at.
@@ -107,6 +111,7 @@ impl AgentCard {
             id: AgentId::new(name),
             protocol,
             endpoints: vec![endpoint],
+            model: None,
             key: None,
             description: String::new(),
             capabilities: Vec::new(),

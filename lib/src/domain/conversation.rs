@@ -30,6 +30,38 @@ pub struct Exchange {
     pub state: Option<OpaqueState>,
 }
 
+/// One exchange stands alone, as it did in version 1.0; several are a list.
+mod one_or_more {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_json::value::RawValue;
+
+    use super::Exchange;
+
+    pub fn serialize<S: Serializer>(
+        exchanges: &[Exchange],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match exchanges {
+            [one] => one.serialize(serializer),
+            several => several.serialize(serializer),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Exchange>, D::Error> {
+        // Looked at as text: an agent's state is kept byte for byte, which no buffering enum can.
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let read = match raw.get().as_bytes().first() {
+            Some(b'[') => serde_json::from_str(raw.get()),
+            Some(b'n') => Ok(Vec::new()),
+            _ => serde_json::from_str(raw.get()).map(|one| vec![one]),
+        };
+        read.map_err(D::Error::custom)
+    }
+}
+
 /// The ids under which agents keep this conversation on their side.
 pub type Sessions = BTreeMap<AgentId, String>;
 
@@ -51,6 +83,13 @@ impl Last {
             agent: Some(agent.clone()),
             asks: asks(text),
         }
+    }
+
+    /// Of several agents, the one that asked; else the last one.
+    pub fn of_exchanges(exchanges: &[Exchange]) -> Option<Self> {
+        let asking = exchanges.iter().rfind(|exchange| asks(&exchange.answer));
+        let exchange = asking.or(exchanges.last())?;
+        Some(Self::of_text(&exchange.agent, &exchange.answer))
     }
 }
 
@@ -111,9 +150,14 @@ pub struct TurnRecord {
     /// Every agent that was asked, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<AgentCall>,
-    /// Absent when no agent's answer was completed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exchange: Option<Exchange>,
+    /// One for each agent whose answer was completed.
+    #[serde(
+        rename = "exchange",
+        default,
+        with = "one_or_more",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub exchanges: Vec<Exchange>,
     /// Digest of the text the user was shown: finds the turn again when the client lost its state.
     pub shown: String,
     /// `None` in records of version 1.0.
@@ -146,13 +190,18 @@ pub struct Envelope {
     pub conversation: ConversationId,
     pub turn: TurnId,
     pub sessions: Sessions,
-    /// Absent when it is too large for the client's state, or when no agent completed an answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exchange: Option<Exchange>,
+    /// None when they are too large for the client's state, or when no agent completed an answer.
+    #[serde(
+        rename = "exchange",
+        default,
+        with = "one_or_more",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub exchanges: Vec<Exchange>,
     /// Absent in states of version 1.0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Last>,
-    /// The exchange, or its state, is only in the store.
+    /// The exchanges, or their states, are only in the store.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stored: bool,
 }
@@ -186,22 +235,18 @@ pub struct Memory {
 impl Envelope {
     /// How its turn ended.
     pub fn last(&self) -> Option<Last> {
-        let known = || {
-            let exchange = self.exchange.as_ref()?;
-            Some(Last::of_text(&exchange.agent, &exchange.answer))
-        };
-        self.last.clone().or_else(known)
+        self.last
+            .clone()
+            .or_else(|| Last::of_exchanges(&self.exchanges))
     }
 }
 
 impl TurnRecord {
     /// How the turn ended.
     pub fn last(&self) -> Option<Last> {
-        let known = || {
-            let exchange = self.exchange.as_ref()?;
-            Some(Last::of_text(&exchange.agent, &exchange.answer))
-        };
-        self.last.clone().or_else(known)
+        self.last
+            .clone()
+            .or_else(|| Last::of_exchanges(&self.exchanges))
     }
 }
 

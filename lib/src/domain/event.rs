@@ -49,6 +49,8 @@ pub enum AgentEvent {
         id: String,
         created: bool,
     },
+    /// It said as much as it may say at once: the text ends before what it wanted to say.
+    Cut,
     /// The answer is complete. Nothing follows.
     Finished,
 }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use super::phrase::Phrase;
+use super::sentences;
+
 /// Every public error code. The same list serves JSON errors before the first byte and error events after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
@@ -114,7 +117,7 @@ impl Code {
 pub struct Failure {
     pub code: Code,
     pub message: String,
-    pub display: String,
+    pub display: Phrase,
     /// Path of the offending field, for example `messages.0.role`.
     pub param: Option<String>,
     /// When it may be tried again.
@@ -122,7 +125,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub fn new(code: Code, message: impl Into<String>, display: impl Into<String>) -> Self {
+    pub fn new(code: Code, message: impl Into<String>, display: impl Into<Phrase>) -> Self {
         Self {
             code,
             message: message.into(),
@@ -150,7 +153,7 @@ impl Failure {
         Self::new(
             Code::InternalError,
             format!("internal error, reference {reference}"),
-            format!("Something went wrong on our side. Please try again. (reference {reference})"),
+            sentences::internal(reference),
         )
     }
 }

@@ -13,6 +13,8 @@ use super::message::Message;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Plan {
     Single(Assignment),
+    /// Several agents, each with a part of the request, or one with several parts. See [`Plan::steps`].
+    Steps(Vec<Step>),
     /// The user asks about the system itself: the registry answers, in this language or in the question's.
     About(Option<Language>),
     /// One question back to the user: which of these two? The likelier one first.
@@ -29,10 +31,86 @@ pub struct Refusal {
 }
 
 /// One agent's part: the user's request, and what the router adds to it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Assignment {
     pub agent: AgentId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions: Option<String>,
+}
+
+/// One part of a plan of several.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// What its result is called in this plan.
+    pub name: String,
+    pub assignment: Assignment,
+    /// The steps whose results it is told, and waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
+}
+
+impl Plan {
+    /// A plan of at most so many steps. Those that wait for none run side by side. A single step is no plan of several: it
+    /// gets the request as it is. Fails with a sentence that says what is wrong.
+    pub fn steps(steps: Vec<Step>, most: usize) -> Result<Self, String> {
+        if let [only] = steps.as_slice() {
+            return Ok(Self::Single(Assignment::plain(&only.assignment.agent)));
+        }
+        if steps.len() > most || steps.is_empty() {
+            return Err(format!(
+                "a plan has 1 to {most} steps, this one has {}",
+                steps.len()
+            ));
+        }
+        for (at, step) in steps.iter().enumerate() {
+            let name = &step.name;
+            if name.trim().is_empty() {
+                return Err(format!("step {} has no name", at + 1));
+            }
+            if steps.iter().take(at).any(|other| other.name == *name) {
+                return Err(format!("two steps are called {name}"));
+            }
+            if let Some(unknown) =
+                (step.after.iter()).find(|after| !steps.iter().any(|other| other.name == **after))
+            {
+                return Err(format!(
+                    "step {name} waits for {unknown}, which is no step of the plan"
+                ));
+            }
+        }
+        in_order(steps).map(Self::Steps)
+    }
+}
+
+impl Plan {
+    /// The agents that it is for; none where no agent is asked.
+    pub fn agents(&self) -> impl Iterator<Item = &AgentId> {
+        let (single, steps) = match self {
+            Self::Single(assignment) => (Some(&assignment.agent), &[][..]),
+            Self::Steps(steps) => (None, steps.as_slice()),
+            Self::About(_) | Self::Clarify(_) | Self::Refused(_) => (None, &[][..]),
+        };
+        let steps = steps.iter().map(|step| &step.assignment.agent);
+        single.into_iter().chain(steps)
+    }
+}
+
+/// The steps in an order in which none comes before one that it waits for.
+fn in_order(mut waiting: Vec<Step>) -> Result<Vec<Step>, String> {
+    let mut ordered: Vec<Step> = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let known = |name: &String| ordered.iter().any(|step| step.name == *name);
+        let ready = |step: &Step| step.after.iter().all(known);
+        let Some(next) = waiting.iter().position(ready) else {
+            let names: Vec<&str> = waiting.iter().map(|step| step.name.as_str()).collect();
+            return Err(format!(
+                "the steps {} wait for each other",
+                names.join(", ")
+            ));
+        };
+        ordered.push(waiting.remove(next));
+    }
+    Ok(ordered)
 }
 
 impl Assignment {
@@ -117,7 +195,7 @@ impl RoutingDecision {
     pub fn assignment(&self) -> Option<&Assignment> {
         match &self.plan {
             Plan::Single(assignment) => Some(assignment),
-            Plan::About(_) | Plan::Clarify(_) | Plan::Refused(_) => None,
+            Plan::Steps(_) | Plan::About(_) | Plan::Clarify(_) | Plan::Refused(_) => None,
         }
     }
 }
@@ -151,5 +229,64 @@ impl RungVerdict {
             Self::Abstained => "abstained",
             Self::Failed => "failed",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(name: &str, after: &[&str]) -> Step {
+        Step {
+            name: name.into(),
+            assignment: Assignment::plain(&AgentId::new("GPA")),
+            after: after.iter().map(|name| (*name).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_plan_is_put_in_order_or_refused_with_the_reason() {
+        let check = |steps: Vec<Step>, expected: Result<&[&str], &str>| {
+            let plan = Plan::steps(steps, 3);
+            let names = plan.as_ref().map(|plan| match plan {
+                Plan::Steps(steps) => steps.iter().map(|step| step.name.as_str()).collect(),
+                _ => vec!["one"],
+            });
+            assert_eq!(
+                names.as_deref().map_err(|problem| problem.as_str()),
+                expected,
+                "{plan:?}"
+            );
+        };
+        check(vec![step("a", &[])], Ok(&["one"]));
+        check(
+            vec![step("c", &["b", "a"]), step("b", &["a"]), step("a", &[])],
+            Ok(&["a", "b", "c"]),
+        );
+        check(Vec::new(), Err("a plan has 1 to 3 steps, this one has 0"));
+        check(
+            ["a", "b", "c", "d"].map(|name| step(name, &[])).into(),
+            Err("a plan has 1 to 3 steps, this one has 4"),
+        );
+        check(
+            vec![step("a", &["b"]), step("b", &["a"])],
+            Err("the steps a, b wait for each other"),
+        );
+        check(
+            vec![step("a", &["a"]), step("b", &[])],
+            Err("the steps a wait for each other"),
+        );
+        check(
+            vec![step("a", &["x"]), step("b", &[])],
+            Err("step a waits for x, which is no step of the plan"),
+        );
+        check(
+            vec![step("a", &[]), step("a", &[])],
+            Err("two steps are called a"),
+        );
+        check(
+            vec![step(" ", &[]), step("a", &[])],
+            Err("step 1 has no name"),
+        );
     }
 }

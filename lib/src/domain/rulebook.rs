@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::condition::Condition;
 use super::ids::AgentId;
-use super::plan::{Assignment, Plan, Refusal, RoutingDecision};
+use super::plan::{Plan, Refusal, RoutingDecision};
 use super::rules::Synthesis;
 use super::situation::Situation;
 
@@ -21,17 +21,11 @@ pub struct Rule {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Then {
     /// Who answers. Of several rules that say so, the first.
-    pub choice: Option<Choice>,
+    pub choice: Option<Plan>,
     pub forbid: Vec<Forbidden>,
     pub approve: Option<Approve>,
     /// When a second model writes the answer of this turn.
     pub synthesis: Option<Synthesis>,
-}
-
-/// Whom a rule chooses.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Choice {
-    Route(Assignment),
 }
 
 /// An agent that nobody may ask for this request, and what the user is told.
@@ -78,7 +72,7 @@ pub struct Judgement {
     /// One for each rule.
     pub held: Vec<Held>,
     /// The first choice, and the number of its rule, from 1.
-    pub choice: Option<(usize, Choice)>,
+    pub choice: Option<(usize, Plan)>,
     pub demands: Demands,
 }
 
@@ -150,12 +144,11 @@ impl Demands {
         found.map(|(number, forbidden)| (*number, forbidden))
     }
 
-    /// The first agent of a plan that is forbidden.
+    /// What forbids a plan: that its agent may not be asked, or none of its agents. Of several, the others go on.
     pub fn forbidden_of(&self, plan: &Plan) -> Option<(usize, &Forbidden)> {
-        match plan {
-            Plan::Single(assignment) => self.forbids(&assignment.agent),
-            Plan::About(_) | Plan::Clarify(_) | Plan::Refused(_) => None,
-        }
+        let mut forbidden = plan.agents().map(|agent| self.forbids(agent));
+        let first = forbidden.next()??;
+        forbidden.all(|one| one.is_some()).then_some(first)
     }
 
     /// The agents that nobody may ask.
@@ -175,10 +168,10 @@ impl Demands {
 impl fmt::Display for Then {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
-        match &self.choice {
-            Some(Choice::Route(assignment)) => parts.push(format!("route to {}", assignment.agent)),
-            None => {}
-        }
+        parts.extend(self.choice.as_ref().map(|plan| {
+            let agents: Vec<&str> = plan.agents().map(AgentId::as_str).collect();
+            format!("route to {}", agents.join(", "))
+        }));
         let forbidden = self.forbid.iter();
         parts.extend(forbidden.map(|forbidden| format!("forbid {}", forbidden.agent)));
         match &self.approve {
@@ -198,6 +191,7 @@ impl fmt::Display for Then {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::plan::Assignment;
     use crate::domain::situation::Asked;
 
     fn rule(condition: &str, then: Then) -> Rule {
@@ -210,7 +204,7 @@ mod tests {
 
     fn route(agent: &str) -> Then {
         Then {
-            choice: Some(Choice::Route(Assignment::plain(&AgentId::new(agent)))),
+            choice: Some(Plan::Single(Assignment::plain(&AgentId::new(agent)))),
             ..Then::default()
         }
     }
@@ -243,9 +237,8 @@ mod tests {
         let judged = book.judge(&situation);
         let failed: Vec<_> = judged.failed().collect();
         assert_eq!(failed, [(1, "the list has no element there")]);
-        let (number, Choice::Route(assignment)) = judged.choice.unwrap();
-        assert_eq!((number, assignment.agent.as_str()), (2, "B"));
-        let plan = Plan::Single(assignment);
+        let (number, plan) = judged.choice.unwrap();
+        assert_eq!((number, plan.agents().next().unwrap().as_str()), (2, "B"));
         assert_eq!(judged.demands.forbidden_of(&plan).unwrap().0, 4);
         assert_eq!(judged.demands.forbids(&AgentId::new("A")), None);
     }

@@ -126,8 +126,11 @@ pub struct Caps {
     pub attachment: usize,
     /// What a router may add to a request.
     pub instructions: usize,
-    /// Calls to agents in one turn (a count).
+    /// Calls to agents in one turn, for each part of it (a count), and such parts (a count).
     pub calls: usize,
+    pub steps: usize,
+    /// What of a step's result the next one is told.
+    pub given: usize,
     /// What is written and not yet read by the client.
     pub buffer: usize,
     /// The state that a client keeps; what is read back of a conversation.
@@ -156,6 +159,8 @@ impl Default for Caps {
             attachment: MB,
             instructions: 4 * KB,
             calls: 8,
+            steps: 5,
+            given: 32 * KB,
             buffer: 256 * KB,
             state: 16 * KB,
             stored: 8 * MB,

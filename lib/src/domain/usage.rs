@@ -49,6 +49,8 @@ pub enum Step {
     Synthesis,
     /// An agent that was begun on a guess and dropped.
     Speculation,
+    /// The reports of several agents were compared.
+    Check,
 }
 
 impl Step {
@@ -58,6 +60,7 @@ impl Step {
             Self::Agent => "agent",
             Self::Synthesis => "synthesis",
             Self::Speculation => "speculation",
+            Self::Check => "check",
         }
     }
 }

@@ -11,10 +11,9 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::reading::Reading;
-use super::{Error, EventStream, Gateway, Reach};
+use super::{Door, Error, EventStream, Gateway, Reach};
 use crate::domain::agent::AgentCard;
 use crate::domain::event::AgentEvent;
-use crate::domain::ids::Secret;
 use crate::domain::turn::AgentTask;
 use crate::upstream::{self, Call, Events, Limits, Trust, segment};
 
@@ -27,7 +26,7 @@ pub struct ConversationGateway {
     name: String,
     /// Without a trailing slash.
     base: String,
-    key: Option<Secret>,
+    door: Door,
     reach: Reach,
 }
 
@@ -48,7 +47,7 @@ impl ConversationGateway {
         Self {
             name: card.id.to_string(),
             base: base.as_str().trim_end_matches('/').to_owned(),
-            key: card.key.clone(),
+            door: Door::of(card),
             reach,
         }
     }
@@ -166,10 +165,7 @@ impl ConversationGateway {
         }
         .guarded()
         .traced(&task.caller);
-        match &self.key {
-            Some(key) => call.secret("authorization", "Bearer ", key),
-            None => call,
-        }
+        self.door.open(call)
     }
 }
 
@@ -195,11 +191,7 @@ impl Gateway for ConversationGateway {
             idle: within,
             until: Instant::now() + within,
         };
-        let call = Call::delete(url, limits).guarded();
-        let call = match &self.key {
-            Some(key) => call.secret("authorization", "Bearer ", key),
-            None => call,
-        };
+        let call = self.door.open(Call::delete(url, limits).guarded());
         match self.reach.client.body(call).await {
             Ok(_) | Err(upstream::Error::Status { status: 404, .. }) => Ok(()),
             Err(error) => Err(error.into()),

@@ -11,7 +11,7 @@ use url::Url;
 use super::reading::Reading;
 use super::{Error, EventStream, Gateway, Reach};
 use crate::dial::request::{OutCustom, OutMessage, Outgoing};
-use crate::domain::agent::{AgentCard, Effect, Endpoint};
+use crate::domain::agent::{AgentCard, Endpoint};
 use crate::domain::ids::Secret;
 use crate::domain::turn::{AgentTask, Caller, with_note};
 use crate::resilience::retry::Repeat;
@@ -33,12 +33,7 @@ impl DialGateway {
             name: card.id.to_string(),
             endpoint: endpoint.clone(),
             key: card.key.clone(),
-            repeat: match card.effect {
-                // With a spare endpoint, that is the second attempt.
-                Effect::None if card.endpoints.len() > 1 => Repeat::Never,
-                Effect::None => Repeat::Freely,
-                Effect::Reversible | Effect::Irreversible => Repeat::Unsent,
-            },
+            repeat: super::repeat(card),
             reach,
         }
     }

@@ -3,6 +3,7 @@
 mod conversation;
 mod dial;
 mod guarded;
+mod openai;
 mod reading;
 
 use std::collections::HashMap;
@@ -17,10 +18,12 @@ use crate::dial::delta::Malformed;
 use crate::domain::agent::{AgentCard, Effect, Endpoint, Protocol, Registry};
 use crate::domain::event::AgentEvent;
 use crate::domain::ids::AgentId;
+use crate::domain::ids::Secret;
 use crate::domain::turn::AgentTask;
 use crate::guard::{Guard, Resting};
 use crate::resilience::breaker::Outcome;
-use crate::upstream::{self, Client, Limits};
+use crate::resilience::retry::Repeat;
+use crate::upstream::{self, Call, Client, Limits};
 use guarded::{Guarded, Spot};
 
 /// An agent's answer as it comes. The last event is [`AgentEvent::Finished`]; a stream that ends without it has failed.
@@ -181,6 +184,37 @@ impl Reach {
     }
 }
 
+/// What the coordinator shows an agent outside DIAL Core, so that it lets it in.
+#[derive(Clone, Debug)]
+struct Door {
+    key: Option<Secret>,
+}
+
+impl Door {
+    fn of(card: &AgentCard) -> Self {
+        Self {
+            key: card.key.clone(),
+        }
+    }
+
+    fn open(&self, call: Call) -> Call {
+        match &self.key {
+            Some(key) => call.secret("authorization", "Bearer ", key),
+            None => call,
+        }
+    }
+}
+
+/// What of a call may be repeated.
+fn repeat(card: &AgentCard) -> Repeat {
+    match card.effect {
+        // With a spare endpoint, that is the second attempt.
+        Effect::None if card.endpoints.len() > 1 => Repeat::Never,
+        Effect::None => Repeat::Freely,
+        Effect::Reversible | Effect::Irreversible => Repeat::Unsent,
+    }
+}
+
 /// Every agent's gateway.
 #[derive(Clone)]
 pub struct Gateways {
@@ -239,8 +273,18 @@ fn connect_to(
         (Protocol::Conversation, Endpoint::Url(base)) => Ok(Arc::new(
             conversation::ConversationGateway::new(card, base, reach.clone()),
         )),
-        (Protocol::Conversation, Endpoint::Deployment(name)) => Err(format!(
-            "agent {} speaks the conversation protocol, so its endpoint must be a full URL, not {name}",
+        (Protocol::Openai, Endpoint::Url(url)) => {
+            let Some(model) = &card.model else {
+                return Err(format!(
+                    "agent {} is a plain OpenAI-compatible server, so it needs a model: the name that the server knows",
+                    card.id
+                ));
+            };
+            let gateway = openai::OpenAiGateway::new(card, model, url, reach.clone());
+            Ok(Arc::new(gateway))
+        }
+        (Protocol::Conversation | Protocol::Openai, Endpoint::Deployment(name)) => Err(format!(
+            "agent {} is no DIAL application, so its endpoint must be a full URL, not {name}",
             card.id
         )),
     }

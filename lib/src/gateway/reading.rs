@@ -20,6 +20,7 @@ pub struct Reading {
     usage: Option<Usage>,
     per_model: Vec<ModelUsage>,
     filtered: bool,
+    cut: bool,
     end: Option<Result<(), Error>>,
     over: bool,
 }
@@ -33,6 +34,7 @@ impl Reading {
             usage: None,
             per_model: Vec::new(),
             filtered: false,
+            cut: false,
             end: None,
             over: false,
         }
@@ -53,8 +55,9 @@ impl Reading {
             }
             let read = self.read().await;
             if let Some(end) = read.transpose() {
+                let cut = std::mem::take(&mut self.cut).then_some(AgentEvent::Cut);
                 let usage = self.take_usage();
-                self.queue.extend(usage);
+                self.queue.extend(cut.into_iter().chain(usage));
                 self.end = Some(end);
             }
         }
@@ -74,6 +77,7 @@ impl Reading {
             return Err(upstream::Error::Announced(error.clone()).into());
         }
         self.filtered |= chunk.finish_reason() == Some("content_filter");
+        self.cut |= chunk.finish_reason() == Some("length");
         self.usage = chunk.usage().or(self.usage);
         let per_model = chunk.take_usage_per_model();
         if !per_model.is_empty() {

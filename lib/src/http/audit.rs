@@ -16,13 +16,14 @@ use crate::domain::audit::{By, Entry};
 use crate::domain::day::Day;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{Owner, TurnId};
+use crate::domain::sentences;
 
 /// The day of a path.
 type Named = Result<Path<Day>, PathRejection>;
 
 /// `GET /v1/audit/{day}`
 pub async fn show(State(app): State<Arc<App>>, headers: HeaderMap, day: Named) -> Response {
-    answer(async {
+    answer(&headers, async {
         let (auditor, day) = asked(&app, &headers, day).await?;
         let mut text = String::new();
         let audit = &app.privacy.audit;
@@ -40,7 +41,7 @@ pub async fn show(State(app): State<Arc<App>>, headers: HeaderMap, day: Named) -
 
 /// `GET /v1/audit/{day}/verify`
 pub async fn verify(State(app): State<Arc<App>>, headers: HeaderMap, day: Named) -> Response {
-    answer(async {
+    answer(&headers, async {
         let (auditor, day) = asked(&app, &headers, day).await?;
         let audit = &app.privacy.audit;
         let checked = audit.verify(auditor.tenant(), day..=day, &[], |_, _| {});
@@ -57,7 +58,7 @@ async fn asked(app: &App, headers: &HeaderMap, day: Named) -> Result<(Owner, Day
         return Err(Failure::new(
             Code::InvalidRequest,
             "the path names no day such as 2026-11-20",
-            "This address cannot be read.",
+            sentences::unreadable_address(),
         )
         .at("day"));
     };

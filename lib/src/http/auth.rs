@@ -16,6 +16,7 @@ use crate::coordinator::Verification;
 use crate::domain::access::{Callers, Identity, Role, Way};
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{Owner, Secret, Timestamp};
+use crate::domain::sentences;
 use crate::resilience::health::{Checked, Part};
 use crate::upstream::Client;
 use dial::Introspection;
@@ -229,7 +230,7 @@ fn unauthorized() -> Failure {
     Failure::new(
         Code::Unauthorized,
         "no credentials came with the request",
-        "You are not signed in.",
+        sentences::not_signed_in(),
     )
 }
 
@@ -238,16 +239,12 @@ fn invalid() -> Failure {
     Failure::new(
         Code::InvalidCredentials,
         "the credentials were not accepted",
-        "Your sign-in was not accepted.",
+        sentences::not_accepted(),
     )
 }
 
 fn unavailable(message: &str) -> Failure {
-    Failure::new(
-        Code::ServiceUnavailable,
-        message,
-        "The service cannot be used at the moment. Please try again soon.",
-    )
+    Failure::new(Code::ServiceUnavailable, message, sentences::unusable())
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use tracing::Instrument as _;
 use url::form_urlencoded;
 
 use super::error::{self, ApiError, Statuses};
-use super::{App, FunctionTime, auth, not_found, now, trace, wrong_method_for};
+use super::{App, FunctionTime, auth, language, not_found, now, trace, wrong_method_for};
 use crate::coordinator::Verification;
 use crate::dial::explain;
 use crate::dial::fold::{Fold, Folded};
@@ -34,6 +34,8 @@ use crate::dial::request::{ChatRequest, Configuration};
 use crate::domain::access::Role;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{AgentId, TurnId};
+use crate::domain::language::Language;
+use crate::domain::sentences;
 use crate::domain::trace::{TRACE_ID, Trace};
 use crate::domain::turn::{Caller, ChatTurn, DEPTH};
 use crate::resilience::deadline;
@@ -133,7 +135,7 @@ async fn begin(
     match accept(&app, id, trace, &parts, &mut body).await {
         Ok(accepted) => accepted.respond(app, deployment).await,
         Err(refusal) => {
-            let refusal = refusal.referring(&id.reference());
+            let refusal = refusal.referring(&id.reference()).told_to(&parts.headers);
             // A client that is still sending would see a broken connection instead of the refusal.
             let _ = timeout(DRAIN_WITHIN, drain(&mut body)).await;
             refusal.into_response()
@@ -145,6 +147,8 @@ async fn begin(
 pub(super) struct Accepted {
     pub(super) turn: ChatTurn,
     pub(super) verification: Verification,
+    /// What the caller asks for, or people write in.
+    language: Language,
     stream: bool,
     model: Option<String>,
 }
@@ -183,6 +187,7 @@ pub(super) async fn accept(
             .to_owned()
     });
     let function_left = parts.extensions.get::<FunctionTime>().map(|left| left.0);
+    let language = language::of_turn(&request.messages, &parts.headers);
     let turn = ChatTurn {
         id,
         received_at: now(),
@@ -209,6 +214,7 @@ pub(super) async fn accept(
     Ok(Accepted {
         turn,
         verification,
+        language,
         stream: request.stream,
         model: request.model,
     })
@@ -286,7 +292,7 @@ fn too_deep() -> Failure {
     Failure::new(
         Code::RecursionLimitExceeded,
         "the request came through too many coordinators",
-        "The agents are asking each other in circles. Please put the question differently.",
+        sentences::circles(),
     )
 }
 
@@ -304,7 +310,7 @@ fn check_media(headers: &HeaderMap) -> Result<(), Failure> {
         Failure::new(
             Code::UnsupportedMediaType,
             message,
-            "The request could not be understood.",
+            sentences::not_understood(),
         )
     };
     let json = header(headers, CONTENT_TYPE.as_str())
@@ -323,7 +329,7 @@ fn broken_off() -> Failure {
     Failure::new(
         Code::InvalidRequest,
         "the body broke off",
-        "The request did not arrive whole. Please try again.",
+        sentences::not_whole(),
     )
 }
 
@@ -331,7 +337,7 @@ fn too_slow() -> Failure {
     Failure::new(
         Code::InvalidRequest,
         format!("the body did not arrive within {BODY_WITHIN:?}"),
-        "The request did not arrive in time. Please try again.",
+        sentences::not_in_time(),
     )
 }
 
@@ -339,7 +345,7 @@ fn too_large(cap: usize) -> Failure {
     Failure::new(
         Code::RequestTooLarge,
         format!("the body is larger than {cap} bytes"),
-        "This conversation has become too large. Please start a new one, or attach files instead of pasting them.",
+        sentences::too_large(),
     )
 }
 
@@ -367,6 +373,7 @@ impl Accepted {
         model.truncate(model.floor_char_boundary(MODEL_CAP));
         let sink = AnswerSink::new(&self.turn.id.to_string(), self.turn.received_at.0, &model)
             .buffered(app.caps.buffer);
+        sink.speak(self.language);
         let reference = self.turn.id.reference();
         let heartbeat = app.times.heartbeat.filter(|_| self.stream);
         let statuses = app.statuses;

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::http::header::{ALLOW, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use super::language;
 use crate::dial::chunk::ErrorBody;
 use crate::domain::failure::{Code, Failure};
+use crate::domain::language::Language;
 use crate::telemetry;
 
 /// An error answer.
@@ -16,12 +18,20 @@ use crate::telemetry;
 pub struct ApiError {
     failure: Failure,
     allow: Option<&'static str>,
+    language: Language,
 }
 
 impl ApiError {
     #[must_use]
     pub fn allow(mut self, methods: &'static str) -> Self {
         self.allow = Some(methods);
+        self
+    }
+
+    /// Tells people in the language that the caller asks for.
+    #[must_use]
+    pub fn told_to(mut self, headers: &HeaderMap) -> Self {
+        self.language = language::asked_for(headers).unwrap_or_default();
         self
     }
 }
@@ -47,13 +57,14 @@ impl From<Failure> for ApiError {
         Self {
             failure,
             allow: None,
+            language: Language::default(),
         }
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = Json(ErrorBody::of(&self.failure));
+        let body = Json(ErrorBody::of(&self.failure, self.language));
         // Nothing that has a status of choice is refused here: it takes a turn to find out.
         let statuses = Statuses::default();
         let mut response = answer(self.failure.code, None, &statuses, body);

@@ -5,6 +5,7 @@ pub mod auth;
 mod chat;
 pub mod error;
 mod health;
+mod language;
 mod metrics;
 mod person;
 mod route;
@@ -20,6 +21,7 @@ use crate::coordinator::Coordinator;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{Millis, Timestamp};
 use crate::domain::rules::{Caps, Times};
+use crate::domain::sentences;
 use crate::privacy::Privacy;
 use auth::Auth;
 use error::{ApiError, Statuses};
@@ -131,7 +133,7 @@ async fn not_found() -> ApiError {
     Failure::new(
         Code::NotFound,
         "there is nothing at this path",
-        "There is nothing here.",
+        sentences::nothing_here(),
     )
     .into()
 }
@@ -144,7 +146,7 @@ fn wrong_method_for(allowed: &'static str) -> ApiError {
     let failure = Failure::new(
         Code::MethodNotAllowed,
         format!("this path takes {allowed} only"),
-        "This is not how this address is used.",
+        sentences::wrong_use(),
     );
     ApiError::from(failure).allow(allowed)
 }

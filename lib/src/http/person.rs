@@ -16,6 +16,7 @@ use crate::domain::access::{Identity, Role};
 use crate::domain::audit::By;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{Owner, TurnId};
+use crate::domain::sentences;
 use crate::store;
 
 /// The person of a path.
@@ -23,7 +24,7 @@ type Named = Result<Path<String>, PathRejection>;
 
 /// `GET /v1/person/export`
 pub async fn export_own(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    answer(async {
+    answer(&headers, async {
         let identity = caller(&app, &headers, Role::User).await?;
         export(&app, &identity, &identity.owner).await
     })
@@ -32,7 +33,7 @@ pub async fn export_own(State(app): State<Arc<App>>, headers: HeaderMap) -> Resp
 
 /// `DELETE /v1/person`
 pub async fn erase_own(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    answer(async {
+    answer(&headers, async {
         let identity = caller(&app, &headers, Role::User).await?;
         erase(&app, &identity, &identity.owner).await
     })
@@ -45,7 +46,7 @@ pub async fn export_other(
     headers: HeaderMap,
     owner: Named,
 ) -> Response {
-    answer(async {
+    answer(&headers, async {
         let identity = caller(&app, &headers, Role::Admin).await?;
         export(&app, &identity, &of_tenant(&identity, owner)?).await
     })
@@ -58,7 +59,7 @@ pub async fn erase_other(
     headers: HeaderMap,
     owner: Named,
 ) -> Response {
-    answer(async {
+    answer(&headers, async {
         let identity = caller(&app, &headers, Role::Admin).await?;
         erase(&app, &identity, &of_tenant(&identity, owner)?).await
     })
@@ -109,7 +110,7 @@ fn of_tenant(identity: &Identity, owner: Named) -> Result<Owner, Failure> {
         _ => Err(Failure::new(
             Code::InvalidRequest,
             "the path names no person",
-            "This address cannot be read.",
+            sentences::unreadable_address(),
         )
         .at("owner")),
     }
@@ -135,17 +136,21 @@ pub(super) fn unreachable(error: &store::Error) -> Failure {
     Failure::new(
         Code::ServiceUnavailable,
         "the table cannot be reached",
-        "The service cannot be used at the moment. Please try again soon.",
+        sentences::unusable(),
     )
 }
 
 /// The answer, or the refusal with a reference that the log has, too.
-pub(super) async fn answer(work: impl Future<Output = Result<Response, Failure>>) -> Response {
+pub(super) async fn answer(
+    headers: &HeaderMap,
+    work: impl Future<Output = Result<Response, Failure>>,
+) -> Response {
     let reference = TurnId::now().reference();
     match work.await {
         Ok(response) => response,
         Err(failure) => ApiError::from(failure)
             .referring(&reference)
+            .told_to(headers)
             .into_response(),
     }
 }

@@ -32,7 +32,9 @@ pub async fn explain(State(app): State<Arc<App>>, request: Request) -> Response 
     let answer = async {
         match explaining.await {
             Ok(verdict) => Json(shown(&verdict, app.coordinator.chain.rulebook())).into_response(),
-            Err(refusal) => refusal.referring(&id.reference()).into_response(),
+            Err(refusal) => (refusal.referring(&id.reference()))
+                .told_to(&parts.headers)
+                .into_response(),
         }
     };
     Box::pin(unpanicked(answer, &id.reference()).instrument(span)).await
@@ -53,6 +55,7 @@ fn shown(verdict: &Verdict, rulebook: &Rulebook) -> Value {
         "agent": assignment.map(|assignment| assignment.agent.as_str()),
         "plan": match &decision.plan {
             Plan::Single(_) => json!("single"),
+            Plan::Steps(steps) => json!({"steps": steps}),
             Plan::About(_) => json!("about"),
             Plan::Refused(refusal) => json!({"refused": refusal.agent.as_str()}),
             Plan::Clarify(agents) => json!({"clarify": agents.each_ref().map(AgentId::as_str)}),

@@ -8,6 +8,7 @@ use super::form;
 use crate::domain::agent::AgentCard;
 use crate::domain::event::{AgentEvent, StageStatus};
 use crate::domain::ids::AgentId;
+use crate::domain::language::Language;
 use crate::domain::message::{Attachment, OpaqueState};
 use crate::domain::rules::Caps;
 use crate::domain::turn::AgentTask;
@@ -36,14 +37,14 @@ impl Report {
     /// Takes text up to the cap, and returns what it took. Over it the text is cut and says so, but reading goes on to the
     /// agent's end: its attachments and its state are worth as much as ever. An agent that goes on for longer than a
     /// whole answer may be fails there.
-    fn add(&mut self, text: &str, cap: usize) -> &str {
+    fn add(&mut self, text: &str, cap: usize, language: Language) -> &str {
         let before = self.text.len();
         if !self.cut {
             let room = cap.saturating_sub(before);
             let fitting = text.get(..text.floor_char_boundary(room)).unwrap_or(text);
             self.text.push_str(fitting);
             if fitting.len() < text.len() {
-                self.text.push_str(&labels::text_cut(cap));
+                self.text.push_str(&labels::text_cut(cap).told(language));
                 self.cut = true;
             }
         }
@@ -87,7 +88,7 @@ impl Agents {
         let agent = &card.id;
         let stage = (out.sink).open_stage(Some(&labels::agent_stage(agent)), None);
         if let Some(other) = instead_of {
-            stage.text(&labels::stands_in(other, agent));
+            stage.say(labels::stands_in(other, agent));
         }
         self.work(events, agent, &stage, out, report).await
     }
@@ -130,13 +131,14 @@ impl Agents {
                 stage.stream(text).await;
             }
         };
+        let language = sink.language();
         let mut mirror = Mirror::new(sink, agent, stage, self.nesting, self.caps);
         loop {
             // The last place to wait for a slow reader: what is not read is not asked for.
             sink.ready().await;
             match events.next().await {
                 Some(Ok(AgentEvent::Text(text))) => {
-                    write(report.add(&text, self.caps.text)).await;
+                    write(report.add(&text, self.caps.text, language)).await;
                 }
                 Some(Ok(AgentEvent::Stage { index, change })) => mirror.apply(index, &change),
                 Some(Ok(AgentEvent::Attachment(attachment))) => match mirror.take(&attachment) {
@@ -145,23 +147,32 @@ impl Agents {
                         report.attachments.push(attachment);
                     }
                     // It is a part of the answer that is missing, so the answer says so.
-                    Err(note) => write(report.add(&note, self.caps.text)).await,
+                    Err(note) => write(report.add(&note, self.caps.text, language)).await,
                 },
                 Some(Ok(AgentEvent::State(state))) => report.state = Some(state),
                 Some(Ok(AgentEvent::Usage(lines))) => report.used.extend(lines),
                 Some(Ok(AgentEvent::Form(schema))) => {
-                    if report.form || !form::is_harmless(&schema, self.caps.attachment) {
-                        tracing::warn!(agent.id = %agent, security = "form_left_out", "a form of an agent is left out");
-                    } else {
+                    if form::is_harmless(&schema, self.caps.attachment) && sink.form(&schema) {
                         report.form = true;
-                        sink.form(&schema);
+                    } else {
+                        tracing::warn!(agent.id = %agent, security = "form_left_out", "a form of an agent is left out");
                     }
                 }
                 Some(Ok(AgentEvent::Session { id, created })) => {
                     if created {
-                        stage.text(&labels::session_created(agent, &id));
+                        stage.say(labels::session_created(agent, &id));
                     }
                     report.session = Some((id, created));
+                }
+                Some(Ok(AgentEvent::Cut)) => {
+                    if !report.text.is_empty() {
+                        write(report.add(
+                            &labels::agent_cut().told(language),
+                            self.caps.text,
+                            language,
+                        ))
+                        .await;
+                    }
                 }
                 // A complete answer of nothing helps nobody: it is never a success.
                 Some(Ok(AgentEvent::Finished))
@@ -176,7 +187,7 @@ impl Agents {
                 }
                 Some(Err(error)) => {
                     if !report.text.is_empty() {
-                        write(labels::PARTIAL).await;
+                        write(&labels::partial().told(language)).await;
                     }
                     return Err(error);
                 }

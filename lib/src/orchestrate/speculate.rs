@@ -98,7 +98,10 @@ fn size(event: &AgentEvent) -> usize {
         }
         AgentEvent::Attachment(file) => file.size(),
         AgentEvent::State(json) | AgentEvent::Form(json) => json.get().len(),
-        AgentEvent::Usage(_) | AgentEvent::Session { .. } | AgentEvent::Finished => 0,
+        AgentEvent::Usage(_)
+        | AgentEvent::Session { .. }
+        | AgentEvent::Cut
+        | AgentEvent::Finished => 0,
     }
 }
 

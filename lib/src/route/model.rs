@@ -10,7 +10,7 @@ use super::prompt::{self, SELF};
 use super::{AboutRouter, Error, Opinion, RouteQuery, Router};
 use crate::domain::agent::Registry;
 use crate::domain::ids::AgentId;
-use crate::domain::plan::{Assignment, DecisionSource, Plan, RoutingDecision};
+use crate::domain::plan::{Assignment, DecisionSource, Plan, RoutingDecision, Step as PlanStep};
 use crate::domain::rules::Caps;
 use crate::domain::usage::{Step, Tally};
 use crate::llm::{Completion, Models, Prompt, PromptMessage};
@@ -26,6 +26,8 @@ pub struct ModelRouter {
     response_format: Arc<RawValue>,
     /// Longer instructions are cut, in bytes.
     instructions_cap: usize,
+    /// The most steps of a plan.
+    steps: usize,
     /// What of the conversation is shown, in bytes.
     history: usize,
     /// The model may name the coordinator itself.
@@ -40,6 +42,21 @@ struct Answered {
     decision: RoutingDecision,
     /// The agent that fits next best.
     second: Option<AgentId>,
+}
+
+/// A longer name of a step is cut, in bytes.
+const STEP_NAME: usize = 40;
+/// Before the task of a step: its agent sees the whole request as well.
+const YOUR_PART: &str = "Other agents do the rest of this request. Do only this part of it: ";
+
+/// One step as a model writes it.
+#[derive(Deserialize)]
+struct AnsweredStep {
+    name: String,
+    agent_name: String,
+    task: String,
+    #[serde(default)]
+    after: Vec<String>,
 }
 
 impl ModelRouter {
@@ -59,9 +76,10 @@ impl ModelRouter {
             models,
             model: model.into(),
             agents: cards.iter().map(|card| card.id.clone()).collect(),
-            system: prompt::system(registry),
+            system: prompt::system(registry, caps.steps),
             response_format: prompt::response_format(registry),
             instructions_cap: caps.instructions,
+            steps: caps.steps,
             history: caps.routing_history,
             knows_self: prompt::knows_self(registry),
             floor: floor.map(|percent| f64::from(percent) / 100.0),
@@ -112,6 +130,8 @@ impl ModelRouter {
             alternative: Option<String>,
             #[serde(default)]
             reason: Option<String>,
+            #[serde(default)]
+            steps: Vec<AnsweredStep>,
         }
         let answer: Answer = serde_json::from_str(unfenced(answer))
             .map_err(|error| cut(&error.to_string(), 200).to_owned())?;
@@ -133,15 +153,44 @@ impl ModelRouter {
             .filter(|text| !text.is_empty());
         let mut decision = RoutingDecision::plain(agent, DecisionSource::Model, reason);
         decision.confidence = answer.confidence.map(|value| value.clamp(0.0, 1.0));
-        decision.plan = Plan::Single(Assignment {
-            agent: agent.clone(),
-            instructions,
-        });
+        decision.plan = if answer.steps.is_empty() {
+            Plan::Single(Assignment {
+                agent: agent.clone(),
+                instructions,
+            })
+        } else {
+            self.plan(answer.steps)?
+        };
         let second = answer.alternative.as_deref().and_then(named);
         Ok(Answered {
             second: second.filter(|second| *second != agent).cloned(),
             decision,
         })
+    }
+
+    /// A plan of the steps that a model names.
+    fn plan(&self, steps: Vec<AnsweredStep>) -> Result<Plan, String> {
+        let step = |step: AnsweredStep| {
+            let named = self
+                .agents
+                .iter()
+                .find(|agent| agent.as_str() == step.agent_name);
+            let agent = named
+                .cloned()
+                .ok_or_else(|| format!("there is no agent {:?}", cut(&step.agent_name, 80)))?;
+            let task = cut(step.task.trim(), self.instructions_cap);
+            let name = |name: &str| cut(name.trim(), STEP_NAME).to_owned();
+            Ok(PlanStep {
+                name: name(&step.name),
+                assignment: Assignment {
+                    agent,
+                    instructions: (!task.is_empty()).then(|| format!("{YOUR_PART}{task}")),
+                },
+                after: step.after.iter().map(|after| name(after)).collect(),
+            })
+        };
+        let steps = steps.into_iter().map(step).collect::<Result<_, String>>()?;
+        Plan::steps(steps, self.steps)
     }
 
     /// The decision, or the question which of two agents is meant, where the model does not know. It is asked once: whoever

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::{Error, Opinion, RouteQuery, Router};
 use crate::domain::ids::AgentId;
-use crate::domain::plan::{DecisionSource, Plan, RoutingDecision};
-use crate::domain::rulebook::{Choice, Judgement, Rulebook};
+use crate::domain::plan::{DecisionSource, RoutingDecision};
+use crate::domain::rulebook::{Judgement, Rulebook};
 use crate::domain::situation::{Asked, Files, Situation};
 use crate::domain::usage::Tally;
 
@@ -50,19 +50,18 @@ impl Router for RuleRouter {
         let Some((rulebook, judgement)) = query.judged else {
             return Ok(Opinion::abstained("there are no rules"));
         };
-        let Some((number, choice)) = &judgement.choice else {
+        let Some((number, plan)) = &judgement.choice else {
             return Ok(Opinion::Abstained(abstention(judgement)));
         };
-        let Choice::Route(assignment) = choice;
         let rule = number.checked_sub(1).and_then(|at| rulebook.rules.get(at));
         let written = rule.map_or("", |rule| rule.condition.written());
         Ok(Opinion::Decided(RoutingDecision {
-            plan: Plan::Single(assignment.clone()),
-            ..RoutingDecision::plain(
-                &assignment.agent,
-                DecisionSource::Rule,
-                format!("rule {number}: {written}"),
-            )
+            plan: plan.clone(),
+            source: DecisionSource::Rule,
+            confidence: None,
+            rationale: format!("rule {number}: {written}"),
+            request: None,
+            kept: None,
         }))
     }
 }

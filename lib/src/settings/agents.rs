@@ -94,6 +94,12 @@ fn card(agent: Agent, env: &Env) -> Result<AgentCard, Problem> {
     let description = substitute(&agent.description.value, env)
         .map_err(|problem| agent.description.place.problem(problem))?;
     let effect = effect(&agent)?;
+    let model = match &agent.model {
+        Some(model) => substitute(&model.value, env)
+            .map(|model| Some(model).filter(|model| !model.is_empty()))
+            .map_err(|problem| model.place.problem(problem))?,
+        None => None,
+    };
     let deadline = agent.deadline.as_ref().map(|written| {
         let text = &written.value.0;
         parse_duration(text).ok_or_else(|| {
@@ -110,6 +116,7 @@ fn card(agent: Agent, env: &Env) -> Result<AgentCard, Problem> {
         deadline: deadline.transpose()?,
         history: history(name, &agent.history)?,
         protocol: agent.protocol,
+        model,
         capabilities: agent.capabilities.into_iter().map(Into::into).collect(),
         priority: agent.priority,
         approval: agent.approval,
@@ -251,7 +258,7 @@ fn endpoint(
             _ => wrong("a deployment id or a URL such as https://agent.example.com"),
         };
     }
-    if protocol == Protocol::Conversation {
+    if protocol != Protocol::Dial {
         return wrong("a full URL such as https://ums.example.com");
     }
     if value.trim().is_empty() {

@@ -6,7 +6,8 @@ use super::written::{Approve as WrittenApprove, Case, Expect, Expected};
 use crate::domain::access::Role;
 use crate::domain::day::Day;
 use crate::domain::ids::{AgentId, Timestamp};
-use crate::domain::rulebook::{Choice, Judgement, Rulebook};
+use crate::domain::plan::Plan;
+use crate::domain::rulebook::{Approve, Judgement, Rulebook};
 use crate::domain::rules::Synthesis;
 use crate::domain::situation::{Asked, File, Files, Situation};
 
@@ -62,7 +63,8 @@ fn case_of(case: &Case, rules: &Rulebook, names: Names<'_>) -> Result<(), Proble
         .map(|(number, why)| format!("; rule {number} cannot be tested: {why}"))
         .collect();
     let compared = match &case.expect.value {
-        Expect::Agent(name) => chosen(name, place, &judged, names),
+        Expect::Agent(name) => chosen(std::slice::from_ref(name), place, &judged, names),
+        Expect::Several(agents) => chosen(agents, place, &judged, names),
         Expect::All(expected) => compare(expected, place, &judged, names),
     };
     compared.map_err(|problem| Problem {
@@ -115,28 +117,37 @@ fn moment(written: &At<String>) -> Result<Timestamp, Problem> {
 }
 
 /// Whom the rules choose, and whether they may.
-fn chosen(name: &str, place: Place, judged: &Judgement, names: Names<'_>) -> Result<(), Problem> {
-    let expected = match name {
-        NONE => None,
-        _ => Some(names.find(name).map_err(|problem| place.problem(problem))?),
+fn chosen(
+    wanted: &[String],
+    place: Place,
+    judged: &Judgement,
+    names: Names<'_>,
+) -> Result<(), Problem> {
+    let nobody = matches!(wanted, [name] if name == NONE);
+    let expected = if nobody {
+        Vec::new()
+    } else {
+        names.all(wanted, place)?
     };
-    let found = judged.choice.as_ref().map(|(number, choice)| {
-        let Choice::Route(assignment) = choice;
-        (*number, &assignment.agent)
-    });
-    let forbidden = found.and_then(|(_, agent)| judged.demands.forbids(agent));
-    let problem = match (&expected, found) {
-        (Some(agent), Some((_, found))) if agent == found => {
-            let Some((number, _)) = forbidden else {
-                return Ok(());
-            };
-            format!("expected {agent}, which rule {number} forbids")
+    let found: Vec<&AgentId> = agents(judged).collect();
+    let shown = wanted.join(", ");
+    let problem = match &judged.choice {
+        None if nobody => return Ok(()),
+        None => format!("expected {shown}, but no rule chooses an agent"),
+        Some((number, _)) if expected.iter().ne(found.iter().copied()) => {
+            format!("expected {shown}, found {} by rule {number}", list(found))
         }
-        (None, None) => return Ok(()),
-        (_, None) => format!("expected {name}, but no rule chooses an agent"),
-        (_, Some((number, found))) => format!("expected {name}, found {found} by rule {number}"),
+        Some((_, plan)) => match judged.demands.forbidden_of(plan) {
+            Some((number, _)) => format!("expected {shown}, which rule {number} forbids"),
+            None => return Ok(()),
+        },
     };
     Err(place.problem(problem))
+}
+
+/// The agents that the rules choose.
+fn agents(judged: &Judgement) -> impl Iterator<Item = &AgentId> {
+    judged.choice.iter().flat_map(|(_, plan)| plan.agents())
 }
 
 fn compare(
@@ -146,7 +157,7 @@ fn compare(
     names: Names<'_>,
 ) -> Result<(), Problem> {
     if let Some(route) = &expected.route {
-        chosen(&route.value, route.place, judged, names)?;
+        chosen(&route.value.0, route.place, judged, names)?;
     }
     if let Some(forbidden) = &expected.forbidden {
         let wanted = names.all(&forbidden.value.0, forbidden.place)?;
@@ -176,10 +187,11 @@ fn compare(
             return Err(place.problem(problem));
         }
     }
-    let told = judged
-        .choice
-        .as_ref()
-        .and_then(|(_, Choice::Route(assignment))| assignment.instructions.as_deref());
+    let told = judged.choice.as_ref().and_then(|(_, plan)| match plan {
+        Plan::Single(assignment) => assignment.instructions.as_deref(),
+        Plan::Steps(steps) => steps.first()?.assignment.instructions.as_deref(),
+        Plan::About(_) | Plan::Clarify(_) | Plan::Refused(_) => None,
+    });
     match expected.instructions.as_deref() {
         Some(wanted) if told != Some(wanted.trim()) => {
             let problem = format!(
@@ -198,12 +210,7 @@ fn approval(
     judged: &Judgement,
     names: Names<'_>,
 ) -> Result<(), Problem> {
-    use crate::domain::rulebook::Approve;
     let wants = |agent: &AgentId| judged.demands.wants_approval(agent);
-    let chosen = judged
-        .choice
-        .as_ref()
-        .map(|(_, Choice::Route(assignment))| &assignment.agent);
     let asked: Vec<&AgentId> = names
         .0
         .iter()
@@ -212,8 +219,8 @@ fn approval(
         .collect();
     let fits = match read_approve(expected, names)? {
         Some(Approve::These(agents)) => agents.iter().all(wants),
-        Some(Approve::Anybody) => match chosen {
-            Some(agent) => wants(agent),
+        Some(Approve::Anybody) => match judged.choice {
+            Some(_) => agents(judged).all(wants),
             None => asked.len() == names.0.len(),
         },
         None => asked.is_empty(),

@@ -66,7 +66,7 @@ fn mapped<'de, A: MapAccess<'de>, T: Deserialize<'de>>(map: A) -> Result<Box<T>,
 
 impl Forms for Then {
     const EXPECTED: &'static str =
-        "an agent, or a mapping of route, instructions, forbid, say, approve and set";
+        "an agent, or a mapping of route, fan_out, instructions, forbid, say, approve and set";
 
     fn word(text: &str) -> Option<Self> {
         Some(Self::Agent(text.to_owned()))
@@ -91,11 +91,14 @@ impl Forms for Capability {
 }
 
 impl Forms for Expect {
-    const EXPECTED: &'static str =
-        "an agent, none, or a mapping of route, forbidden, approve, synthesis and instructions";
+    const EXPECTED: &'static str = "an agent, a list of agents, none, or a mapping of route, forbidden, approve, synthesis and instructions";
 
     fn word(text: &str) -> Option<Self> {
         Some(Self::Agent(text.to_owned()))
+    }
+
+    fn list<'de, A: SeqAccess<'de>>(list: A) -> Option<Result<Self, A::Error>> {
+        Some(Vec::deserialize(SeqAccessDeserializer::new(list)).map(Self::Several))
     }
 
     fn map<'de, A: MapAccess<'de>>(map: A) -> Option<Result<Self, A::Error>> {

@@ -7,9 +7,9 @@ use super::written::{
 use crate::domain::agent::AgentCard;
 use crate::domain::condition::Condition;
 use crate::domain::ids::AgentId;
-use crate::domain::plan::Assignment;
-use crate::domain::rulebook::{Approve, Choice, Forbidden, Rule, Rulebook, Then};
-use crate::domain::rules;
+use crate::domain::plan::{Assignment, Plan, Step};
+use crate::domain::rulebook::{Approve, Forbidden, Rule, Rulebook, Then};
+use crate::domain::rules::{self, Caps};
 
 /// The agents that a document names, for those who look for one.
 #[derive(Clone, Copy)]
@@ -77,7 +77,7 @@ fn read_then(written: &At<WrittenThen>, names: Names<'_>) -> Result<Then, Proble
                 .find(name)
                 .map_err(|problem| written.place.problem(problem))?;
             Ok(Then {
-                choice: Some(Choice::Route(Assignment::plain(&agent))),
+                choice: Some(Plan::Single(Assignment::plain(&agent))),
                 ..Then::default()
             })
         }
@@ -86,15 +86,7 @@ fn read_then(written: &At<WrittenThen>, names: Names<'_>) -> Result<Then, Proble
 }
 
 fn read_actions(actions: &Actions, place: Place, names: Names<'_>) -> Result<Then, Problem> {
-    let route = actions
-        .route
-        .as_ref()
-        .map(|name| names.at(name))
-        .transpose()?;
-    if let (None, Some(instructions)) = (&route, &actions.instructions) {
-        let problem = "instructions are for the agent of route, which is not named";
-        return Err(instructions.place.problem(problem));
-    }
+    let choice = read_choice(actions, names)?;
     let forbid = match &actions.forbid {
         Some(agents) => names.all(&agents.value.0, agents.place)?,
         None => Vec::new(),
@@ -103,7 +95,8 @@ fn read_actions(actions: &Actions, place: Place, names: Names<'_>) -> Result<The
         let problem = "say is for the user where forbid forbids an agent, which none is";
         return Err(say.place.problem(problem));
     }
-    if let Some(agent) = route.as_ref().filter(|agent| forbid.contains(agent)) {
+    let chosen = || choice.iter().flat_map(Plan::agents);
+    if let Some(agent) = chosen().find(|agent| forbid.contains(agent)) {
         let problem = format!("{agent} is chosen and forbidden at once");
         return Err(place.problem(problem));
     }
@@ -112,28 +105,61 @@ fn read_actions(actions: &Actions, place: Place, names: Names<'_>) -> Result<The
         Some(approve) => read_approve(approve, names)?,
         None => None,
     };
-    let instructions = actions.instructions.as_ref();
     let then = Then {
-        choice: route.map(|agent| {
-            Choice::Route(Assignment {
-                agent,
-                instructions: instructions.map(|text| text.value.trim().to_owned()),
-            })
-        }),
         forbid: (forbid.into_iter())
             .map(|agent| Forbidden {
                 agent,
                 say: say.clone().filter(|say| !say.is_empty()),
             })
             .collect(),
+        choice,
         approve,
         synthesis: actions.set.as_ref().map(|set| set.value.synthesis.into()),
     };
     if then == Then::default() {
-        let problem = "the rule does nothing, expected route, forbid, approve or set";
+        let problem = "the rule does nothing, expected route, fan_out, forbid, approve or set";
         return Err(place.problem(problem));
     }
     Ok(then)
+}
+
+/// The agent, or the agents, that answer.
+fn read_choice(actions: &Actions, names: Names<'_>) -> Result<Option<Plan>, Problem> {
+    let told = actions.instructions.as_ref();
+    let instructions = told.map(|text| text.value.trim().to_owned());
+    match (&actions.route, &actions.fan_out) {
+        (Some(_), Some(several)) => {
+            let problem = "route chooses one agent and fan_out several, expected one of both";
+            Err(several.place.problem(problem))
+        }
+        (Some(name), None) => Ok(Some(Plan::Single(Assignment {
+            agent: names.at(name)?,
+            instructions,
+        }))),
+        (None, Some(several)) => {
+            let agents = names.all(&several.value, several.place)?;
+            let step = |agent: AgentId| Step {
+                name: agent.as_str().to_owned(),
+                assignment: Assignment {
+                    agent,
+                    instructions: instructions.clone(),
+                },
+                after: Vec::new(),
+            };
+            let steps: Vec<Step> = agents.into_iter().map(step).collect();
+            let plan = Plan::steps(steps, Caps::default().steps);
+            plan.map(Some)
+                .map_err(|problem| several.place.problem(format!("fan_out: {problem}")))
+        }
+        (None, None) => match told {
+            Some(told) => {
+                let problem =
+                    "instructions are for the agent of route or fan_out, which is not named";
+                Err(told.place.problem(problem))
+            }
+            None => Ok(None),
+        },
+    }
 }
 
 /// `None` where nobody's approval is needed.

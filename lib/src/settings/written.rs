@@ -66,7 +66,9 @@ pub enum Then {
 pub struct Actions {
     /// The agent that answers.
     pub route: Option<At<String>>,
-    /// What that agent is told beside the request.
+    /// The agents that answer side by side, each the whole request.
+    pub fan_out: Option<At<Vec<String>>>,
+    /// What they are told beside the request.
     pub instructions: Option<At<String>>,
     /// Agents that nobody may ask for this request.
     pub forbid: Option<At<OneOrMore>>,
@@ -130,6 +132,9 @@ pub struct Agent {
     pub protocol: Protocol,
     /// Where it answers: deployments of DIAL Core or full addresses, tried in order.
     pub endpoint: At<OneOrMore>,
+    /// The model that a plain OpenAI-compatible server is asked for; the agent's name where nothing is said.
+    #[serde(default)]
+    pub model: Option<At<String>>,
     /// Its credential: a variable, `${NAME}`, or a reference such as `secretsmanager:NAME`. Never the secret itself.
     #[serde(default)]
     pub key: Option<At<String>>,
@@ -265,6 +270,8 @@ pub struct File {
 pub enum Expect {
     /// The agent that they choose, or `none`.
     Agent(String),
+    /// The agents that answer side by side.
+    Several(Vec<String>),
     All(Box<Expected>),
 }
 
@@ -273,8 +280,8 @@ pub enum Expect {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Expected {
-    /// The agent that they choose, or `none`.
-    pub route: Option<At<String>>,
+    /// The agent that they choose, or `none`; or the agents that answer side by side.
+    pub route: Option<At<OneOrMore>>,
     /// The agents that they forbid, all of them; an empty list where none is.
     pub forbidden: Option<At<OneOrMore>>,
     /// Whether approval is needed of the agent that they choose; or the agents of which it is.

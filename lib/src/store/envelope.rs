@@ -53,18 +53,18 @@ impl Seal {
         self.keys.derived(purpose)
     }
 
-    /// Signs an envelope for its owner. What makes it too large is left to the store: the agent's state, then the
-    /// whole exchange, then the sessions.
+    /// Signs an envelope for its owner. What makes it too large is left to the store: the agents' states, then the
+    /// whole exchanges, then the sessions.
     pub fn seal(&self, owner: &Owner, mut envelope: Envelope) -> SealedState {
         let cap = (self.cap * 3 / 4).saturating_sub(FRAME);
         let mut payload = json(&envelope);
         for shrink in [
             (|envelope| {
-                if let Some(exchange) = &mut envelope.exchange {
+                for exchange in &mut envelope.exchanges {
                     exchange.state = None;
                 }
             }) as fn(&mut Envelope),
-            |envelope| envelope.exchange = None,
+            |envelope| envelope.exchanges.clear(),
             |envelope| envelope.sessions.clear(),
         ] {
             if payload.len() > cap {

@@ -53,7 +53,8 @@ pub struct Written {
 pub struct Write<'a> {
     pub conversation: &'a ConversationId,
     pub record: &'a TurnRecord,
-    pub session: Option<Session<'a>>,
+    /// Of every agent that keeps one.
+    pub sessions: &'a [Session<'a>],
     /// The conversation begins here: what was stored under its id before belongs to another one.
     pub begins: bool,
     /// The log, and what it is to say of the turn.
@@ -84,7 +85,7 @@ enum Part {
 }
 
 impl Conversations {
-    /// Writes a turn and its session, all or nothing, in one call.
+    /// Writes a turn and its sessions, all or nothing, in one call.
     ///
     /// Of two turns at once that each made a session, the first decides which one the conversation has. The other's is
     /// still known to be the owner's.
@@ -198,7 +199,7 @@ impl Conversations {
                 .item("parts", number(parts.len() as u64));
             items.push((Part::Record, built(put)?));
         }
-        if let Some(session) = write.session.filter(|session| session.created) {
+        for session in write.sessions.iter().filter(|session| session.created) {
             let key = keys::session(&self.owner, session.agent, session.id);
             items.push((Part::Record, built(self.table.put(key, expires_at))?));
         }
@@ -249,31 +250,40 @@ impl Conversations {
                 .expression_attribute_names("#began", "began")
                 .expression_attribute_values(":turn", turn.clone());
         }
-        if let Some(session) = write.session.filter(|_| keeps_session) {
-            let value = HashMap::from([
+        let mut set: Vec<String> = set.into_iter().map(str::to_owned).collect();
+        let mut conditions = Vec::new();
+        let sessions = write.sessions.iter().filter(|_| keeps_session);
+        for (at, session) in sessions.enumerate() {
+            let (name, value, known) = (
+                format!("#session{at}"),
+                format!(":session{at}"),
+                format!(":known{at}"),
+            );
+            let fields = HashMap::from([
                 ("id".to_owned(), text(session.id)),
-                ("turn".to_owned(), turn),
+                ("turn".to_owned(), turn.clone()),
                 ("expires_at".to_owned(), number(expires_at.0)),
             ]);
-            set.push("#session = :session");
+            set.push(format!("{name} = {value}"));
             update = update
-                .expression_attribute_names("#session", format!("{SESSION}{}", session.agent))
-                .expression_attribute_values(":session", AttributeValue::M(value));
+                .expression_attribute_names(&name, format!("{SESSION}{}", session.agent))
+                .expression_attribute_values(value, AttributeValue::M(fields));
             if !write.begins {
                 // Unless the conversation has got another one since. One that is over is none.
+                conditions.push(format!(
+                    "(attribute_not_exists({name}) OR {name}.#id = {known} \
+                     OR {name}.#turn < #began OR {name}.#expires <= :at)"
+                ));
                 update = update
-                    .condition_expression(
-                        "attribute_not_exists(#session) OR #session.#id = :known \
-                         OR #session.#turn < #began OR #session.#expires <= :at",
-                    )
-                    .expression_attribute_names("#id", "id")
-                    .expression_attribute_names("#turn", "turn")
-                    .expression_attribute_names("#began", "began")
-                    .expression_attribute_values(
-                        ":known",
-                        text(session.known.unwrap_or(session.id)),
-                    );
+                    .expression_attribute_values(known, text(session.known.unwrap_or(session.id)));
             }
+        }
+        if !conditions.is_empty() {
+            update = update
+                .condition_expression(conditions.join(" AND "))
+                .expression_attribute_names("#id", "id")
+                .expression_attribute_names("#turn", "turn")
+                .expression_attribute_names("#began", "began");
         }
         let update = update
             .update_expression(format!("SET {}", set.join(", ")))
@@ -292,7 +302,7 @@ fn parts(mut text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The record as JSON; over the cap without the agent's state, then without the exchange.
+/// The record as JSON; over the cap without the agents' states, then without the exchanges.
 fn fitted(record: &TurnRecord) -> Result<(String, Saved), Error> {
     let json = |record: &TurnRecord| {
         serde_json::to_string(record).map_err(|error| Error::Unreadable(Some(error)))
@@ -302,12 +312,12 @@ fn fitted(record: &TurnRecord) -> Result<(String, Saved), Error> {
         return Ok((whole, Saved::Whole));
     }
     let mut smaller = record.clone();
-    if let Some(exchange) = &mut smaller.exchange {
+    for exchange in &mut smaller.exchanges {
         exchange.state = None;
     }
     let mut fitting = json(&smaller)?;
     if fitting.len() > RECORD_CAP {
-        smaller.exchange = None;
+        smaller.exchanges.clear();
         fitting = json(&smaller)?;
     }
     Ok((fitting, Saved::Cut))

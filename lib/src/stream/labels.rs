@@ -1,4 +1,5 @@
-//! The fixed words a person reads: stage names and sentences, in one place.
+//! The fixed words a person reads: stage names and sentences, in one place. Those in several languages are in
+//! `sentences.rs`; a function here that gives a plain text is English for everybody until it is written there.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -7,54 +8,95 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::domain::agent::Effect;
+use crate::domain::conflict::Conflict;
 use crate::domain::ids::AgentId;
+use crate::domain::language::Language;
 use crate::domain::message::Attachment;
-use crate::domain::plan::{DecisionSource, Plan, Refusal, RoutingDecision};
+use crate::domain::phrase::Phrase;
+use crate::domain::plan::{DecisionSource, Plan, RoutingDecision, Step};
 use crate::domain::proposal::Proposal;
+pub use crate::domain::sentences::circles;
+
+pub use super::sentences::*;
 
 /// The routing stage's name; the chosen agent is appended to it.
 pub const ROUTING: &str = "Coordination Request";
 
-/// Opened only when the memory could not be read or written.
-pub const MEMORY: &str = "Conversation memory";
+/// The steps of a plan, as they stand in the plan's stage.
+pub fn plan(steps: &[Step], language: Language) -> String {
+    let mut text = String::new();
+    for (at, step) in steps.iter().enumerate() {
+        let Step {
+            name,
+            assignment,
+            after,
+        } = step;
+        let name = quoted(name);
+        let _ = write!(text, "{}. **{name}** \u{2192} {}", at + 1, assignment.agent);
+        if let Some(task) = &assignment.instructions {
+            let _ = write!(text, ": {}", quoted(task));
+        }
+        if !after.is_empty() {
+            text.push_str(&with_the_result_of(quoted(&after.join(", "))).told(language));
+        }
+        text.push('\n');
+    }
+    text.push('\n');
+    text
+}
 
-pub const MEMORY_UNREAD: &str = "The conversation store cannot be reached. This answer was made from what your chat \
-     client sent.";
+pub fn step_took(name: &str, time: Duration) -> Phrase {
+    step_done(quoted(name), format!("{:.1}", time.as_secs_f64()))
+}
 
-pub const MEMORY_UNSAVED: &str =
-    "The conversation store cannot be reached. This turn is remembered by your chat client alone.";
+pub fn step_stopped(name: &str, why: &Phrase, language: Language) -> String {
+    format!("- {}: {}\n", quoted(name), why.told(language))
+}
 
-pub const MEMORY_CUT: &str =
-    "What the agent wanted remembered is too large to keep. It will not know all of this turn.";
+/// What several agents say differently, in their own words.
+pub fn conflicts(conflicts: &[Conflict]) -> String {
+    let mut text = String::new();
+    for Conflict { about, claims } in conflicts {
+        let _ = writeln!(text, "**{}**\n", quoted(about));
+        for (agent, says) in claims {
+            let _ = writeln!(text, "- {agent}: {}", quoted(says));
+        }
+        text.push('\n');
+    }
+    text
+}
 
-/// Appended to what an agent said before it broke off.
-pub const PARTIAL: &str = "\n\n_(broken off here: this is not the whole answer)_";
-
-/// Appended to a synthesised answer that broke off; the agent's own text follows.
-pub const SYNTHESIS_BROKE_OFF: &str =
-    "\n\n_(the summary broke off; what the agent itself said follows)_\n\n";
-
-/// The name of the stage that stands for those that are not shown.
-pub const STAGES_LEFT_OUT: &str = "More stages";
+/// What several agents said, one below the other, where nobody writes one answer from it.
+pub fn side_by_side(reports: &[(&AgentId, &str)]) -> String {
+    let sections: Vec<String> = (reports.iter())
+        .map(|(agent, text)| format!("**{agent}**\n\n{text}"))
+        .collect();
+    sections.join("\n\n")
+}
 
 /// Appended to the routing stage's name.
-pub fn routed_to(plan: &Plan) -> String {
+pub fn routed_to(plan: &Plan) -> Phrase {
     match plan {
-        Plan::Single(assignment) => format!(" \u{2192} {}", assignment.agent),
-        Plan::About(_) => " \u{2192} about this assistant".into(),
-        Plan::Clarify(_) => " \u{2192} a question back".into(),
-        Plan::Refused(refusal) => format!(" \u{2192} {} is not allowed", refusal.agent),
+        Plan::Steps(steps) => {
+            let mut agents: Vec<&str> = Vec::new();
+            for step in steps {
+                let agent = step.assignment.agent.as_str();
+                if !agents.contains(&agent) {
+                    agents.push(agent);
+                }
+            }
+            format!(" \u{2192} {}", agents.join(", ")).into()
+        }
+        Plan::Single(assignment) => format!(" \u{2192} {}", assignment.agent).into(),
+        Plan::About(_) => to_this_assistant(),
+        Plan::Clarify(_) => to_a_question(),
+        Plan::Refused(refusal) => to_nobody(&refusal.agent),
     }
 }
 
 /// What the user is told where a rule forbids the agent.
-pub fn refused(refusal: &Refusal) -> String {
-    (refusal.say.clone()).unwrap_or_else(|| {
-        let agent = &refusal.agent;
-        format!(
-            "{agent} may not be asked this: a rule of this service forbids it. Nothing was done."
-        )
-    })
+pub fn refused(agent: &AgentId, say: Option<&str>) -> Phrase {
+    say.map_or_else(|| forbidden(agent), Phrase::from)
 }
 
 /// The decision as the reference shows it: indented JSON in a fence, with confidence and reason added.
@@ -65,6 +107,8 @@ pub fn decision(decision: &RoutingDecision) -> String {
         #[serde(skip_serializing_if = "Option::is_none")]
         candidates: Option<[&'a str; 2]>,
         additional_instructions: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        steps: Option<&'a [Step]>,
         confidence: Option<f64>,
         /// Said where it was not the model.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,10 +120,14 @@ pub fn decision(decision: &RoutingDecision) -> String {
         agent_name: assignment.map(|assignment| assignment.agent.as_str()),
         candidates: match &decision.plan {
             Plan::Clarify([first, second]) => Some([first.as_str(), second.as_str()]),
-            Plan::Single(_) | Plan::About(_) | Plan::Refused(_) => None,
+            Plan::Single(_) | Plan::Steps(_) | Plan::About(_) | Plan::Refused(_) => None,
         },
         additional_instructions: assignment
             .and_then(|assignment| assignment.instructions.as_deref()),
+        steps: match &decision.plan {
+            Plan::Steps(steps) => Some(steps),
+            Plan::Single(_) | Plan::About(_) | Plan::Clarify(_) | Plan::Refused(_) => None,
+        },
         confidence: decision.confidence,
         decided_by: (decision.source != DecisionSource::Model).then(|| decision.source.as_str()),
         reason: &decision.rationale,
@@ -88,70 +136,26 @@ pub fn decision(decision: &RoutingDecision) -> String {
     format!("```json\n{json}\n```\n")
 }
 
-pub fn rung_failed(rung: &str, decision: &RoutingDecision) -> String {
+pub fn nobody_decided(rung: &str, decision: &RoutingDecision) -> Phrase {
     let agent =
         (decision.assignment()).map_or("the coordinator", |assignment| assignment.agent.as_str());
-    format!("\nThe routing {rung} gave no decision, so {agent} answers by default.\n")
+    rung_failed(rung, agent)
 }
 
 pub fn agent_stage(agent: &AgentId) -> String {
     format!("Call {agent} Agent")
 }
 
-/// Begins the stage of an agent that is asked because another one could not answer.
-pub fn stands_in(other: &AgentId, agent: &AgentId) -> String {
-    format!("_{other} could not answer, so {agent} was asked instead._\n\n")
-}
-
-/// An agent that was not even asked, because it failed too often of late.
-pub fn agent_resting(agent: &AgentId, reference: &str) -> String {
-    format!(
-        "{agent} has been failing and is left alone for a moment. Please try again in a minute. (reference {reference})"
-    )
-}
-
-pub fn session_created(agent: &AgentId, id: &str) -> String {
-    format!("_Created new {agent} conversation: {id}_\n\n")
-}
-
 /// What a person can do after a failure: an agent that may change things may have done so.
-pub fn advice(effect: Effect) -> &'static str {
+pub fn advice(effect: Effect) -> Phrase {
     match effect {
-        Effect::None => "Please try again.",
-        Effect::Reversible | Effect::Irreversible => {
-            "It may have done a part of what you asked: please check before you ask again."
-        }
+        Effect::None => try_again(),
+        Effect::Reversible | Effect::Irreversible => check_first(),
     }
 }
 
-pub fn agent_unavailable(agent: &AgentId, advice: &str, reference: &str) -> String {
-    format!("{agent} could not answer: it failed or broke off. {advice} (reference {reference})")
-}
-
-/// What a failed agent itself said to people.
-pub fn agent_said(agent: &AgentId, said: &str, advice: &str, reference: &str) -> String {
-    format!("{agent} could not answer. It says: {said} {advice} (reference {reference})")
-}
-
-pub fn agent_timeout(agent: &AgentId, advice: &str, reference: &str) -> String {
-    format!("{agent} did not answer in time. {advice} (reference {reference})")
-}
-
-pub const APPROVAL_OVER: &str = "This approval is not valid any more: it was used, has expired, or is not yours. \
-     Nothing was done.";
-
-pub const APPROVAL_UNREAD: &str =
-    "The approval cannot be checked at the moment. Nothing was done; please try again soon.";
-
-pub const REJECTED: &str = "All right: nothing was done.";
-
-/// The stage that holds what an agent would be asked.
-pub fn approval_stage(agent: &AgentId) -> String {
-    format!("Approval needed \u{2192} {agent}")
-}
-
 /// What an agent would be asked, from what is stored and from nothing else.
-pub fn proposal(proposal: &Proposal) -> String {
+pub fn proposal(proposal: &Proposal, language: Language) -> String {
     let Proposal {
         agent,
         request,
@@ -160,28 +164,19 @@ pub fn proposal(proposal: &Proposal) -> String {
         left_out,
         ..
     } = proposal;
-    let mut text = format!("{agent} would be asked:\n\n> {}\n", quoted(request));
+    let mut phrases = vec![would_be_asked(agent, quoted(request))];
     if let Some(instructions) = instructions {
-        text.push_str("\nand told:\n\n> ");
-        text.push_str(&quoted(instructions));
-        text.push('\n');
+        phrases.push(and_told(quoted(instructions)));
     }
-    for attachment in attachments {
-        text.push_str("\nwith the file ");
-        text.push_str(&quoted(&attachment.manifest()));
-        text.push('\n');
-    }
-    for file in left_out {
-        text.push_str("\n**without** the file ");
-        text.push_str(&quoted(file));
-        text.push_str(", which is not kept\n");
-    }
-    text
+    let files = attachments.iter().map(Attachment::manifest);
+    phrases.extend(files.map(|file| with_the_file(quoted(&file))));
+    phrases.extend(left_out.iter().map(|file| without_the_file(quoted(file))));
+    phrases.iter().map(|phrase| phrase.told(language)).collect()
 }
 
 /// A text as it is, within a quotation: no Markdown of its own, no comment, no end of line and no letter that does not
 /// show can make what is read differ from what is sent.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let mut shown = String::with_capacity(text.len() + 16);
     for letter in text.replace("\r\n", "\n").chars() {
         match letter {
@@ -203,22 +198,23 @@ fn quoted(text: &str) -> String {
 }
 
 /// The question to the user. It works in clients without buttons, too.
-pub fn ask_for_approval(asked: &Proposal, digest: &str, ttl: Duration) -> String {
+pub fn ask_for_approval(
+    asked: &Proposal,
+    digest: &str,
+    ttl: Duration,
+    language: Language,
+) -> String {
     let minutes = (ttl.as_secs_f64() / 60.0).ceil();
-    format!(
-        "This may change things that cannot be undone, so it needs your approval. {}\n\
-         To go on, answer `approve {digest}`; to leave it, `reject {digest}`. The offer ends in {minutes} minutes.",
-        proposal(asked)
-    )
+    needs_approval(proposal(asked, language), digest, minutes.to_string()).told(language)
 }
 
 /// The same question as buttons.
-pub fn approval_form(digest: &str) -> serde_json::Value {
-    let button = |verb: &str, title: &str| {
+pub fn approval_form(digest: &str, language: Language) -> serde_json::Value {
+    let button = |verb: &str, title: Phrase| {
         let words = format!("{verb} {digest}");
         json!({
             "const": words,
-            "title": title,
+            "title": title.told(language),
             "dial:widgetOptions": {"populateText": words, "submit": true}
         })
     };
@@ -228,79 +224,51 @@ pub fn approval_form(digest: &str) -> serde_json::Value {
             "approval": {
                 "type": "string",
                 "dial:widget": "buttons",
-                "oneOf": [button("approve", "Approve"), button("reject", "Reject")]
+                "oneOf": [button("approve", approve()), button("reject", reject())]
             }
         },
         "required": ["approval"]
     })
 }
 
-pub fn no_proposal(agent: &AgentId, reference: &str) -> String {
-    format!(
-        "{agent} needs your approval for this, which cannot be asked for at the moment. Nothing was done. \
-         (reference {reference})"
-    )
-}
-
-pub const DUPLICATE: &str = "This message is already being answered.";
-
-pub const CIRCLES: &str =
-    "The agents are asking each other in circles. Please put the question differently.";
-
 /// What a person over a limit is told: when to come back.
-pub fn over_limit(wait: Duration, reference: &str) -> String {
+pub fn over_limit(wait: Duration, reference: &str) -> Phrase {
     let seconds = wait.as_secs_f64().ceil();
     let when = if seconds < 90.0 {
-        format!("in {seconds} seconds")
+        in_seconds(seconds.to_string())
     } else if seconds < 7200.0 {
-        format!("in {} minutes", (seconds / 60.0).ceil())
+        in_minutes((seconds / 60.0).ceil().to_string())
     } else {
-        "tomorrow".into()
+        tomorrow()
     };
-    format!("You have reached your limit. Please try again {when}. (reference {reference})")
-}
-
-pub fn deadline(advice: &str, reference: &str) -> String {
-    format!("The time for this answer was used up. {advice} (reference {reference})")
-}
-
-pub fn stages_left_out(agent: &AgentId, cap: usize) -> String {
-    format!("_{agent} opened more stages than the {cap} that are shown._")
+    limit_reached(when, reference)
 }
 
 /// Appended to a stage's text.
-pub fn stage_cut(cap: usize) -> String {
-    format!("\n\n_(cut here: a stage has at most {})_", size(cap))
+pub fn stage_cut(cap: usize) -> Phrase {
+    stage_over(size(cap))
 }
 
 /// Appended to an agent's text.
-pub fn text_cut(cap: usize) -> String {
-    format!(
-        "\n\n_(cut here: an agent's answer has at most {})_",
-        size(cap)
-    )
+pub fn text_cut(cap: usize) -> Phrase {
+    text_over(size(cap))
 }
 
-pub fn attachment_left_out(attachment: &Attachment, cap: usize) -> String {
-    format!(
-        "\n\n_(the attachment {} is left out: it is larger than {})_\n\n",
-        named(attachment),
-        size(cap)
-    )
+pub fn attachment_left_out(attachment: &Attachment, cap: usize) -> Phrase {
+    attachment_over(named(attachment), size(cap))
 }
 
-pub fn attachments_left_out(attachment: &Attachment, cap: usize) -> String {
-    format!(
-        "\n\n_(the attachment {} and all after it are left out: {cap} are the most)_\n\n",
-        named(attachment)
-    )
+pub fn attachments_left_out(attachment: &Attachment, cap: usize) -> Phrase {
+    attachments_over(named(attachment), cap)
 }
 
 /// An attachment's title on one line, of a readable length.
-fn named(attachment: &Attachment) -> String {
-    let title = attachment.title.as_deref().unwrap_or("without a title");
+fn named(attachment: &Attachment) -> Phrase {
+    let Some(title) = attachment.title.as_deref() else {
+        return untitled();
+    };
     let plain = title.chars().filter(|letter| !letter.is_control());
-    plain.take(80).collect()
+    plain.take(80).collect::<String>().into()
 }
 
 fn size(bytes: usize) -> String {

@@ -7,6 +7,7 @@ use super::sink::{AnswerSink, Stage};
 use crate::domain::event::{StageChange, StageStatus};
 use crate::domain::ids::AgentId;
 use crate::domain::message::Attachment;
+use crate::domain::phrase::Phrase;
 use crate::domain::rules::Caps;
 
 /// How agents' stages are shown.
@@ -89,7 +90,7 @@ impl Mirror {
             let fitting = shown.fitting(more, cap);
             shown.stage.text(fitting);
             if fitting.len() < more.len() && !std::mem::replace(&mut shown.cut, true) {
-                shown.stage.text(&labels::stage_cut(cap));
+                shown.stage.say(labels::stage_cut(cap));
             }
         }
         for attachment in &change.attachments {
@@ -118,13 +119,17 @@ impl Mirror {
         } = self.caps;
         if self.attachments > count {
             let first = self.attachments == count + 1;
-            let note = first.then(|| labels::attachments_left_out(attachment, count));
+            let note = first.then(|| self.told(&labels::attachments_left_out(attachment, count)));
             return Err(note.unwrap_or_default());
         }
         if attachment.size() > size {
-            return Err(labels::attachment_left_out(attachment, size));
+            return Err(self.told(&labels::attachment_left_out(attachment, size)));
         }
         Ok(())
+    }
+
+    fn told(&self, note: &Phrase) -> String {
+        note.told(self.sink.language())
     }
 
     /// Closes what the agent left open, children before their parents.
@@ -167,8 +172,9 @@ impl Mirror {
     fn leave_out(&mut self) {
         if !std::mem::replace(&mut self.left_out, true) {
             let parent = (self.nesting == Nesting::Nested).then_some(self.under);
-            let note = self.sink.open_stage(Some(labels::STAGES_LEFT_OUT), parent);
-            note.text(&labels::stages_left_out(&self.agent, self.caps.stages));
+            let name = labels::more_stages().told(self.sink.language());
+            let note = self.sink.open_stage(Some(&name), parent);
+            note.say(labels::stages_left_out(&self.agent, self.caps.stages));
             note.close(StageStatus::Completed);
         }
     }

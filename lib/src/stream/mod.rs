@@ -4,6 +4,7 @@ pub mod about;
 mod body;
 pub mod labels;
 mod mirror;
+mod sentences;
 mod sink;
 
 pub use crate::dial::chunk::FinishReason;

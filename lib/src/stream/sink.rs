@@ -12,7 +12,9 @@ use crate::dial::chunk::{
 };
 use crate::domain::event::StageStatus;
 use crate::domain::failure::Failure;
+use crate::domain::language::Language;
 use crate::domain::message::Attachment;
+use crate::domain::phrase::Phrase;
 use crate::domain::rules::Caps;
 use crate::domain::usage::Tally;
 
@@ -30,6 +32,7 @@ pub struct AnswerSink {
     high_water: usize,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is said once")]
 #[derive(Debug)]
 struct Shared {
     writer: ChunkWriter,
@@ -41,6 +44,9 @@ struct Shared {
     stages: Vec<StageEntry>,
     attachments: u32,
     state: bool,
+    form: bool,
+    /// In which our own words are.
+    language: Language,
     /// When the answer's text began.
     spoke_at: Option<Instant>,
     ended: bool,
@@ -74,6 +80,8 @@ impl AnswerSink {
                 stages: Vec::new(),
                 attachments: 0,
                 state: false,
+                form: false,
+                language: Language::default(),
                 spoke_at: None,
                 ended: false,
             })),
@@ -100,6 +108,16 @@ impl AnswerSink {
             shared.spoke_at.get_or_insert_with(Instant::now);
             shared.write::<()>(&Delta::Content(piece));
         }
+    }
+
+    /// From now on our own words are in this language.
+    pub fn speak(&self, language: Language) {
+        self.lock().language = language;
+    }
+
+    /// The language of our own words.
+    pub fn language(&self) -> Language {
+        self.lock().language
     }
 
     /// When the answer's text began.
@@ -155,10 +173,15 @@ impl AnswerSink {
         }
     }
 
-    /// Buttons below the answer. Called at most once.
-    pub fn form<S: Serialize>(&self, schema: &S) {
-        self.lock()
-            .write(&Delta::CustomContent(CustomContent::FormSchema(schema)));
+    /// Buttons below the answer. There is one form at most: false, and nothing else, for a second one, since clients would
+    /// merge two into garbage.
+    pub fn form<S: Serialize>(&self, schema: &S) -> bool {
+        let mut shared = self.lock();
+        let first = !std::mem::replace(&mut shared.form, true);
+        if first {
+            shared.write(&Delta::CustomContent(CustomContent::FormSchema(schema)));
+        }
+        first
     }
 
     /// Ends the answer well: finish reason and usage, then the end mark.
@@ -181,7 +204,8 @@ impl AnswerSink {
             shared.close(index, StageStatus::Failed);
         }
         if !shared.ended {
-            ChunkWriter::error(&mut shared.out, failure);
+            let language = shared.language;
+            ChunkWriter::error(&mut shared.out, failure, language);
             ChunkWriter::done(&mut shared.out);
             shared.ended = true;
         }
@@ -315,6 +339,11 @@ impl Stage {
                 ..StageDelta::default()
             });
         }
+    }
+
+    /// Appends words of our own.
+    pub fn say(&self, words: impl Into<Phrase>) {
+        self.text(&words.into().told(self.sink.language()));
     }
 
     /// Appends like [`Stage::text`], as fast as the reader takes it.

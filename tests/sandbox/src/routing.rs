@@ -85,12 +85,40 @@ pub(crate) fn answer(schema: &Value, turns: &[Turn]) -> Value {
         ("additional_instructions", json!(decision.instructions)),
         ("confidence", json!(decision.confidence)),
         ("reason", json!(decision.reason)),
+        ("steps", steps(&agents, turns)),
     ] {
         if known.is_some_and(|known| known.contains_key(name)) {
             fields.insert(name.to_owned(), value);
         }
     }
     answer
+}
+
+/// The parts of a message that are about different things: "weather in Paris and list users". A part that speaks of "that"
+/// or "there" needs the one before it.
+fn steps(agents: &[String], turns: &[Turn]) -> Value {
+    let last = turns.iter().rev().find(|turn| turn.role == "user");
+    let text = last.map_or("", |last| without_note(&last.text));
+    let clauses: Vec<&str> = text
+        .split(", then ")
+        .flat_map(|part| part.split(" and "))
+        .collect();
+    let parts: Option<Vec<_>> = (clauses.iter())
+        .map(|clause| Some((*clause, agent_for(topic(clause)?, agents)?)))
+        .collect();
+    let parts = parts.unwrap_or_default();
+    if parts
+        .iter()
+        .all(|(_, agent)| parts.first().is_some_and(|first| first.1 == *agent))
+    {
+        return json!([]);
+    }
+    let step = |(at, (clause, agent)): (usize, &(&str, &String))| {
+        let needs = at > 0 && has_any(&lower_words(clause), &["that", "there"]);
+        json!({"name": format!("part{}", at + 1), "agent_name": agent, "task": clause.trim(),
+               "after": if needs { vec![format!("part{at}")] } else { Vec::new() }})
+    };
+    parts.iter().enumerate().map(step).collect()
 }
 
 fn agents(schema: &Value) -> Vec<String> {
@@ -293,6 +321,23 @@ mod tests {
             decision.instructions.as_deref(),
             Some("This continues the user's earlier request: \"What's the weather?\"")
         );
+    }
+
+    #[test]
+    fn a_message_about_several_things_has_several_parts() {
+        let agents = ["GPA".to_owned(), "UMS".to_owned()];
+        let steps = |text| steps(&agents, &turns(&[text]));
+        assert_eq!(steps("list users"), json!([]));
+        assert_eq!(steps("show users and employees"), json!([]));
+        assert_eq!(
+            steps("Weather in Paris and list users"),
+            json!([
+                {"name": "part1", "agent_name": "GPA", "task": "Weather in Paris", "after": []},
+                {"name": "part2", "agent_name": "UMS", "task": "list users", "after": []},
+            ])
+        );
+        let then = steps("Weather in Paris, then create user Bob in that city");
+        assert_eq!(then[1]["after"], json!(["part1"]));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::{Answer, DEVELOPMENT, KEY_CAP, Refusal, credential, unavailable};
 use crate::domain::access::{Identity, Role};
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{Owner, Secret};
+use crate::domain::sentences;
 use crate::domain::trace::Trace;
 use crate::http::trace;
 use crate::resilience::health::{Checked, Part};
@@ -86,7 +87,7 @@ impl Introspection {
                     Err(Refusal::Unknown(Failure::new(
                         Code::InternalError,
                         "DIAL Core's rate limit for this key is used up",
-                        "Too many requests were made. Please try again in a minute.",
+                        sentences::too_many_requests(),
                     )))
                 }
                 Err(error) => {

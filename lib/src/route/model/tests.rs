@@ -109,7 +109,7 @@ fn the_schema_names_the_registrys_agents_and_is_strict() {
         json!(["GPA", "UMS", "coordinator"])
     );
     assert_eq!(schema["schema"]["additionalProperties"], false);
-    let prompt = prompt::system(&registry());
+    let prompt = prompt::system(&registry(), 5);
     assert!(
         prompt.contains("- UMS (priority 1, only reads): UMS does things. Capabilities: a, b\n"),
         "{prompt}"

@@ -165,11 +165,17 @@ fn every_mistake_is_told_with_its_place() {
     );
     check(
         "routing:\n  rules:\n  - if: 'true'\n    then: {}\n",
-        &["line 7, column 11: the rule does nothing, expected route, forbid, approve or set"],
+        &[
+            "line 7, column 11: the rule does nothing, expected route, fan_out, forbid, approve or set",
+        ],
     );
     check(
         "routing:\n  rules:\n  - if: 'true'\n    then: {route: UMS, forbid: [UMS]}\n",
         &["line 7, column 11: UMS is chosen and forbidden at once"],
+    );
+    check(
+        "routing:\n  rules:\n  - if: 'true'\n    then: {fan_out: [UMS, UMS]}\n",
+        &["line 7, column 21: fan_out: two steps are called UMS"],
     );
     check(
         "- {name: GPA, endpoint: x}\n",
@@ -188,7 +194,7 @@ fn every_mistake_is_told_with_its_place() {
         unknown[0].starts_with("line 4, column 1: ") && unknown[0].contains("colours"),
         "{unknown:?}"
     );
-    let wrong = problems("routing:\n  rules:\n  - if: 'true'\n    then: [GPA, UMS]\n");
+    let wrong = problems("routing:\n  rules:\n  - if: 'true'\n    then: 7\n");
     assert!(
         wrong[0].contains("expected an agent, or a mapping of route"),
         "{wrong:?}"
@@ -256,6 +262,8 @@ const RULES: &str = "routing:
       then: {forbid: UMS, say: Not at night}
     - if: language == 'uk'
       then: {approve: true, set: {synthesis: never}}
+    - if: startsWith(query, 'both')
+      then: {fan_out: [GPA, UMS]}
     - if: attachments[0].size > 1000
       then: GPA
 ";
@@ -266,18 +274,19 @@ fn a_documents_tests_are_run_and_what_fails_is_told() {
   - {say: Show all users, expect: UMS}
   - {say: Show all users, expect: {route: UMS, instructions: Be brief, forbidden: [], approve: false}}
   - {say: hello, expect: none}
+  - {say: both of you, expect: [GPA, UMS]}
   - {say: 'Покажи, що є', expect: {approve: true, synthesis: never, route: none}}
   - {say: x, language: uk, expect: {approve: [GPA, UMS]}}
   - {say: x, tenant: acme, now: '2026-11-20T22:15', expect: {forbidden: UMS}}
   - {say: x, attachments: [{type: text/csv, size: 2000}], role: admin, previous: UMS, depth: 1, expect: GPA}
 ";
     let document = parse(&with(&format!("{RULES}{passing}")), &Env::default()).unwrap();
-    assert_eq!((document.rulebook.rules.len(), document.tests), (4, 7));
+    assert_eq!((document.rulebook.rules.len(), document.tests), (5, 8));
     assert_eq!(document.rulebook.rules[1].line, 8);
     let fails = |case: &str, expected: &str| {
         let found = problems(&format!("{RULES}tests:\n  - {case}\n")).join("\n");
         assert!(
-            found.starts_with("line 15, column ") && found.contains(expected),
+            found.starts_with("line 17, column ") && found.contains(expected),
             "{found}"
         );
     };
@@ -291,7 +300,7 @@ fn a_documents_tests_are_run_and_what_fails_is_told() {
     );
     fails(
         "{say: x, expect: GPA}",
-        "expected GPA, but no rule chooses an agent; rule 4 cannot be tested: the list has no element there",
+        "expected GPA, but no rule chooses an agent; rule 5 cannot be tested: the list has no element there",
     );
     fails(
         "{say: users, tenant: acme, now: '2026-01-01T20:00', expect: UMS}",

@@ -21,7 +21,7 @@ fn envelope(answer: &str, agent_state: Option<&str>) -> Envelope {
         conversation: ConversationId::new("c1"),
         turn: TurnId::from_uuid(Uuid::from_u128(7)),
         sessions: Sessions::from([(AgentId::new("UMS"), "19b1346a".into())]),
-        exchange: Some(Exchange {
+        exchanges: vec![Exchange {
             agent: AgentId::new("GPA"),
             request: "What's the weather?".into(),
             instructions: None,
@@ -29,7 +29,7 @@ fn envelope(answer: &str, agent_state: Option<&str>) -> Envelope {
             answer: answer.into(),
             attachments: Vec::new(),
             state: agent_state.map(state),
-        }),
+        }],
         last: None,
         stored: false,
     }
@@ -132,7 +132,7 @@ fn a_large_agent_state_is_left_to_the_store() {
         panic!("not sealed")
     };
     assert!(opened.stored);
-    let exchange = opened.exchange.unwrap();
+    let [exchange] = opened.exchanges.try_into().unwrap();
     assert_eq!((exchange.answer.as_str(), exchange.state), ("short", None));
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::dial::chunk::FinishReason;
 use crate::dial::fold::{Folded, fold};
+use crate::domain::language::Language;
 use crate::domain::message::Attachment;
 use crate::domain::usage::Tally;
 
@@ -130,7 +131,7 @@ fn stages_over_the_cap_are_left_out_with_one_note() {
     let changes: Vec<_> = (0..).zip(names.map(named)).collect();
     let shown = capped(caps, &changes);
     let names: Vec<_> = shown[1..].iter().map(|stage| &stage["name"]).collect();
-    assert_eq!(names, ["a", "b", labels::STAGES_LEFT_OUT]);
+    assert_eq!(names, ["a", "b", "More stages"]);
     assert_eq!(
         shown[3]["content"],
         "_GPA opened more stages than the 2 that are shown._"
@@ -158,7 +159,7 @@ fn a_stage_over_its_cap_is_cut_once_between_characters() {
     );
     assert_eq!(
         shown[1]["content"],
-        format!("a\u{44f}{}", labels::stage_cut(6))
+        format!("a\u{44f}{}", labels::stage_cut(6).told(Language::English))
     );
     assert_eq!(shown[2]["name"], "a long");
 }
@@ -182,7 +183,7 @@ fn attachments_of_stages_count_like_all_others() {
     assert_eq!(shown[1]["attachments"].as_array().map(Vec::len), Some(2));
     assert_eq!(
         shown[1]["content"],
-        labels::attachments_left_out(&file("c"), 2),
+        labels::attachments_left_out(&file("c"), 2).told(Language::English),
         "one note for all of them"
     );
 }

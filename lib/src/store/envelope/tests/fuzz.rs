@@ -15,7 +15,7 @@ fn envelope() -> Envelope {
         conversation: ConversationId::new("c1"),
         turn: TurnId::from_uuid(Uuid::from_u128(7)),
         sessions: Sessions::from([(AgentId::new("UMS"), "19b1346a".into())]),
-        exchange: None,
+        exchanges: Vec::new(),
         last: None,
         stored: true,
     }

@@ -1,0 +1,134 @@
+//! One agent's part of a turn: what it was asked, and what came of it.
+
+use std::time::Duration;
+
+use super::Progress;
+use crate::context;
+use crate::domain::conversation::{AgentCall, Exchange, Last, asks};
+use crate::domain::failure::Failure;
+use crate::domain::ids::AgentId;
+use crate::domain::message::Message;
+use crate::domain::plan::Assignment;
+use crate::domain::usage::{Step as Use, Tally};
+use crate::orchestrate::Report;
+
+/// What an agent does in this turn. It grows while the agent is at work, so that it holds what there is when the turn is
+/// cut off.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+#[derive(Debug)]
+pub(super) struct Part {
+    /// The plan's name for it; empty where it is the only one.
+    pub name: String,
+    pub assignment: Assignment,
+    /// The agent at work, or the one that answered: another one than was assigned where it stands in.
+    pub agent: Option<AgentId>,
+    pub report: Report,
+    /// The agent's own text is the answer: nobody writes another one.
+    pub passed: bool,
+    /// The agent's answer is complete.
+    pub reported: bool,
+    /// Every agent that was asked, in order, and what came of it.
+    pub calls: Vec<AgentCall>,
+    /// Why there is no answer.
+    pub failure: Option<Failure>,
+    pub tally: Tally,
+    /// What the report used is in the tally.
+    pub counted: bool,
+    /// How long agents were at work.
+    pub time: Option<Duration>,
+    /// A history was cut.
+    pub pruned: bool,
+}
+
+impl Part {
+    pub fn new(name: &str, assignment: Assignment) -> Self {
+        Self {
+            name: name.to_owned(),
+            assignment,
+            agent: None,
+            report: Report::default(),
+            passed: false,
+            reported: false,
+            calls: Vec::new(),
+            failure: None,
+            tally: Tally::default(),
+            counted: false,
+            time: None,
+            pruned: false,
+        }
+    }
+
+    /// What the agent at work used goes into the account, once.
+    pub fn count(&mut self) {
+        if let (false, Some(agent)) = (self.counted, &self.agent) {
+            self.tally.add_agent(Use::Agent, agent, &self.report.used);
+            self.counted = true;
+        }
+    }
+
+    /// What the agent was asked and said, once its answer is complete. `asked` is what the turn is about.
+    pub fn exchange(&self, asked: &Message) -> Option<Exchange> {
+        let agent = self.agent.clone().filter(|_| self.reported)?;
+        Some(Exchange {
+            agent,
+            request: asked.text.clone(),
+            instructions: self.assignment.instructions.clone(),
+            request_attachments: context::by_address(&asked.attachments),
+            answer: self.report.text.clone(),
+            attachments: context::by_address(&self.report.attachments),
+            state: self.report.state.clone(),
+        })
+    }
+
+    /// The agent waits for the user's reply.
+    pub fn asks(&self) -> bool {
+        self.report.form || asks(&self.report.text)
+    }
+
+    fn last(&self) -> Option<Last> {
+        Some(Last {
+            agent: Some(self.agent.clone().filter(|_| self.reported)?),
+            asks: self.asks(),
+        })
+    }
+}
+
+/// What was reported by the agents that answered.
+pub(super) fn reports(parts: &[Part]) -> impl Iterator<Item = (&AgentId, &str)> {
+    (parts.iter())
+        .filter(|part| part.reported)
+        .filter_map(|part| Some((part.agent.as_ref()?, part.report.text.as_str())))
+}
+
+impl Progress {
+    /// Every call of the turn; those that were begun on a guess and dropped come first.
+    pub(super) fn calls(&self) -> Vec<AgentCall> {
+        let made = self.parts.iter().flat_map(|part| &part.calls);
+        self.dropped.iter().chain(made).cloned().collect()
+    }
+
+    /// The agents at work, or those that answered.
+    pub(super) fn agents(&self) -> impl Iterator<Item = &AgentId> {
+        self.parts.iter().filter_map(|part| part.agent.as_ref())
+    }
+
+    /// What the parts used goes into the turn's account, once.
+    pub(super) fn gather(&mut self) {
+        for part in &mut self.parts {
+            part.count();
+            self.tally.merge(&std::mem::take(&mut part.tally));
+            if std::mem::take(&mut part.pruned) {
+                self.marks.pruned.push(Use::Agent);
+            }
+        }
+    }
+
+    /// How the parts end: of several agents the one whose form is shown gets the reply, else one that asks.
+    pub(super) fn last_part(&self) -> Option<Last> {
+        let reported = || self.parts.iter().filter(|part| part.reported);
+        (reported().find(|part| part.report.form))
+            .or_else(|| reported().rfind(|part| part.asks()))
+            .or_else(|| reported().next_back())
+            .and_then(Part::last)
+    }
+}

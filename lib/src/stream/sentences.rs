@@ -1,0 +1,246 @@
+//! What the coordinator says while it answers, in every language.
+
+use crate::domain::phrase::sentences;
+
+sentences! {
+    /// Opened only when the memory could not be read or written.
+    memory() {
+        en: "Conversation memory",
+        uk: "Пам'ять розмови",
+    }
+    memory_unread() {
+        en: "The conversation store cannot be reached. This answer was made from what your chat client sent.",
+        uk: "Сховище розмов недоступне. Цю відповідь складено з того, що надіслав ваш чат-клієнт.",
+    }
+    memory_unsaved() {
+        en: "The conversation store cannot be reached. This turn is remembered by your chat client alone.",
+        uk: "Сховище розмов недоступне. Цю репліку пам'ятає лише ваш чат-клієнт.",
+    }
+    memory_cut() {
+        en: "What the agent wanted remembered is too large to keep. It will not know all of this turn.",
+        uk: "Те, що агент хотів запам'ятати, завелике для зберігання. Він знатиме не все з цієї репліки.",
+    }
+    /// Appended to what an agent said before it broke off.
+    partial() {
+        en: "\n\n_(broken off here: this is not the whole answer)_",
+        uk: "\n\n_(тут обірвалося: це не вся відповідь)_",
+    }
+    /// Appended to what an agent said up to the most that it may say at once.
+    agent_cut() {
+        en: "\n\n_(cut here: the agent may not say more at once)_",
+        uk: "\n\n_(обрізано тут: більше за один раз агент сказати не може)_",
+    }
+    /// Appended to a synthesised answer that broke off; the agent's own text follows.
+    synthesis_broke_off() {
+        en: "\n\n_(the summary broke off; what the agent itself said follows)_\n\n",
+        uk: "\n\n_(підсумок обірвався; далі слова самого агента)_\n\n",
+    }
+    /// The name of the stage that stands for those that are not shown.
+    more_stages() {
+        en: "More stages",
+        uk: "Інші етапи",
+    }
+    /// The stage that shows a plan of several steps.
+    plan_stage() {
+        en: "Plan",
+        uk: "План",
+    }
+    with_the_result_of(names) {
+        en: " (with the result of {names})",
+        uk: " (з результатом кроку {names})",
+    }
+    step_done(name, seconds) {
+        en: "- {name}: done in {seconds} s\n",
+        uk: "- {name}: зроблено за {seconds} с\n",
+    }
+    /// Why a step was not done: another one gave it nothing.
+    step_needs(name) {
+        en: "it needs the result of {name}, which there is none of.",
+        uk: "для цього потрібен результат кроку {name}, а його немає.",
+    }
+    /// Why a step was not done: nobody approved it.
+    step_needs_approval(agent) {
+        en: "{agent} needs your approval, so please ask for this alone.",
+        uk: "{agent} потребує вашого схвалення, тому попросіть про це окремо.",
+    }
+    /// Why there is nothing of an agent: a content filter.
+    withheld() {
+        en: "its answer was withheld by a content filter.",
+        uk: "відповідь затримав фільтр вмісту.",
+    }
+    /// Why there is nothing of an agent: the turn ended before.
+    unfinished() {
+        en: "it did not finish in time.",
+        uk: "він не встиг завершити.",
+    }
+    /// Below an answer of several agents: one that gave nothing.
+    missing(agent, why) {
+        en: "\n\n_{agent} is missing here: {why}_",
+        uk: "\n\n_Тут бракує {agent}: {why}_",
+    }
+    /// The stage that shows what agents say differently.
+    contradictions() {
+        en: "Contradictions",
+        uk: "Суперечності",
+    }
+    to_this_assistant() {
+        en: " → about this assistant",
+        uk: " → про цього помічника",
+    }
+    to_nobody(agent) {
+        en: " → {agent} is not allowed",
+        uk: " → {agent} не дозволено",
+    }
+    /// A rule forbids the agent, and says nothing else.
+    forbidden(agent) {
+        en: "{agent} may not be asked this: a rule of this service forbids it.",
+        uk: "Просити про це {agent} не можна: це забороняє правило сервісу.",
+    }
+    to_a_question() {
+        en: " → a question back",
+        uk: " → зустрічне запитання",
+    }
+    rung_failed(rung, agent) {
+        en: "\nThe routing {rung} gave no decision, so {agent} answers by default.\n",
+        uk: "\nМаршрутизація ({rung}) не дала рішення, тому типово відповідає {agent}.\n",
+    }
+    /// Begins the stage of an agent that is asked because another one could not answer.
+    stands_in(other, agent) {
+        en: "_{other} could not answer, so {agent} was asked instead._\n\n",
+        uk: "_{other} не зміг відповісти, тому замість нього запитано {agent}._\n\n",
+    }
+    /// An agent that was not even asked, because it failed too often of late.
+    agent_resting(agent, reference) {
+        en: "{agent} has been failing and is left alone for a moment. Please try again in a minute. (reference {reference})",
+        uk: "{agent} останнім часом не відповідав, тому його поки не турбують. Спробуйте за хвилину. (код {reference})",
+    }
+    session_created(agent, id) {
+        en: "_Created new {agent} conversation: {id}_\n\n",
+        uk: "_Створено нову розмову з {agent}: {id}_\n\n",
+    }
+    try_again() {
+        en: "Please try again.",
+        uk: "Спробуйте ще раз.",
+    }
+    check_first() {
+        en: "It may have done a part of what you asked: please check before you ask again.",
+        uk: "Частину з проханого, можливо, вже зроблено: перевірте, перш ніж просити ще раз.",
+    }
+    agent_unavailable(agent, advice, reference) {
+        en: "{agent} could not answer: it failed or broke off. {advice} (reference {reference})",
+        uk: "{agent} не зміг відповісти: стався збій або відповідь обірвалася. {advice} (код {reference})",
+    }
+    /// What a failed agent itself said to people.
+    agent_said(agent, said, advice, reference) {
+        en: "{agent} could not answer. It says: {said} {advice} (reference {reference})",
+        uk: "{agent} не зміг відповісти. Він каже: {said} {advice} (код {reference})",
+    }
+    agent_timeout(agent, advice, reference) {
+        en: "{agent} did not answer in time. {advice} (reference {reference})",
+        uk: "{agent} не відповів вчасно. {advice} (код {reference})",
+    }
+    approval_over() {
+        en: "This approval is not valid any more: it was used, has expired, or is not yours. Nothing was done.",
+        uk: "Це схвалення вже не чинне: його використано, його час минув або воно не ваше. Нічого не зроблено.",
+    }
+    approval_unread() {
+        en: "The approval cannot be checked at the moment. Nothing was done; please try again soon.",
+        uk: "Схвалення зараз неможливо перевірити. Нічого не зроблено; спробуйте трохи згодом.",
+    }
+    rejected() {
+        en: "All right: nothing was done.",
+        uk: "Гаразд: нічого не зроблено.",
+    }
+    /// The stage that holds what an agent would be asked.
+    approval_stage(agent) {
+        en: "Approval needed → {agent}",
+        uk: "Потрібне схвалення → {agent}",
+    }
+    would_be_asked(agent, request) {
+        en: "{agent} would be asked:\n\n> {request}\n",
+        uk: "{agent} отримає запит:\n\n> {request}\n",
+    }
+    and_told(instructions) {
+        en: "\nand told:\n\n> {instructions}\n",
+        uk: "\nі вказівку:\n\n> {instructions}\n",
+    }
+    with_the_file(file) {
+        en: "\nwith the file {file}\n",
+        uk: "\nз файлом {file}\n",
+    }
+    without_the_file(file) {
+        en: "\n**without** the file {file}, which is not kept\n",
+        uk: "\n**без** файлу {file}, який не зберігається\n",
+    }
+    /// The question to the user. It works in clients without buttons, too.
+    needs_approval(proposal, digest, minutes) {
+        en: "This may change things that cannot be undone, so it needs your approval. {proposal}\nTo go on, answer \
+             `approve {digest}`; to leave it, `reject {digest}`. The offer ends in {minutes} minutes.",
+        uk: "Це може змінити щось безповоротно, тому потрібне ваше схвалення. {proposal}\nЩоб продовжити, \
+             відповідайте `approve {digest}`; щоб відмовитися, `reject {digest}`. Пропозиція чинна {minutes} хв.",
+    }
+    approve() {
+        en: "Approve",
+        uk: "Схвалити",
+    }
+    reject() {
+        en: "Reject",
+        uk: "Відхилити",
+    }
+    no_proposal(agent, reference) {
+        en: "{agent} needs your approval for this, which cannot be asked for at the moment. Nothing was done. \
+             (reference {reference})",
+        uk: "{agent} потребує на це вашого схвалення, а запитати про нього зараз неможливо. Нічого не зроблено. \
+             (код {reference})",
+    }
+    duplicate() {
+        en: "This message is already being answered.",
+        uk: "На це повідомлення вже готується відповідь.",
+    }
+    in_seconds(seconds) {
+        en: "in {seconds} seconds",
+        uk: "за {seconds} с",
+    }
+    in_minutes(minutes) {
+        en: "in {minutes} minutes",
+        uk: "за {minutes} хв",
+    }
+    tomorrow() {
+        en: "tomorrow",
+        uk: "завтра",
+    }
+    limit_reached(when, reference) {
+        en: "You have reached your limit. Please try again {when}. (reference {reference})",
+        uk: "Ви вичерпали свій ліміт. Спробуйте ще раз {when}. (код {reference})",
+    }
+    deadline(advice, reference) {
+        en: "The time for this answer was used up. {advice} (reference {reference})",
+        uk: "Час на цю відповідь вичерпано. {advice} (код {reference})",
+    }
+    stages_left_out(agent, cap) {
+        en: "_{agent} opened more stages than the {cap} that are shown._",
+        uk: "_{agent} відкрив більше етапів, ніж показується ({cap})._",
+    }
+    /// Appended to a stage's text.
+    stage_over(size) {
+        en: "\n\n_(cut here: a stage has at most {size})_",
+        uk: "\n\n_(тут обрізано: етап вміщує щонайбільше {size})_",
+    }
+    /// Appended to an agent's text.
+    text_over(size) {
+        en: "\n\n_(cut here: an agent's answer has at most {size})_",
+        uk: "\n\n_(тут обрізано: відповідь агента вміщує щонайбільше {size})_",
+    }
+    attachment_over(title, size) {
+        en: "\n\n_(the attachment {title} is left out: it is larger than {size})_\n\n",
+        uk: "\n\n_(вкладення {title} пропущено: воно більше за {size})_\n\n",
+    }
+    attachments_over(title, cap) {
+        en: "\n\n_(the attachment {title} and all after it are left out: {cap} are the most)_\n\n",
+        uk: "\n\n_(вкладення {title} і всі наступні пропущено: найбільше може бути {cap})_\n\n",
+    }
+    untitled() {
+        en: "without a title",
+        uk: "без назви",
+    }
+}
