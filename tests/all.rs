@@ -28,6 +28,7 @@ mod auth;
 mod caps;
 mod chat;
 mod clockwork;
+mod configuration;
 mod failures;
 mod faults;
 mod figures;
