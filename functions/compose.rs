@@ -22,6 +22,7 @@ use coordinator::route::{
     AboutRouter, CacheRouter, Chain, DecisionCache, ExplicitRouter, ModelRouter, Router,
     RuleRouter, StickyRouter,
 };
+use coordinator::settings::document::{self, Source};
 use coordinator::settings::{Env, Settings};
 use coordinator::store::envelope::Seal;
 use coordinator::store::secrets::{self, Reference};
@@ -34,26 +35,48 @@ pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// The settings of this process, with every secret that a variable only points to.
 pub async fn settings(mut env: Env) -> Result<Settings, Failed> {
-    let references: Vec<(String, Reference)> = env
+    let variables = env
         .iter()
         .filter_map(|(name, value)| Some((name.to_owned(), Reference::parse(value)?)))
         .collect();
-    if !references.is_empty() {
-        let certificates = env
-            .get("SSL_CERT_FILE")
-            .map(Certificates::read)
-            .transpose()?;
-        let secrets = secrets::fetch(
-            &references,
-            env.get("AWS_ENDPOINT_URL_SECRETS_MANAGER"),
-            certificates.as_ref().map(Certificates::pem),
-        )
-        .await?;
-        for ((name, _), secret) in references.iter().zip(secrets) {
-            env.set(name, secret.expose());
-        }
-    }
+    fetch(&mut env, variables).await?;
+    // A document that cannot be found is told of where it is read.
+    let text = Source::find(&env).map_or_else(|_| String::new(), |source| source.text);
+    keys(&mut env, &text).await?;
     Ok(Settings::read(&env)?)
+}
+
+/// Fetches the credentials that a document refers to, for whoever reads it with this environment.
+pub async fn keys(env: &mut Env, document: &str) -> Result<(), Failed> {
+    let keys = document::references(document).into_iter().map(|key| {
+        let reference = Reference::parse(&key).ok_or_else(|| {
+            format!("{key} is no reference to a secret, expected one of AWS Secrets Manager")
+        });
+        reference.map(|reference| (key, reference))
+    });
+    let keys = keys.collect::<Result<_, _>>()?;
+    fetch(env, keys).await
+}
+
+/// Puts secrets into the environment, each under its name.
+async fn fetch(env: &mut Env, references: Vec<(String, Reference)>) -> Result<(), Failed> {
+    if references.is_empty() {
+        return Ok(());
+    }
+    let certificates = env
+        .get("SSL_CERT_FILE")
+        .map(Certificates::read)
+        .transpose()?;
+    let secrets = secrets::fetch(
+        &references,
+        env.get("AWS_ENDPOINT_URL_SECRETS_MANAGER"),
+        certificates.as_ref().map(Certificates::pem),
+    )
+    .await?;
+    for ((name, _), secret) in references.iter().zip(secrets) {
+        env.set(name, secret.expose());
+    }
+    Ok(())
 }
 
 /// Builds everything a request needs. Nothing is called yet, so a start never depends on an agent.
@@ -206,7 +229,7 @@ fn ladder(
     let cache = routing.cache.map(|_| {
         let decisions = Decisions::of(table, seal.keyring("decisions"));
         let clock = Clock::new(http::clock);
-        let version = format!("{}\n{:?}", model.version(), settings.rules);
+        let version = format!("{}\n{:?}", model.version(), settings.rulebook);
         Arc::new(DecisionCache::new(
             decisions,
             clock,
@@ -218,7 +241,7 @@ fn ladder(
     });
     let mut quick: Vec<Box<dyn Router>> = vec![
         Box::new(ExplicitRouter::new(registry)),
-        Box::new(RuleRouter::new(settings.rules.clone())),
+        Box::new(RuleRouter),
         Box::new(AboutRouter),
     ];
     if let Some(words) = routing.sticky {
@@ -227,7 +250,13 @@ fn ladder(
     if let Some(cache) = &cache {
         quick.push(Box::new(CacheRouter(Arc::clone(cache))));
     }
-    (Chain::new(quick, vec![Box::new(model)], registry), cache)
+    let chain = Chain::new(
+        settings.rulebook.clone(),
+        quick,
+        vec![Box::new(model)],
+        registry,
+    );
+    (chain, cache)
 }
 
 /// Whom to trust beside the built-in roots.

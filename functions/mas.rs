@@ -12,6 +12,7 @@ mod remote;
 mod route;
 mod serve;
 mod terminal;
+mod validate;
 mod workers;
 
 use std::process::ExitCode;
@@ -40,6 +41,10 @@ enum Command {
     Chat(terminal::Options),
     /// Show who would answer a message and why, without asking any agent
     Route(route::Options),
+    /// Check a configuration document and run its tests
+    Validate(validate::Options),
+    /// Print the JSON Schema of configuration documents, for editors
+    Schema,
     /// Print the entry for DIAL Core's configuration
     DialConfig(dial_config::Options),
     /// Read and check the audit log
@@ -60,6 +65,8 @@ async fn main() -> ExitCode {
         Some(Command::Sandbox(options)) => local::run(options).await,
         Some(Command::Chat(options)) => terminal::run(options).await,
         Some(Command::Route(options)) => route::run(options).await,
+        Some(Command::Validate(options)) => validate::run(&options),
+        Some(Command::Schema) => validate::schema(),
         Some(Command::DialConfig(options)) => dial_config::run(&options),
         Some(Command::Audit(command)) => audit::run(command).await,
         Some(Command::Export(options)) => person::export(options).await,

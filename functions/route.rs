@@ -45,16 +45,20 @@ pub async fn run(options: Options) -> Result<ExitCode, Failed> {
 /// The decision on one line, then a line for each rung.
 fn shown(trace: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let refused = trace.pointer("/plan/refused").and_then(Value::as_str);
     let mut out = match (
-        trace["agent"].as_str(),
+        trace["agent"].as_str().map(str::to_owned),
         trace.pointer("/plan/clarify").and_then(Value::as_array),
     ) {
-        (Some(agent), _) => agent.to_owned(),
+        (Some(agent), _) => agent,
         (None, Some(agents)) => {
             let agents: Vec<String> = agents.iter().map(text).collect();
             format!("asks which: {}", agents.join(" or "))
         }
-        (None, None) => "answers itself: the question is about the system".into(),
+        (None, None) => refused.map_or_else(
+            || "answers itself: the question is about the system".into(),
+            |agent| format!("refuses: {agent} is forbidden"),
+        ),
     };
     let _ = write!(out, "  ({}", text(&trace["decided_by"]));
     if let Some(confidence) = trace["confidence"].as_f64() {
@@ -69,6 +73,21 @@ fn shown(trace: &Value) -> String {
         let time = rung["duration_ms"].as_f64().unwrap_or_default();
         let reason = text(&rung["reason"]);
         let _ = writeln!(out, "  {name:<9} {verdict:<9} {time:>9.3} ms  {reason}");
+    }
+    for rule in trace["rules"].as_array().into_iter().flatten() {
+        let held = match rule["holds"].as_bool() {
+            Some(true) => "holds",
+            Some(false) => "does not hold",
+            None => "cannot be tested",
+        };
+        let (number, line) = (&rule["rule"], &rule["line"]);
+        let (condition, then) = (text(&rule["if"]), text(&rule["then"]));
+        let reason = rule["reason"].as_str().map(|why| format!(" ({why})"));
+        let reason = reason.unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "  rule {number} (line {line}) {held}{reason}: {condition} => {then}"
+        );
     }
     out
 }

@@ -28,6 +28,7 @@ mod auth;
 mod caps;
 mod chat;
 mod clockwork;
+mod configuration;
 mod facts;
 mod failures;
 mod faults;

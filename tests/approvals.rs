@@ -13,7 +13,7 @@ use crate::world::{Answer, Place, Plan, World, echoed, model, plan, says, table,
 /// Every request to the UMS needs consent.
 const CAREFUL: &str = "agents:\n\
     - {name: UMS, protocol: conversation, endpoint: '${UMS_AGENT_ENDPOINT}', approval: always}\n\
-    - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: k, effect: none, fallback: UMS}\n";
+    - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY:-}', effect: none, fallback: UMS}\n";
 
 fn careful() -> Plan {
     plan("UMS").set("MAS_AGENTS", CAREFUL)
@@ -178,7 +178,7 @@ fn core(seen: &Seen) -> Reply {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_approves_for_another() {
-    let agents = CAREFUL.replace("'${GPA_AGENT_ENDPOINT}', key: k", "gpa");
+    let agents = CAREFUL.replace("'${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY:-}'", "gpa");
     let world = plan("UMS")
         .model(core)
         .set("DIAL_URL", "{model}")

@@ -11,7 +11,7 @@ const REPORT: &str = "In Paris it is sunny, 18 \u{b0}C. The station is run by Me
 /// GPA answers what is not about creating; UMS takes places.
 fn agents(takes: &str) -> String {
     format!(
-        "agents:\n- {{name: GPA, endpoint: '${{GPA_AGENT_ENDPOINT}}', key: k, effect: none}}\n\
+        "agents:\n- {{name: GPA, endpoint: '${{GPA_AGENT_ENDPOINT}}', key: '${{GPA_API_KEY}}', effect: none}}\n\
          - {{name: UMS, protocol: conversation, endpoint: '${{UMS_AGENT_ENDPOINT}}', facts: {{takes: {takes}}}}}\n"
     )
 }

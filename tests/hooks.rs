@@ -14,7 +14,7 @@ use crate::audit::entries;
 use crate::world::{Answer, Plan, World, echoed, items, model, plan, routes, says, user};
 
 const AGENTS: &str = "agents:\n\
-    - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: k, effect: none}\n\
+    - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY}', effect: none}\n\
     - {name: UMS, protocol: conversation, endpoint: '${UMS_AGENT_ENDPOINT}'}\n";
 
 type Answering = fn(&Seen) -> Reply;

@@ -111,7 +111,7 @@ async fn a_requests_configuration_may_name_the_agent() {
 }
 
 const RULED: &str = "agents:\n\
-    - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: k, effect: none}\n\
+    - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY:-}', effect: none}\n\
     - {name: UMS, protocol: conversation, endpoint: '${UMS_AGENT_ENDPOINT}'}\n\
     routing:\n  rules:\n    - if: contains(query, \"user\")\n      then: UMS\n  default: GPA\n";
 

@@ -59,7 +59,7 @@ async fn an_answer_made_for_machines_is_written_anew_unless_nothing_is() {
         assert_eq!(syntheses(&world), calls, "{policy}");
         assert!(!answer.text().is_empty());
     }
-    let raw = "agents:\n- {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: k, effect: none, answers: raw}\n";
+    let raw = "agents:\n- {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY:-}', effect: none, answers: raw}\n";
     let world = plan("GPA")
         .set("MAS_SYNTHESIS", "auto")
         .set("MAS_AGENTS", raw)
@@ -161,8 +161,7 @@ async fn what_is_too_long_for_a_model_is_cut_and_asked_once_more() {
         .count();
     assert!(refused > 0, "it was too long once");
     // An agent that may have done something is not asked again.
-    let risky =
-        "agents:\n- {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: k, effect: reversible}\n";
+    let risky = "agents:\n- {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY:-}', effect: reversible}\n";
     let world = plan("GPA")
         .gpa(|seen| forgetful(seen, 1))
         .set("MAS_AGENTS", risky)

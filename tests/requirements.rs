@@ -250,9 +250,9 @@ async fn withheld_answers_and_clients_that_leave_shut_an_agent_for_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_turn_calls_more_agents_than_it_may() {
     const CHAIN: &str = "agents:\n\
-        - {name: A, endpoint: '{gpa}/a', key: k, effect: none, fallback: B}\n\
-        - {name: B, endpoint: '{gpa}/b', key: k, effect: none, fallback: C}\n\
-        - {name: C, endpoint: '{gpa}/c', key: k, effect: none}\n";
+        - {name: A, endpoint: '{gpa}/a', key: '${GPA_API_KEY:-}', effect: none, fallback: B}\n\
+        - {name: B, endpoint: '{gpa}/b', key: '${GPA_API_KEY:-}', effect: none, fallback: C}\n\
+        - {name: C, endpoint: '{gpa}/c', key: '${GPA_API_KEY:-}', effect: none}\n";
     for (calls, asked) in [(2, "/a/b"), (8, "/a/b/c")] {
         let world = plan("A")
             .gpa(|_| Reply::json(500, json!({})))
@@ -313,12 +313,13 @@ async fn agents_outside_core_get_their_own_key_and_the_listed_headers_alone() {
         "x-trace-id",
     ];
     const AGENTS: &str = "agents:\n\
-        - {name: GPA, endpoint: '{gpa}/gpa', key: own-key, effect: none}\n\
-        - {name: UMS, protocol: conversation, endpoint: '{ums}', key: own-key}\n";
+        - {name: GPA, endpoint: '{gpa}/gpa', key: '${GPA_API_KEY}', effect: none}\n\
+        - {name: UMS, protocol: conversation, endpoint: '{ums}', key: '${GPA_API_KEY}'}\n";
     for agent in ["GPA", "UMS"] {
         let world = plan(agent)
             .model(move |seen| core(seen, agent))
             .set("DIAL_URL", "{model}")
+            .set("GPA_API_KEY", "own-key")
             .set("MAS_AGENTS", AGENTS)
             .start()
             .await;

@@ -182,8 +182,7 @@ async fn an_agent_that_may_change_something_is_never_begun_on_a_guess() {
         metric(&world, r#"mas_speculation_total{result="adopted"}"#).await,
         0.0
     );
-    let careful =
-        "agents:\n- {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: k, effect: reversible}\n";
+    let careful = "agents:\n- {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY:-}', effect: reversible}\n";
     let world = plan("GPA")
         .set("MAS_AGENTS", careful)
         .set("MAS_ROUTING", "cache=off,guess=80%")
@@ -228,7 +227,7 @@ async fn a_decision_with_instructions_is_another_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_whose_guess_was_dropped_may_still_stand_in() {
     const CARDS: &str = "agents:\n\
-        - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: k, effect: none}\n\
+        - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY:-}', effect: none}\n\
         - {name: UMS, protocol: conversation, endpoint: 'http://127.0.0.1:9', fallback: GPA}\n";
     let changed = Arc::new(AtomicBool::new(false));
     let world = mistaken(slow(&changed).set("MAS_AGENTS", CARDS), &changed).await;

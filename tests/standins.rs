@@ -18,7 +18,7 @@ fn broken() -> Reply {
 /// One agent that may be asked at several places, and another that stands in for it.
 const FALLBACK: &str = "agents:\n\
     - {name: UMS, protocol: conversation, endpoint: '${UMS_AGENT_ENDPOINT}', fallback: GPA}\n\
-    - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: k, effect: none, fallback: UMS}\n";
+    - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY:-}', effect: none, fallback: UMS}\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_keeps_failing_is_left_alone_and_the_user_is_told() {

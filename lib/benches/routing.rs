@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coordinator::domain::agent::{AgentCard, Endpoint, Protocol, Registry};
-use coordinator::domain::condition::{Condition, Rule};
+use coordinator::domain::condition::Condition;
 use coordinator::domain::conversation::Last;
-use coordinator::domain::ids::{AgentId, Clock, Millis};
+use coordinator::domain::ids::{AgentId, Clock, Millis, Timestamp};
 use coordinator::domain::message::Message;
-use coordinator::domain::plan::{DecisionSource, RoutingDecision};
+use coordinator::domain::plan::{Assignment, DecisionSource, Plan, RoutingDecision};
+use coordinator::domain::rulebook::{Rule, Rulebook, Then};
 use coordinator::domain::rules::Routing;
 use coordinator::domain::turn::Caller;
 use coordinator::route::{
@@ -33,16 +34,21 @@ fn registry() -> Registry {
     Registry::new(["GPA", "UMS", "HR", "IT"].map(card).into(), None).unwrap()
 }
 
-fn rules() -> Vec<Rule> {
+fn rules() -> Rulebook {
     let rule = |at: usize| {
         let written = format!("contains(query, \"topic {at} \") && !contains(query, \"not {at}\")");
         Rule {
             condition: Condition::parse(&written).unwrap(),
-            written,
-            agent: AgentId::new("HR"),
+            line: at,
+            then: Then {
+                choice: Some(Plan::Single(Assignment::plain(&AgentId::new("HR")))),
+                ..Then::default()
+            },
         }
     };
-    (0..RULES).map(rule).collect()
+    Rulebook {
+        rules: (0..RULES).map(rule).collect(),
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -60,12 +66,12 @@ async fn main() {
     ));
     let quick: Vec<Box<dyn Router>> = vec![
         Box::new(ExplicitRouter::new(&registry)),
-        Box::new(RuleRouter::new(rules())),
+        Box::new(RuleRouter),
         Box::new(AboutRouter),
         Box::new(StickyRouter::new(&registry, 12)),
         Box::new(CacheRouter(Arc::clone(&cache))),
     ];
-    let chain = Chain::new(quick, Vec::new(), &registry);
+    let chain = Chain::new(rules(), quick, Vec::new(), &registry);
     let caller = Arc::new(Caller::default());
     let asked = Last {
         agent: Some(AgentId::new("UMS")),
@@ -97,9 +103,12 @@ async fn main() {
             caller: &caller,
             deadline: tokio::time::Instant::now() + Duration::from_mins(1),
             tenant: "acme",
+            roles: &[],
+            at: Timestamp(1_700_000_000),
             choice: None,
             last,
             facts: &[],
+            judged: None,
         };
         if rung == "cache" {
             let mut decision =

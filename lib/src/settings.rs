@@ -2,26 +2,34 @@
 
 mod agents;
 mod callers;
+mod cases;
+pub mod document;
 mod env;
+mod forms;
 mod hooks;
 mod parse;
+mod place;
+mod rulebook;
 mod rules;
 mod telemetry;
+mod written;
 
 use std::time::Duration;
 
 use crate::domain::access::{Callers, Way};
 use crate::domain::agent::Registry;
-use crate::domain::condition::Rule;
 use crate::domain::fact::FactTimes;
 use crate::domain::hook::HookCard;
 use crate::domain::ids::Secret;
 use crate::domain::network::Networks;
+use crate::domain::rulebook::Rulebook;
 use crate::domain::rules::{BreakerRules, Caps, Quotas, Routing, Synthesis, Times};
 use crate::domain::trace::Collector;
 use crate::domain::usage::Prices;
+pub use document::Document;
 pub use env::Env;
 use parse::{duration, list, origin, parsed, switch, table_name};
+pub use place::{Problem, Problems};
 
 /// A variable or a file is not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -56,8 +64,8 @@ pub struct Settings {
     pub synthesis_model: String,
     /// `MAS_AGENTS`: path of the agents file, or its text; by default the one built in. `MAS_DEFAULT_AGENT` overrides its default.
     pub registry: Registry,
-    /// The rules of the agents file.
-    pub rules: Vec<Rule>,
+    /// The rules of the same document.
+    pub rulebook: Rulebook,
     /// The hooks of the agents file; `MAS_HOOK_KEY` signs where they name no other key.
     pub hooks: Vec<HookCard>,
     /// `MAS_ROUTING`: how it is decided who answers.
@@ -181,7 +189,12 @@ impl Settings {
     /// Reads and checks everything; the first mistake is named with its variable and with what was expected.
     pub fn read(env: &Env) -> Result<Self, Error> {
         let text = |name, default: &str| env.get(name).unwrap_or(default).to_owned();
-        let (registry, rules, hooks) = agents::read(env)?;
+        let Document {
+            registry,
+            rulebook,
+            hooks,
+            ..
+        } = document::read(env)?;
         let settings = Self {
             port: parsed(env, "MAS_PORT", 8055, "a port from 0 to 65535", |value| {
                 value.parse().ok()
@@ -192,8 +205,8 @@ impl Settings {
             routing_model: text("MAS_ROUTING_MODEL", "gpt-4o"),
             synthesis_model: text("MAS_SYNTHESIS_MODEL", "gpt-4o"),
             registry,
-            rules,
             hooks,
+            rulebook,
             routing: rules::routing(env)?,
             facts: rules::facts(env)?,
             synthesis: rules::synthesis(env)?,

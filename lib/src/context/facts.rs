@@ -118,6 +118,14 @@ pub fn allowed(facts: &[Fact], card: &AgentCard, registry: &Registry, now: Times
     facts.iter().filter(may).cloned().collect()
 }
 
+/// The newest fact of each of these kinds.
+pub fn of_kinds(facts: &[Fact], kinds: &[String]) -> Vec<Fact> {
+    (kinds.iter())
+        .filter_map(|kind| facts.iter().rfind(|fact| fact.kind == *kind))
+        .cloned()
+        .collect()
+}
+
 /// What is known after a turn: the old facts that still hold, then the new ones.
 pub fn known(old: &[Fact], new: Vec<Fact>, now: Timestamp) -> Vec<Fact> {
     let mut all: Vec<Fact> = (old.iter())

@@ -11,7 +11,8 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::AgentId;
 use crate::domain::language::Language;
 use crate::domain::phrase::Phrase;
-use crate::domain::plan::DecisionSource;
+use crate::domain::plan::{DecisionSource, Refusal};
+use crate::domain::rulebook::Demands;
 use crate::domain::rules::Synthesis;
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::Step;
@@ -25,8 +26,8 @@ use crate::telemetry;
 
 impl Coordinator {
     /// Whether an agent's own text is the answer, so that nobody waits for a second model.
-    pub(super) fn passes(&self, card: &AgentCard) -> bool {
-        match self.synthesis {
+    pub(super) fn passes(&self, card: &AgentCard, demands: &Demands) -> bool {
+        match demands.synthesis.unwrap_or(self.synthesis) {
             Synthesis::Always => false,
             Synthesis::Auto => card.ready,
             Synthesis::Never => true,
@@ -240,6 +241,18 @@ pub(super) fn show(stage: &Stage, verdict: &Verdict, language: Language) {
     } else {
         StageStatus::Completed
     });
+}
+
+/// A rule forbids the agent that was chosen: nobody is asked.
+pub(super) fn forbidden(
+    refusal: &Refusal,
+    sink: &AnswerSink,
+    progress: &mut Progress,
+) -> FinishReason {
+    let words = labels::forbids(&refusal.agent, refusal.say.as_deref());
+    progress.say(sink, &words.told(sink.language()));
+    progress.outcome = Some(Outcome::Answered);
+    FinishReason::Stop
 }
 
 /// A consent that leads to nothing, by the user's own will or because there is nothing to approve.

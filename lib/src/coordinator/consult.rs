@@ -13,6 +13,7 @@ use crate::domain::failure::{Code, Failure};
 use crate::domain::hook::Point;
 use crate::domain::ids::AgentId;
 use crate::domain::plan::{Assignment, RoutingDecision};
+use crate::domain::rulebook::Demands;
 use crate::domain::turn::{AgentTask, ChatTurn, Given};
 use crate::orchestrate::{Error, Guess, Out, Report};
 use crate::stream::{AnswerSink, FinishReason, labels};
@@ -33,6 +34,8 @@ pub(super) struct Job<'a> {
     pub earlier: &'a [Output],
     /// The agents of the other parts: none of them stands in for another.
     pub others: &'a [AgentId],
+    /// What the rules demand.
+    pub demands: &'a Demands,
     /// The agent is the only one, so its text may be the answer.
     pub alone: bool,
 }
@@ -82,6 +85,7 @@ impl Coordinator {
             given: &[],
             earlier: &[],
             others: &[],
+            demands: &progress.demands,
             alone: true,
         };
         let consulted = self.consult(job, part, guess).await;
@@ -141,7 +145,7 @@ impl Coordinator {
                 budget = card.history.bytes.map_or(budget, |own| own.min(budget)) / 2;
                 continue;
             }
-            let Some(fallback) = self.stand_in(card, &error, part, job.others) else {
+            let Some(fallback) = self.stand_in(card, &error, part, job) else {
                 return Err(failed(turn, card, &error));
             };
             instead_of = Some(std::mem::replace(&mut assignment.agent, fallback));
@@ -165,7 +169,7 @@ impl Coordinator {
         let begun = guess
             .as_ref()
             .map_or_else(Instant::now, |guess| guess.begun);
-        part.passed = job.alone && self.passes(card);
+        part.passed = job.alone && self.passes(card, job.demands);
         let out = Out {
             sink: job.sink,
             answers: part.passed,
@@ -200,19 +204,21 @@ impl Coordinator {
         card: &AgentCard,
         error: &Error,
         part: &Part,
-        others: &[AgentId],
+        job: Job<'_>,
     ) -> Option<AgentId> {
         let harmless = error.is_unasked() || card.effect == Effect::None;
         let unseen = nothing_seen(&part.report);
         let asked = |agent: &AgentId| part.calls.iter().any(|call| call.agent == *agent);
         (card.fallback.clone())
             .filter(|_| harmless && unseen && part.calls.len() < self.caps.calls)
-            .filter(|agent| !asked(agent) && !others.contains(agent))
+            .filter(|agent| !asked(agent) && !job.others.contains(agent))
             // Consent was given for one agent, or was not needed.
             .filter(|agent| {
                 let card = self.registry.get(agent.as_str());
                 card.is_some_and(|card| card.approval == Approval::Never)
+                    && !job.demands.wants_approval(agent)
             })
+            .filter(|agent| job.demands.forbids(agent).is_none())
     }
 
     /// The worst that the agents of this turn may have changed.

@@ -11,11 +11,13 @@ use super::consult::out_of_time;
 use super::memory::Known;
 use super::{Coordinator, Progress, Recollection, Verification};
 use crate::context;
+use crate::domain::access::Role;
 use crate::domain::agent::{AgentCard, Approval, Effect, Protocol};
 use crate::domain::conversation::{Last, Outcome};
 use crate::domain::failure::Failure;
-use crate::domain::ids::AgentId;
+use crate::domain::ids::{AgentId, Owner};
 use crate::domain::plan::{Assignment, DecisionSource, RoutingDecision};
+use crate::domain::rulebook::Demands;
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::Step;
 use crate::orchestrate::{Chance, Guess};
@@ -87,7 +89,7 @@ impl Coordinator {
             }
         };
         progress.before.clone_from(&before);
-        let query = self.query(turn, known.owner.tenant(), before.as_ref());
+        let query = self.query(turn, &known.owner, &known.roles, before.as_ref());
         let entered = Arc::clone(&progress.entered);
         let mut recall = Box::pin(self.recollection(turn, known, &entered));
 
@@ -104,6 +106,7 @@ impl Coordinator {
                 }
             }
         };
+        progress.demands = begun.demands().clone();
         let asking = !begun.is_over();
         progress.asking = asking.then_some(Step::Route);
         let mut guessing = guessing && asking && self.may_guess();
@@ -125,7 +128,7 @@ impl Coordinator {
             loop {
                 if let (true, Some(recalled)) = (guessing, &progress.recalled) {
                     guessing = false;
-                    match self.guess(turn, recalled, before.as_ref()) {
+                    match self.guess(turn, recalled, before.as_ref(), &progress.demands) {
                         Some(Ok(guess)) => progress.guess = Some(guess),
                         Some(Err(withheld)) => progress.marks.guess = Some(withheld),
                         None => {}
@@ -170,7 +173,8 @@ impl Coordinator {
     pub(super) fn query<'a>(
         &self,
         turn: &'a ChatTurn,
-        tenant: &'a str,
+        owner: &'a Owner,
+        roles: &'a [Role],
         last: Option<&'a Last>,
     ) -> RouteQuery<'a> {
         RouteQuery {
@@ -180,10 +184,13 @@ impl Coordinator {
             deadline: turn
                 .deadline
                 .min(Instant::now() + self.times.model_first_byte * 2),
-            tenant,
+            tenant: owner.tenant(),
+            roles,
+            at: turn.received_at,
             choice: turn.choice.as_ref(),
             last,
             facts: &[],
+            judged: None,
         }
     }
 
@@ -193,6 +200,7 @@ impl Coordinator {
         turn: &ChatTurn,
         recalled: &Recollection,
         before: Option<&Last>,
+        demands: &Demands,
     ) -> Option<Result<Guess, Guessed>> {
         let likely = self.likely.as_ref()?;
         let Chance { agent, pays, .. } =
@@ -200,7 +208,10 @@ impl Coordinator {
         let card = self
             .registry
             .get(agent.as_str())
-            .filter(|card| may_be_guessed(card))?;
+            .filter(|card| may_be_guessed(card))
+            .filter(|card| {
+                demands.forbids(&card.id).is_none() && !demands.wants_approval(&card.id)
+            })?;
         if !pays {
             return Some(Err(Guessed::Withheld));
         }
@@ -229,7 +240,7 @@ impl Coordinator {
         known: &Known,
         before: Option<Last>,
     ) -> Verdict {
-        let query = self.query(turn, known.owner.tenant(), before.as_ref());
+        let query = self.query(turn, &known.owner, &known.roles, before.as_ref());
         self.chain.second_opinion(&query).await
     }
 
@@ -266,7 +277,7 @@ impl Coordinator {
             );
         let own =
             decision.assignment().map(|assignment| &assignment.agent) == progress.agents().next();
-        let query = self.query(turn, recalled.owner().tenant(), progress.before.as_ref());
+        let query = self.query(turn, recalled.owner(), &[], progress.before.as_ref());
         let wrong = !(well && own) || progress.marks.agrees == Some(false);
         let kept = match decision.source {
             DecisionSource::Model if well && own => cache.keep(&query, decision).boxed(),

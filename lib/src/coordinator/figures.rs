@@ -84,7 +84,7 @@ impl Coordinator {
         let agent = decision.and_then(|decision| match &decision.plan {
             Plan::Single(assignment) => Some(assignment.agent.as_str()),
             Plan::Steps(_) => Some("several"),
-            Plan::About(_) | Plan::Clarify(_) => None,
+            Plan::About(_) | Plan::Clarify(_) | Plan::Refused(_) => None,
         });
         let calls = progress.calls();
         let worked = progress.parts.iter().filter_map(|part| part.time).max();

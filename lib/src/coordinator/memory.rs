@@ -9,6 +9,7 @@ use tracing::Instrument as _;
 
 use super::{Coordinator, Progress, Verification};
 use crate::context;
+use crate::domain::access::{self, Identity};
 use crate::domain::conversation::{Memory, Recalled, Stored};
 use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
@@ -61,6 +62,7 @@ impl Recollection {
 /// Who calls, and what the client remembers.
 pub(super) struct Known {
     pub(super) owner: Owner,
+    pub(super) roles: Vec<access::Role>,
     /// One for each assistant message.
     pub(super) recalled: Vec<Recalled>,
 }
@@ -72,14 +74,18 @@ impl Coordinator {
         turn: &ChatTurn,
         verification: Verification,
     ) -> Result<Known, Failure> {
-        let owner = verification.await?.owner;
+        let Identity { owner, roles } = verification.await?;
         // Set once; a turn has one owner.
         let _ = turn.caller.mark.set(owner.mark());
         let recalled = (turn.messages.iter())
             .filter(|message| message.role == Role::Assistant)
             .map(|message| self.seal.open(&owner, message.state.as_ref()))
             .collect();
-        Ok(Known { owner, recalled })
+        Ok(Known {
+            owner,
+            roles,
+            recalled,
+        })
     }
 
     /// What the conversation was so far, kept as soon as it is there: a turn cut off later still leaves its state.
@@ -102,7 +108,9 @@ impl Coordinator {
         known: &Known,
         entered: &Entered,
     ) -> Result<Recollection, Failure> {
-        let Known { owner, recalled } = known;
+        let Known {
+            owner, recalled, ..
+        } = known;
         let entry = Entry {
             turn: turn.id,
             now: self.guard.now(),

@@ -30,6 +30,7 @@ use crate::domain::hook::{HookCall, Point};
 use crate::domain::ids::AgentId;
 use crate::domain::message::Message;
 use crate::domain::plan::{Plan, RoutingDecision, Rung};
+use crate::domain::rulebook::Demands;
 use crate::domain::rules::{Caps, Routing, Synthesis, Times};
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::{Prices, Step, Tally};
@@ -105,6 +106,8 @@ struct Progress {
     /// How the turn before this one ended, as the routing saw it.
     before: Option<Last>,
     decision: Option<RoutingDecision>,
+    /// What the rules demand, whoever decided.
+    demands: Demands,
     /// What each rung of the ladder said.
     rungs: Vec<Rung>,
     /// The step in which a model of ours is being asked, and has not said yet what it used.
@@ -330,7 +333,8 @@ impl Coordinator {
         let withheld = match plan {
             Some(Plan::Single(assignment)) => {
                 let needs_consent = (self.registry.get(assignment.agent.as_str()))
-                    .is_some_and(|card| card.approval == Approval::Always);
+                    .is_some_and(|card| card.approval == Approval::Always)
+                    || progress.demands.wants_approval(&assignment.agent);
                 if needs_consent && !approved {
                     return self.propose(turn, assignment, sink, progress).await;
                 }
@@ -341,6 +345,7 @@ impl Coordinator {
                 return Ok(self.tell_about(language, sink, progress));
             }
             Some(Plan::Clarify(agents)) => return Ok(self.clarify(&agents, sink, progress)),
+            Some(Plan::Refused(refusal)) => return Ok(answer::forbidden(&refusal, sink, progress)),
             None => return Err(Failure::internal(&turn.id.reference())),
         };
         if let Some(reason) = withheld {

@@ -38,7 +38,7 @@ impl Coordinator {
         let assignments: Vec<&mut Assignment> = match &mut decision.plan {
             Plan::Single(assignment) => vec![assignment],
             Plan::Steps(steps) => steps.iter_mut().map(|step| &mut step.assignment).collect(),
-            Plan::About(_) | Plan::Clarify(_) => Vec::new(),
+            Plan::About(_) | Plan::Clarify(_) | Plan::Refused(_) => Vec::new(),
         };
         for assignment in assignments {
             let (Some(card), Some(recalled)) =
@@ -46,6 +46,8 @@ impl Coordinator {
             else {
                 continue;
             };
+            let ruled = rules::of_kinds(&recalled.memory.facts, &progress.demands.share);
+            assignment.facts = rules::known(&assignment.facts, ruled, turn.received_at);
             assignment.facts =
                 rules::allowed(&assignment.facts, card, &self.registry, turn.received_at);
             let leaks = |words: &String| {

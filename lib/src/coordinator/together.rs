@@ -15,6 +15,7 @@ use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::AgentId;
 use crate::domain::phrase::Phrase;
 use crate::domain::plan::{RoutingDecision, Step};
+use crate::domain::rulebook::Demands;
 use crate::domain::turn::{ChatTurn, Given};
 use crate::stream::{AnswerSink, FinishReason, Stage, labels};
 
@@ -35,6 +36,7 @@ struct Work<'a> {
     stage: &'a Stage,
     until: Instant,
     steps: &'a [Step],
+    demands: &'a Demands,
     /// What each step gave; `None` where it gave nothing.
     done: Vec<SetOnce<Option<Output>>>,
 }
@@ -66,6 +68,7 @@ impl Coordinator {
             stage: &stage,
             until: self.until(turn),
             steps,
+            demands: &progress.demands,
             done: steps.iter().map(|_| SetOnce::new()).collect(),
         };
         let parts = progress.parts.iter_mut().enumerate();
@@ -153,10 +156,17 @@ impl Coordinator {
                 None => {}
             }
         }
-        if (self.registry.get(step.assignment.agent.as_str()))
-            .is_some_and(|card| card.approval == Approval::Always)
+        let agent = &step.assignment.agent;
+        if let Some((_, forbidden)) = work.demands.forbids(agent) {
+            let why = labels::forbids(agent, forbidden.say.as_deref());
+            part.failure = Some(not_asked(turn, why));
+            return Ok(None);
+        }
+        if work.demands.wants_approval(agent)
+            || (self.registry.get(agent.as_str()))
+                .is_some_and(|card| card.approval == Approval::Always)
         {
-            let why = labels::step_needs_approval(&step.assignment.agent);
+            let why = labels::step_needs_approval(agent);
             part.failure = Some(not_asked(turn, why));
             return Ok(None);
         }
@@ -172,6 +182,7 @@ impl Coordinator {
             given: &given,
             earlier: &earlier,
             others: &others,
+            demands: work.demands,
             alone: false,
         };
         match self.consult(job, part, None).await {

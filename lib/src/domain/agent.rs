@@ -10,6 +10,7 @@ use super::ids::{AgentId, Secret};
 
 /// How an agent is spoken to. A new protocol is a gateway file and a variant here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// A DIAL application: chat completions with stages, attachments and state.
@@ -38,6 +39,7 @@ pub enum Endpoint {
 
 /// What a call may change in the world; it decides what may be repeated or started on a guess. The worse, the greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
     None,
@@ -47,6 +49,7 @@ pub enum Effect {
 
 /// Whether the user is asked before the agent is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Approval {
     #[default]
@@ -174,6 +177,19 @@ impl Registry {
                 .ok_or("no agents are listed")?,
         };
         Ok(Self { agents, default })
+    }
+
+    /// The same agents with another default; fails with a sentence where there is no such agent.
+    pub fn with_default(mut self, name: &str) -> Result<Self, String> {
+        let found = (self.agents.iter()).position(|card| card.id.as_str() == name);
+        self.default = found.ok_or_else(|| {
+            let names: Vec<&str> = self.iter().map(|card| card.id.as_str()).collect();
+            format!(
+                "there is no agent {name}, expected one of {}",
+                names.join(", ")
+            )
+        })?;
+        Ok(self)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &AgentCard> {

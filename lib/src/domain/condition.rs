@@ -1,220 +1,429 @@
-//! When a routing rule applies: a small part of the Common Expression Language, read once and tested on every request.
+//! When a routing rule applies: an expression of the Common Expression Language, read once and tested on every request.
 
-use super::ids::AgentId;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
 
-/// A rule of the agents file: where its condition holds, its agent answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    pub condition: Condition,
-    /// The condition as it is written.
-    pub written: String,
-    pub agent: AgentId,
-}
+use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue};
+use cel::common::types::{CelString, STRING_TYPE};
+use cel::common::value::CowVal;
+use cel::parser::PrattParser;
+use cel::{Context, Env, ExecutionError, IdedExpr, Value};
 
-/// Whether a rule applies: `contains(query, "user")`, such terms negated with `!`, joined with `&&` and `||`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use super::situation::{MOST, QUERY_FOLDED, Situation, VARIABLES};
+
+/// A longer condition is no rule but a program.
+const LONGEST: usize = 2000;
+/// How deep it may be nested: reading and testing it take stack for each level, and a stack that overflows ends the process.
+const DEEPEST: u16 = 32;
+/// How many parts of it may be looked at for one request; each takes well below a microsecond.
+const DEAREST: usize = 5000;
+/// `contains(query, "user")` and its like, which do not care for capitals, beside the language's own `query.contains("user")`.
+const FOLDING: [&str; 3] = ["contains", "startsWith", "endsWith"];
+/// What the language itself offers and is allowed here.
+const FUNCTIONS: [&str; 12] = [
+    "contains",
+    "startsWith",
+    "endsWith",
+    "size",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bool",
+    "type",
+    "dyn",
+    "has",
+];
+/// Our own function, which nobody can write down.
+const FOLD: &str = "@fold";
+
+/// An expression that is true or false of a request.
+#[derive(Clone)]
 pub struct Condition {
-    /// Any of these, each of which is all of those.
-    any: Vec<Vec<Term>>,
+    written: Arc<str>,
+    expression: Arc<IdedExpr>,
 }
 
-/// One call, and whether it must not hold.
+/// What is wrong with an expression, and where: line and column count from 1, within it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Term {
-    negated: bool,
-    test: Test,
-    /// In lower case.
-    text: String,
+pub struct Mistake {
+    pub line: usize,
+    pub column: usize,
+    pub problem: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Test {
-    Contains,
-    StartsWith,
-    EndsWith,
-}
+/// The functions that conditions are tested with.
+static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
+    let mut environment = Env::stdlib();
+    let fold = environment.add_overload(FOLD, "fold_string", vec![STRING_TYPE], |args| {
+        let text = args
+            .first()
+            .and_then(|text| text.downcast_ref::<CelString>());
+        let text = text.map(|text| text.inner().to_lowercase());
+        Ok(CowVal::owned(CelString::from(text.unwrap_or_default())))
+    });
+    // Only one of this name could be refused, and there is none.
+    debug_assert!(fold.is_ok());
+    Arc::new(environment)
+});
 
 impl Condition {
-    /// Fails with a sentence that says what is wrong, and where.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let mut reader = Reader { whole: text, at: 0 };
-        let mut any = vec![vec![reader.term()?]];
-        while !reader.rest().is_empty() {
-            if reader.takes("||") {
-                any.push(vec![reader.term()?]);
-            } else if reader.takes("&&") {
-                let term = reader.term()?;
-                if let Some(all) = any.last_mut() {
-                    all.push(term);
-                }
-            } else {
-                return Err(reader.expected("&& or ||"));
-            }
+    /// Fails with what is wrong, where, and what is expected there.
+    pub fn parse(text: &str) -> Result<Self, Mistake> {
+        let text = text.trim();
+        let at_start = |problem: String| Mistake {
+            line: 1,
+            column: 1,
+            problem,
+        };
+        if text.len() > LONGEST {
+            let problem = format!("the condition is longer than {LONGEST} bytes");
+            return Err(at_start(problem));
         }
-        Ok(Self { any })
+        let parser = PrattParser::new().max_recursion_depth(DEEPEST);
+        let mut expression = (parser.parse(text)).map_err(|errors| {
+            let first = errors.errors.first();
+            let (line, column) = first.map_or((1, 1), |error| error.pos);
+            let problem = first.map_or("it cannot be read", |error| error.msg.as_str());
+            placed(text, line, column, expected(problem))
+        })?;
+        let mut reader = Reader {
+            text,
+            bound: Vec::new(),
+            depth: 0,
+        };
+        reader.check(&mut expression)?;
+        if cost(&expression) > DEAREST {
+            let problem = "the condition looks at too much for one request: fewer parts within `exists`, `all`, `map` or \
+                           `filter` are expected";
+            return Err(at_start(problem.into()));
+        }
+        let condition = Self {
+            written: text.into(),
+            expression: Arc::new(expression),
+        };
+        match condition.value(&Situation::sample()) {
+            Ok(Value::Bool(_)) => Ok(condition),
+            Ok(_) => Err(at_start(NO_ANSWER.into())),
+            // What is wrong with the sample's values may be right with a request's.
+            Err(error) if !is_mistake(&error) => Ok(condition),
+            Err(error) => Err(at_start(said(&error))),
+        }
     }
 
-    /// Whether it holds for a query, whatever its capitals.
-    pub fn holds(&self, query: &str) -> bool {
-        let query = query.to_lowercase();
-        let holds = |term: &Term| {
-            let found = match term.test {
-                Test::Contains => query.contains(&term.text),
-                Test::StartsWith => query.starts_with(&term.text),
-                Test::EndsWith => query.ends_with(&term.text),
-            };
-            found != term.negated
-        };
-        self.any.iter().any(|all| all.iter().all(holds))
+    /// As it is written.
+    pub fn written(&self) -> &str {
+        &self.written
+    }
+
+    /// Whether it holds. Fails with why that cannot be said, without a word of what was asked.
+    pub fn holds(&self, situation: &Situation<'_>) -> Result<bool, String> {
+        match self.value(situation) {
+            Ok(Value::Bool(holds)) => Ok(holds),
+            Ok(_) => Err(NO_ANSWER.into()),
+            Err(error) => Err(said(&error)),
+        }
+    }
+
+    fn value(&self, situation: &Situation<'_>) -> Result<Value, ExecutionError> {
+        let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
+        context.set_variable_resolver(situation);
+        Value::resolve(&self.expression, &context)
     }
 }
 
-/// The text, and how far it is read.
+const NO_ANSWER: &str = "the condition is neither true nor false, which is expected of it";
+
+impl fmt::Debug for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.written, f)
+    }
+}
+
+impl PartialEq for Condition {
+    fn eq(&self, other: &Self) -> bool {
+        self.written == other.written
+    }
+}
+
+impl Eq for Condition {}
+
+/// What is wrong with every request, and not with one alone.
+fn is_mistake(error: &ExecutionError) -> bool {
+    matches!(
+        error,
+        ExecutionError::NoSuchOverload(_)
+            | ExecutionError::NoSuchKey(_)
+            | ExecutionError::UndeclaredReference(_)
+            | ExecutionError::UnexpectedType { .. }
+            | ExecutionError::NotSupportedAsMethod { .. }
+    )
+}
+
+/// An error without any value: those are what people said.
+fn said(error: &ExecutionError) -> String {
+    match error {
+        ExecutionError::NoSuchOverload(overload) if overload.function() == FOLD => format!(
+            "contains, startsWith and endsWith look into a text, found {}; `\"x\" in roles` looks into a list",
+            overload.argument_types().join(", ")
+        ),
+        ExecutionError::NoSuchOverload(overload) => {
+            let types = overload.argument_types().join(" and ");
+            format!("{} cannot be used on {types}", sign(overload.function()))
+        }
+        ExecutionError::NoSuchKey(key) => format!("there is no field {key}"),
+        ExecutionError::UndeclaredReference(name) => format!("there is no {name}"),
+        ExecutionError::IndexOutOfBounds(_) => "the list has no element there".into(),
+        ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => {
+            "it divides by zero".into()
+        }
+        ExecutionError::Overflow(..) => "a number is too large".into(),
+        ExecutionError::FunctionError { function, .. } => format!("{function} failed"),
+        _ => "its values do not fit together".into(),
+    }
+}
+
+/// An operator as people write it.
+fn sign(function: &str) -> &str {
+    let sign = function.trim_matches('_');
+    sign.strip_prefix('@').unwrap_or(sign).trim_matches('_')
+}
+
+/// A parser's words in ours: what is expected, and what was found.
+fn expected(problem: &str) -> String {
+    let plain = problem.trim_start_matches("Syntax error: ");
+    let named = |what: &str| match what.trim_matches('\'') {
+        "<EOF>" => "the end".to_owned(),
+        "expression" => "an expression".to_owned(),
+        _ => what.to_owned(),
+    };
+    let found = plain
+        .strip_prefix("mismatched input ")
+        .and_then(|rest| rest.split_once(" expecting "));
+    match found {
+        // What may go on after a complete expression is an operator.
+        Some((found, "<EOF>")) => {
+            format!(
+                "expected an operator such as && or ||, or the end, found {}",
+                named(found)
+            )
+        }
+        Some((found, wanted)) => format!("expected {}, found {}", named(wanted), named(found)),
+        None => plain.to_owned(),
+    }
+}
+
+/// A parser counts columns in bytes.
+fn placed(text: &str, line: isize, column: isize, problem: String) -> Mistake {
+    let line = usize::try_from(line).unwrap_or(1).max(1);
+    let bytes = usize::try_from(column).unwrap_or(1).saturating_sub(1);
+    let of_line = text.lines().nth(line - 1).unwrap_or_default();
+    let before = of_line.get(..bytes).unwrap_or(of_line);
+    Mistake {
+        line,
+        column: before.chars().count() + 1,
+        problem,
+    }
+}
+
+/// Looks for names that nobody knows, and makes what does not care for capitals cheap.
 struct Reader<'a> {
-    whole: &'a str,
-    at: usize,
+    text: &'a str,
+    /// Names that stand for the elements of a list.
+    bound: Vec<String>,
+    depth: u16,
 }
 
-impl<'a> Reader<'a> {
-    fn rest(&mut self) -> &'a str {
-        let rest = self.whole.get(self.at..).unwrap_or_default();
-        let plain = rest.trim_start();
-        self.at += rest.len() - plain.len();
-        plain
-    }
-
-    fn takes(&mut self, token: &str) -> bool {
-        let found = self.rest().starts_with(token);
-        if found {
-            self.at += token.len();
+impl Reader<'_> {
+    /// The parser itself counts some levels alone, and `1 + 1 + 1` has as many levels as terms.
+    fn check(&mut self, expression: &mut IdedExpr) -> Result<(), Mistake> {
+        if self.depth == DEEPEST {
+            return Err(Mistake {
+                line: 1,
+                column: 1,
+                problem: format!("the condition is nested deeper than {DEEPEST} levels"),
+            });
         }
-        found
+        self.depth += 1;
+        self.part(expression)?;
+        self.depth -= 1;
+        Ok(())
     }
 
-    fn needs(&mut self, token: &str) -> Result<(), String> {
-        if self.takes(token) {
-            Ok(())
-        } else {
-            Err(self.expected(token))
-        }
-    }
-
-    fn expected(&mut self, what: &str) -> String {
-        let rest: String = self.rest().chars().take(20).collect();
-        let found = if rest.is_empty() {
-            "the end".to_owned()
-        } else {
-            format!("{rest:?}")
-        };
-        format!(
-            "{:?}: expected {what} at character {}, found {found}",
-            self.whole,
-            self.whole
-                .get(..self.at)
-                .map_or(0, |read| read.chars().count())
-                + 1
-        )
-    }
-
-    fn term(&mut self) -> Result<Term, String> {
-        let negated = self.takes("!");
-        let tests = [
-            ("contains", Test::Contains),
-            ("startsWith", Test::StartsWith),
-            ("endsWith", Test::EndsWith),
-        ];
-        let found = tests.into_iter().find(|(name, _)| self.takes(name));
-        let Some((_, test)) = found else {
-            return Err(self.expected("contains, startsWith or endsWith"));
-        };
-        self.needs("(")?;
-        self.needs("query")?;
-        self.needs(",")?;
-        let text = self.string()?;
-        self.needs(")")?;
-        Ok(Term {
-            negated,
-            test,
-            text: text.to_lowercase(),
-        })
-    }
-
-    /// A text in double or single quotes; a backslash takes the next letter as it is.
-    fn string(&mut self) -> Result<String, String> {
-        let rest = self.rest();
-        let Some(quote) = rest
-            .chars()
-            .next()
-            .filter(|letter| matches!(letter, '"' | '\''))
-        else {
-            return Err(self.expected("a text in quotes"));
-        };
-        let mut text = String::new();
-        let mut letters = rest.char_indices().skip(1);
-        while let Some((at, letter)) = letters.next() {
-            match letter {
-                '\\' => text.extend(letters.next().map(|(_, letter)| letter)),
-                _ if letter == quote => {
-                    self.at += at + 1;
-                    return if text.is_empty() {
-                        Err(format!("{:?}: an empty text is in every query", self.whole))
-                    } else {
-                        Ok(text)
-                    };
+    fn part(&mut self, expression: &mut IdedExpr) -> Result<(), Mistake> {
+        match &mut expression.expr {
+            Expr::Unspecified | Expr::Literal(_) => Ok(()),
+            Expr::Ident(name) => {
+                let known = VARIABLES.contains(&name.as_str()) || self.bound.contains(name);
+                let variables = || {
+                    format!(
+                        "there is no {name}, expected one of {}",
+                        VARIABLES.join(", ")
+                    )
+                };
+                if known {
+                    Ok(())
+                } else {
+                    Err(self.at(name, variables()))
                 }
-                _ => text.push(letter),
+            }
+            Expr::Call(call) => self.call(call),
+            Expr::Comprehension(comprehension) => self.comprehension(comprehension),
+            Expr::List(list) => (list.elements.iter_mut()).try_for_each(|one| self.check(one)),
+            Expr::Map(map) => {
+                for entry in &mut map.entries {
+                    if let EntryExpr::MapEntry(entry) = &mut entry.expr {
+                        self.check(&mut entry.key)?;
+                        self.check(&mut entry.value)?;
+                    }
+                }
+                Ok(())
+            }
+            Expr::Select(select) => self.check(&mut select.operand),
+            Expr::Struct(made) => {
+                let problem = format!("there is no type {}", made.type_name);
+                Err(self.at(&made.type_name, problem))
             }
         }
-        Err(format!("{:?}: a quote is not closed", self.whole))
+    }
+
+    fn comprehension(&mut self, over: &mut ComprehensionExpr) -> Result<(), Mistake> {
+        self.check(&mut over.iter_range)?;
+        let before = self.bound.len();
+        self.bound.push(over.iter_var.clone());
+        self.bound.extend(over.iter_var2.clone());
+        self.bound.push(over.accu_var.clone());
+        for part in [
+            &mut over.accu_init,
+            &mut over.loop_cond,
+            &mut over.loop_step,
+            &mut over.result,
+        ] {
+            self.check(part)?;
+        }
+        self.bound.truncate(before);
+        Ok(())
+    }
+
+    fn call(&mut self, call: &mut CallExpr) -> Result<(), Mistake> {
+        let name = call.func_name.as_str();
+        // Operators have names that nobody can write down.
+        let known = FUNCTIONS.contains(&name) || name.contains(['_', '@', '!', '-']);
+        if !known {
+            let names: BTreeSet<&str> = FUNCTIONS.into_iter().collect();
+            let names: Vec<&str> = names.into_iter().collect();
+            let problem = format!(
+                "there is no function {name}, expected one of {}",
+                names.join(", ")
+            );
+            return Err(self.at(name, problem));
+        }
+        if let Some(target) = &mut call.target {
+            self.check(target)?;
+        }
+        call.args.iter_mut().try_for_each(|one| self.check(one))?;
+        if call.target.is_some() || !FOLDING.contains(&call.func_name.as_str()) {
+            return Ok(());
+        }
+        let name = call.func_name.clone();
+        match <[IdedExpr; 2]>::try_from(std::mem::take(&mut call.args)) {
+            Ok([whole, part]) => {
+                call.target = Some(Box::new(self.folded(whole, &name)?));
+                call.args = vec![self.folded(part, &name)?];
+                Ok(())
+            }
+            Err(_) => {
+                let problem = format!("expected two texts, as in {name}(query, \"user\")");
+                Err(self.at(&name, problem))
+            }
+        }
+    }
+
+    /// The same text in small letters: now, where it is known, or once for all rules.
+    fn folded(&self, text: IdedExpr, function: &str) -> Result<IdedExpr, Mistake> {
+        let expr = match text.expr {
+            Expr::Literal(LiteralValue::String(text)) if text.inner().is_empty() => {
+                return Err(self.at(function, "an empty text is in every query".into()));
+            }
+            Expr::Literal(LiteralValue::String(text)) => Expr::Literal(LiteralValue::String(
+                CelString::from(text.inner().to_lowercase()),
+            )),
+            Expr::Ident(name) if name == "query" => Expr::Ident(QUERY_FOLDED.into()),
+            expr => Expr::Call(CallExpr {
+                func_name: FOLD.into(),
+                target: None,
+                args: vec![IdedExpr { id: text.id, expr }],
+            }),
+        };
+        Ok(IdedExpr { id: text.id, expr })
+    }
+
+    /// The first place of a name that is no part of another one.
+    fn at(&self, name: &str, problem: String) -> Mistake {
+        let part = |letter: char| letter.is_alphanumeric() || letter == '_';
+        let whole = |at: usize| {
+            let before = self.text.get(..at).unwrap_or_default();
+            let after = self.text.get(at + name.len()..).unwrap_or_default();
+            !before.ends_with(part) && !after.starts_with(part)
+        };
+        let found = (self.text.match_indices(name)).find(|(at, _)| whole(*at));
+        let before = found.map_or("", |(at, _)| self.text.get(..at).unwrap_or_default());
+        let line = before.matches('\n').count() + 1;
+        let column = before
+            .rsplit('\n')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .count()
+            + 1;
+        Mistake {
+            line,
+            column,
+            problem,
+        }
+    }
+}
+
+/// How many parts are looked at for one request, at most.
+fn cost(expression: &IdedExpr) -> usize {
+    let all = |parts: &[IdedExpr]| parts.iter().map(cost).fold(0, usize::saturating_add);
+    let parts = match &expression.expr {
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => 0,
+        Expr::Call(call) => all(&call.args) + call.target.as_deref().map_or(0, cost),
+        Expr::List(list) => all(&list.elements),
+        Expr::Map(map) => (map.entries.iter())
+            .map(|entry| match &entry.expr {
+                EntryExpr::MapEntry(entry) => cost(&entry.key) + cost(&entry.value),
+                EntryExpr::StructField(_) => 0,
+            })
+            .sum(),
+        Expr::Select(select) => cost(&select.operand),
+        Expr::Comprehension(over) => {
+            let step = cost(&over.loop_cond).saturating_add(cost(&over.loop_step));
+            cost(&over.iter_range)
+                .saturating_add(cost(&over.accu_init))
+                .saturating_add(cost(&over.result))
+                .saturating_add(step.saturating_mul(length(&over.iter_range)))
+        }
+    };
+    parts.saturating_add(1)
+}
+
+/// How many elements a list may have, at most.
+fn length(list: &IdedExpr) -> usize {
+    match &list.expr {
+        Expr::List(list) => list.elements.len(),
+        Expr::Map(map) => map.entries.len(),
+        Expr::Comprehension(over) => length(&over.iter_range),
+        Expr::Call(call) => {
+            let parts = call.args.iter().chain(call.target.as_deref());
+            parts.map(length).fold(0, usize::saturating_add)
+        }
+        Expr::Unspecified | Expr::Literal(_) => 0,
+        Expr::Ident(_) | Expr::Select(_) | Expr::Struct(_) => MOST,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn conditions_hold_as_they_read() {
-        let check = |condition: &str, query: &str, expected: bool| {
-            let parsed = Condition::parse(condition).unwrap();
-            assert_eq!(parsed.holds(query), expected, "{condition} of {query:?}");
-        };
-        check(r#"contains(query, "user")"#, "Show all USERS", true);
-        check(r#"contains(query, "user")"#, "Weather?", false);
-        check("!contains(query,'user')", "Weather?", true);
-        let both =
-            r#"contains(query, "user") && contains(query, "list") || startsWith(query, "who is")"#;
-        check(both, "list the users", true);
-        check(both, "list", false);
-        check(both, "Who is Bob?", true);
-        check(r#"endsWith(query, "\"now\"")"#, "do it \"now\"", true);
-        check(
-            r#"contains(query, "користувач")"#,
-            "Покажи КОРИСТУВАЧІВ",
-            true,
-        );
-    }
-
-    #[test]
-    fn what_is_no_condition_says_where() {
-        let check = |condition: &str, expected: &str| {
-            let error = Condition::parse(condition).unwrap_err();
-            assert!(error.contains(expected), "{error}");
-        };
-        check(
-            "",
-            "expected contains, startsWith or endsWith at character 1, found the end",
-        );
-        check(
-            r#"contains(query, "a") and x"#,
-            "expected && or || at character 22",
-        );
-        check(r#"contains(text, "a")"#, "expected query at character 10");
-        check(r#"contains(query, "a"#, "a quote is not closed");
-        check(r#"contains(query, "")"#, "an empty text");
-        check(
-            "contains(query, 7)",
-            "expected a text in quotes at character 17",
-        );
-    }
-}
+mod tests;

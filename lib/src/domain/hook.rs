@@ -43,6 +43,7 @@ impl Point {
 
 /// What it means that a hook does not answer as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Fail {
     /// The turn goes on.

@@ -76,15 +76,24 @@ impl Attachment {
             .or(self.url.as_deref())
             .unwrap_or("untitled");
         let title = one_line(title);
-        let media_type = one_line(self.media_type.as_deref().unwrap_or("text/markdown"));
-        match &self.data {
-            // Text stands as it is, everything else in base64.
-            Some(data) if media_type.starts_with("text/") => {
-                format!("{title} ({media_type}, {} bytes)", data.len())
-            }
-            Some(data) => format!("{title} ({media_type}, {} bytes)", data.len() / 4 * 3),
+        let media_type = one_line(self.kind());
+        match self.bytes() {
+            Some(bytes) => format!("{title} ({media_type}, {bytes} bytes)"),
             None => format!("{title} ({media_type}, size unknown)"),
         }
+    }
+
+    /// Its media type; DIAL's own default where none is given.
+    pub fn kind(&self) -> &str {
+        self.media_type.as_deref().unwrap_or("text/markdown")
+    }
+
+    /// The size of what is in it; `None` where it is somewhere else.
+    pub fn bytes(&self) -> Option<usize> {
+        let data = self.data.as_ref()?;
+        // Text stands as it is, everything else in base64.
+        let text = self.kind().starts_with("text/");
+        Some(if text { data.len() } else { data.len() / 4 * 3 })
     }
 }
 

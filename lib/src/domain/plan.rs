@@ -20,6 +20,15 @@ pub enum Plan {
     About(Option<Language>),
     /// One question back to the user: which of these two? The likelier one first.
     Clarify([AgentId; 2]),
+    /// A rule forbids the agent that was chosen: this is said instead.
+    Refused(Refusal),
+}
+
+/// An agent that a rule forbids, and what the administrator wants to be said of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub agent: AgentId,
+    pub say: Option<String>,
 }
 
 /// One agent's part: the user's request, and what the router adds to it.
@@ -74,6 +83,19 @@ impl Plan {
             }
         }
         in_order(steps).map(Self::Steps)
+    }
+}
+
+impl Plan {
+    /// The agents that it is for; none where no agent is asked.
+    pub fn agents(&self) -> impl Iterator<Item = &AgentId> {
+        let (single, steps) = match self {
+            Self::Single(assignment) => (Some(&assignment.agent), &[][..]),
+            Self::Steps(steps) => (None, steps.as_slice()),
+            Self::About(_) | Self::Clarify(_) | Self::Refused(_) => (None, &[][..]),
+        };
+        let steps = steps.iter().map(|step| &step.assignment.agent);
+        single.into_iter().chain(steps)
     }
 }
 
@@ -196,7 +218,7 @@ impl RoutingDecision {
     pub fn assignment(&self) -> Option<&Assignment> {
         match &self.plan {
             Plan::Single(assignment) => Some(assignment),
-            Plan::Steps(_) | Plan::About(_) | Plan::Clarify(_) => None,
+            Plan::Steps(_) | Plan::About(_) | Plan::Clarify(_) | Plan::Refused(_) => None,
         }
     }
 }

@@ -210,6 +210,18 @@ pub enum Synthesis {
     Never,
 }
 
+impl Synthesis {
+    pub const ALL: [Self; 3] = [Self::Always, Self::Auto, Self::Never];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Auto => "auto",
+            Self::Never => "never",
+        }
+    }
+}
+
 /// What one owner may use. `None` is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quotas {

@@ -83,6 +83,7 @@ impl<'a> Event<'a> {
             plan: match &decision.plan {
                 Plan::Single(_) => "single",
                 Plan::Steps(_) => "steps",
+                Plan::Refused(_) => "refused",
                 Plan::About(_) => "about",
                 Plan::Clarify(_) => "clarify",
             },

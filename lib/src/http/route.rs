@@ -13,6 +13,7 @@ use super::error::ApiError;
 use super::{App, trace};
 use crate::domain::ids::{AgentId, TurnId};
 use crate::domain::plan::Plan;
+use crate::domain::rulebook::{Held, Rulebook};
 use crate::route::Verdict;
 use crate::telemetry;
 
@@ -30,7 +31,7 @@ pub async fn explain(State(app): State<Arc<App>>, request: Request) -> Response 
     };
     let answer = async {
         match explaining.await {
-            Ok(verdict) => Json(shown(&verdict)).into_response(),
+            Ok(verdict) => Json(shown(&verdict, app.coordinator.chain.rulebook())).into_response(),
             Err(refusal) => (refusal.referring(&id.reference()))
                 .told_to(&parts.headers)
                 .into_response(),
@@ -39,7 +40,7 @@ pub async fn explain(State(app): State<Arc<App>>, request: Request) -> Response 
     Box::pin(unpanicked(answer, &id.reference()).instrument(span)).await
 }
 
-fn shown(verdict: &Verdict) -> Value {
+fn shown(verdict: &Verdict, rulebook: &Rulebook) -> Value {
     let decision = &verdict.decision;
     let assignment = decision.assignment();
     let rungs = verdict.rungs.iter().map(|rung| {
@@ -56,6 +57,7 @@ fn shown(verdict: &Verdict) -> Value {
             Plan::Single(_) => json!("single"),
             Plan::Steps(steps) => json!({"steps": steps}),
             Plan::About(_) => json!("about"),
+            Plan::Refused(refusal) => json!({"refused": refusal.agent.as_str()}),
             Plan::Clarify(agents) => json!({"clarify": agents.each_ref().map(AgentId::as_str)}),
         },
         "decided_by": decision.source.as_str(),
@@ -63,6 +65,32 @@ fn shown(verdict: &Verdict) -> Value {
         "reason": decision.rationale,
         "additional_instructions": assignment.and_then(|assignment| assignment.instructions.as_deref()),
         "rungs": rungs.collect::<Vec<_>>(),
+        "rules": rules(verdict, rulebook),
         "usage": verdict.tally.sum(),
     })
+}
+
+/// What became of every rule.
+fn rules(verdict: &Verdict, rulebook: &Rulebook) -> Vec<Value> {
+    let judgement = &verdict.judgement;
+    let chosen = judgement.choice.as_ref().map(|(number, _)| *number);
+    let rules = (1..).zip(rulebook.rules.iter().zip(&judgement.held));
+    rules
+        .map(|(number, (rule, held))| {
+            let (held, reason) = match held {
+                Held::Yes => (json!(true), None),
+                Held::No => (json!(false), None),
+                Held::Failed(why) => (Value::Null, Some(why)),
+            };
+            json!({
+                "rule": number,
+                "line": rule.line,
+                "if": rule.condition.written(),
+                "then": rule.then.to_string(),
+                "holds": held,
+                "chosen": chosen == Some(number),
+                "reason": reason,
+            })
+        })
+        .collect()
 }

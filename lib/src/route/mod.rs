@@ -23,18 +23,20 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use crate::domain::access::Role;
 use crate::domain::agent::Registry;
 use crate::domain::conversation::Last;
 use crate::domain::fact::Fact;
-use crate::domain::ids::AgentId;
+use crate::domain::ids::{AgentId, Timestamp};
 use crate::domain::message::Message;
 use crate::domain::plan::{RoutingDecision, Rung, RungVerdict};
+use crate::domain::rulebook::{Demands, Judgement, Rulebook};
 use crate::domain::turn::Caller;
 use crate::domain::usage::Tally;
 use crate::telemetry;
 
 /// What a router may look at.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct RouteQuery<'a> {
     /// Never empty; the last one is the user's.
     pub messages: &'a [Message],
@@ -42,12 +44,18 @@ pub struct RouteQuery<'a> {
     pub deadline: Instant,
     /// Whose decisions may be used again.
     pub tenant: &'a str,
+    /// What the caller may do.
+    pub roles: &'a [Role],
+    /// When the request came in.
+    pub at: Timestamp,
     /// The agent that the request's configuration names.
     pub choice: Option<&'a AgentId>,
     /// How the turn before this one ended; `None` where there was none.
     pub last: Option<&'a Last>,
     /// What agents found out in this conversation, for others that may be told.
     pub facts: &'a [Fact],
+    /// The rules and what they come to; the ladder sees to it.
+    pub judged: Option<(&'a Rulebook, &'a Judgement)>,
 }
 
 impl<'a> RouteQuery<'a> {
@@ -99,9 +107,17 @@ pub struct Climb {
     rungs: Vec<Rung>,
     troubles: Vec<(&'static str, Error)>,
     tally: Tally,
+    judgement: Judgement,
+    /// How long the rules took, in microseconds.
+    judging: u64,
 }
 
 impl Climb {
+    /// What the rules demand, whoever decides.
+    pub fn demands(&self) -> &Demands {
+        &self.judgement.demands
+    }
+
     /// True once a rung has decided.
     pub fn is_over(&self) -> bool {
         self.decision.is_some()
@@ -117,6 +133,8 @@ pub struct Verdict {
     /// The rungs that failed before one decided: name and cause.
     pub troubles: Vec<(&'static str, Error)>,
     pub tally: Tally,
+    /// What the rules came to.
+    pub judgement: Judgement,
 }
 
 impl Verdict {
@@ -127,12 +145,14 @@ impl Verdict {
             rungs: Vec::new(),
             troubles: Vec::new(),
             tally: Tally::default(),
+            judgement: Judgement::default(),
         }
     }
 }
 
 /// The routers in the order they are asked; below them all, the default agent.
 pub struct Chain {
+    rulebook: Rulebook,
     /// Those that know without asking a model.
     quick: Vec<Box<dyn Router>>,
     slow: Vec<Box<dyn Router>>,
@@ -141,20 +161,38 @@ pub struct Chain {
 
 impl Chain {
     pub fn new(
+        rulebook: Rulebook,
         quick: Vec<Box<dyn Router>>,
         slow: Vec<Box<dyn Router>>,
         registry: &Registry,
     ) -> Self {
         Self {
+            rulebook,
             quick,
             slow,
             floor: DefaultRouter::new(registry),
         }
     }
 
-    /// Asks the rungs that need no model.
+    /// The rules that are tested on every request.
+    pub fn rulebook(&self) -> &Rulebook {
+        &self.rulebook
+    }
+
+    /// Tests the rules, and asks the rungs that need no model.
     pub async fn begin(&self, query: &RouteQuery<'_>) -> Climb {
-        climb(&self.quick, query, Climb::default()).await
+        let begun = Instant::now();
+        let judgement = rules::judge(&self.rulebook, query);
+        let query = RouteQuery {
+            judged: Some((&self.rulebook, &judgement)),
+            ..*query
+        };
+        let so_far = Climb {
+            judgement: judgement.clone(),
+            judging: micros(begun),
+            ..Climb::default()
+        };
+        climb(&self.quick, &query, so_far).await
     }
 
     /// Asks the rest. There is always a decision.
@@ -172,13 +210,14 @@ impl Chain {
                 reason: Cow::Borrowed("nothing else decided"),
                 micros: 0,
             });
-            self.floor.decision()
+            begun.judgement.allowed(self.floor.decision())
         });
         Verdict {
             decision,
             rungs,
             troubles: begun.troubles,
             tally: begun.tally,
+            judgement: begun.judgement,
         }
     }
 
@@ -201,7 +240,7 @@ async fn climb(rungs: &[Box<dyn Router>], query: &RouteQuery<'_>, mut so_far: Cl
         let said = telemetry::within(telemetry::rung(rung.name()), asked).await;
         let (verdict, reason) = match said {
             Ok(Opinion::Decided(decision)) => {
-                so_far.decision = Some(decision);
+                so_far.decision = Some(so_far.judgement.allowed(decision));
                 (RungVerdict::Decided, Cow::Borrowed(""))
             }
             Ok(Opinion::Abstained(reason)) => (RungVerdict::Abstained, reason),
@@ -215,13 +254,21 @@ async fn climb(rungs: &[Box<dyn Router>], query: &RouteQuery<'_>, mut so_far: Cl
             name: Cow::Borrowed(rung.name()),
             verdict,
             reason,
-            micros: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+            micros: if rung.name() == RuleRouter::NAME {
+                micros(begun).saturating_add(so_far.judging)
+            } else {
+                micros(begun)
+            },
         });
         if so_far.is_over() {
             break;
         }
     }
     so_far
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 impl std::fmt::Debug for Chain {

@@ -1,271 +1,60 @@
-//! The agents file: YAML with variables, into the registry.
+//! Agents as they are written into cards, with the environment's variables put in.
 
-use std::time::Duration;
-
-use serde::Deserialize;
 use url::Url;
 
+use super::Env;
 use super::parse::{DURATION, parse_duration, parse_size};
-use super::{Env, Error, hooks};
-use crate::domain::agent::{AgentCard, Approval, Effect, Endpoint, Protocol, Registry};
+use super::place::{At, Problem};
+use super::written::{Agent, Answers, Capability as Skill, History};
+use crate::domain::agent::{AgentCard, Effect, Endpoint, Protocol};
 use crate::domain::capability::{Capability, FactRules, HistoryRules};
-use crate::domain::condition::{Condition, Rule};
-use crate::domain::hook::HookCard;
 use crate::domain::ids::{AgentId, Secret};
 
-const BUILT_IN: &str = include_str!("../../../infra/agents.yaml");
+/// What a reference to a secret begins with.
+const REFERENCES: [&str; 2] = ["secretsmanager:", "arn:"];
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(default)]
-    default: Option<String>,
-    agents: Vec<Agent>,
-    #[serde(default)]
-    routing: Routing,
-    #[serde(default)]
-    hooks: Vec<hooks::Written>,
+/// Whether a value says where a secret is, and is none itself.
+pub fn is_reference(value: &str) -> bool {
+    REFERENCES.iter().any(|start| value.starts_with(start))
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Routing {
-    #[serde(default)]
-    rules: Vec<WrittenRule>,
-    #[serde(default)]
-    default: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenRule {
-    r#if: String,
-    then: String,
-}
-
-/// Whether an agent's answers are made for people.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Answers {
-    Ready,
-    Raw,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Agent {
-    name: String,
-    #[serde(default = "dial")]
-    protocol: Protocol,
-    endpoint: OneOrMore,
-    #[serde(default)]
-    model: Option<String>,
-    #[serde(default)]
-    key: Option<String>,
-    #[serde(default)]
-    description: String,
-    #[serde(default)]
-    capabilities: Vec<Skill>,
-    #[serde(default = "one")]
-    priority: u8,
-    #[serde(default = "irreversible")]
-    effect: Effect,
-    #[serde(default)]
-    approval: Approval,
-    #[serde(default)]
-    answers: Option<Answers>,
-    #[serde(default)]
-    fallback: Option<String>,
-    #[serde(default = "everything")]
-    accepts: Vec<String>,
-    #[serde(default)]
-    deadline: Option<String>,
-    #[serde(default)]
-    history: History,
-    #[serde(default)]
-    facts: Facts,
-}
-
-/// A capability: its name alone, or what is known of it.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Skill {
-    Name(String),
-    Described(Described),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Described {
-    name: String,
-    #[serde(default)]
-    description: String,
-    #[serde(default)]
-    tags: Vec<String>,
-    #[serde(default)]
-    examples: Vec<String>,
-    #[serde(default)]
-    effect: Option<Effect>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct History {
-    #[serde(default)]
-    turns: Option<usize>,
-    #[serde(default)]
-    bytes: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Facts {
-    takes: Vec<String>,
-    gives: bool,
-}
-
-impl Default for Facts {
-    fn default() -> Self {
-        let FactRules { takes, gives } = FactRules::default();
-        Self { takes, gives }
-    }
-}
-
-impl From<Skill> for Capability {
-    fn from(skill: Skill) -> Self {
-        match skill {
-            Skill::Name(name) => Self::named(&name),
-            Skill::Described(described) => Self {
-                name: described.name,
-                description: described.description,
-                tags: described.tags,
-                examples: described.examples,
-                effect: described.effect,
-            },
+/// Every card, and everything that is wrong with them: of each agent the first thing.
+pub fn cards(agents: Vec<Agent>, env: &Env, problems: &mut Vec<Problem>) -> Vec<AgentCard> {
+    let mut cards: Vec<AgentCard> = Vec::new();
+    let mut fallbacks: Vec<At<String>> = Vec::new();
+    for mut agent in agents {
+        let name = agent.name.clone();
+        if cards.iter().any(|card| card.id.as_str() == name.value) {
+            let problem = format!("agent {} is listed twice", name.value);
+            problems.push(name.place.problem(problem));
+            continue;
+        }
+        let fallback = agent.fallback.take();
+        match card(agent, env) {
+            Ok(mut card) => {
+                card.fallback = fallback.as_ref().map(|name| AgentId::new(&name.value));
+                fallbacks.extend(fallback);
+                cards.push(card);
+            }
+            Err(problem) => problems.push(problem),
         }
     }
-}
-
-/// A value, a list of them, or several with commas between them, as a variable can hold.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMore {
-    One(String),
-    More(Vec<String>),
-}
-
-fn dial() -> Protocol {
-    Protocol::Dial
-}
-
-fn one() -> u8 {
-    1
-}
-
-/// What is not declared harmless is treated as harmful.
-fn irreversible() -> Effect {
-    Effect::Irreversible
-}
-
-fn everything() -> Vec<String> {
-    vec!["*/*".into()]
-}
-
-/// Reads the file that `MAS_AGENTS` names, or the text that it is, or the file built in: the agents, the rules, the hooks.
-pub fn read(env: &Env) -> Result<(Registry, Vec<Rule>, Vec<HookCard>), Error> {
-    let setting = env.get("MAS_AGENTS");
-    let (name, text) = match setting {
-        None => ("infra/agents.yaml (built in)", Ok(BUILT_IN.to_owned())),
-        Some(text) if text.contains('\n') || text.contains("agents:") => {
-            ("in the variable", Ok(text.to_owned()))
+    for fallback in fallbacks {
+        let own = |card: &AgentCard| card.fallback.as_ref() == Some(&card.id);
+        let known = (cards.iter()).any(|card| card.id.as_str() == fallback.value && !own(card));
+        if !known && problems.is_empty() {
+            let problem = format!(
+                "the fallback {} is not another agent of the list",
+                fallback.value
+            );
+            problems.push(fallback.place.problem(problem));
         }
-        Some(path) => (
-            path,
-            std::fs::read_to_string(path).map_err(|error| error.to_string()),
-        ),
-    };
-    let agents = text
-        .and_then(|text| parse(&text, env))
-        .map_err(|problem| Error::Agents {
-            file: name.to_owned(),
-            problem,
-        })?;
-    agents.registry(env.get("MAS_DEFAULT_AGENT"))
-}
-
-/// The file's content, checked.
-#[derive(Debug)]
-struct Agents {
-    cards: Vec<AgentCard>,
-    default: Option<String>,
-    rules: Vec<Rule>,
-    hooks: Vec<HookCard>,
-}
-
-impl Agents {
-    fn registry(
-        self,
-        default: Option<&str>,
-    ) -> Result<(Registry, Vec<Rule>, Vec<HookCard>), Error> {
-        let names: Vec<&str> = self.cards.iter().map(|card| card.id.as_str()).collect();
-        if let Some(name) = default.filter(|name| !names.contains(name)) {
-            return Err(Error::Refused {
-                name: "MAS_DEFAULT_AGENT",
-                problem: format!(
-                    "there is no agent {name}, expected one of {}",
-                    names.join(", ")
-                ),
-            });
-        }
-        let default = default.map(str::to_owned).or(self.default);
-        let (rules, hooks) = (self.rules, self.hooks);
-        let registry = Registry::new(self.cards, default.as_deref());
-        let registry = registry.map_err(|problem| Error::Refused {
-            name: "MAS_AGENTS",
-            problem,
-        })?;
-        Ok((registry, rules, hooks))
     }
-}
-
-fn parse(text: &str, env: &Env) -> Result<Agents, String> {
-    let file: File =
-        serde_saphyr::from_str(text).map_err(|error| error.without_snippet().to_string())?;
-    let cards = file
-        .agents
-        .into_iter()
-        .map(|agent| card(agent, env))
-        .collect::<Result<Vec<_>, _>>()?;
-    let rules = (file.routing.rules.iter().enumerate())
-        .map(|(at, rule)| {
-            read_rule(rule, &cards).map_err(|problem| format!("rule {}: {problem}", at + 1))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let hooks = hooks::read(&file.hooks, &cards, &|text| substitute(text, env))?;
-    Ok(Agents {
-        cards,
-        default: file.default.or(file.routing.default),
-        rules,
-        hooks,
-    })
-}
-
-fn read_rule(rule: &WrittenRule, cards: &[AgentCard]) -> Result<Rule, String> {
-    let condition = Condition::parse(&rule.r#if)?;
-    let Some(card) = cards.iter().find(|card| card.id.as_str() == rule.then) else {
-        let names: Vec<&str> = cards.iter().map(|card| card.id.as_str()).collect();
-        let (then, names) = (&rule.then, names.join(", "));
-        return Err(format!("there is no agent {then}, expected one of {names}"));
-    };
-    Ok(Rule {
-        condition,
-        written: rule.r#if.trim().to_owned(),
-        agent: card.id.clone(),
-    })
+    cards
 }
 
 /// Puts variables into one value. What they hold is taken as it is: it never becomes YAML.
-fn substitute(value: &str, env: &Env) -> Result<String, String> {
+pub fn substitute(value: &str, env: &Env) -> Result<String, String> {
     let mut out = String::with_capacity(value.len());
     let mut rest = value;
     while let Some((before, from)) = rest.split_once("${") {
@@ -288,43 +77,55 @@ fn substitute(value: &str, env: &Env) -> Result<String, String> {
     Ok(out)
 }
 
-fn card(agent: Agent, env: &Env) -> Result<AgentCard, String> {
-    let name = agent.name;
+fn card(agent: Agent, env: &Env) -> Result<AgentCard, Problem> {
+    let name = agent.name.value.as_str();
     let plain = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | '.' | ' ');
     if name.trim().is_empty() || name.len() > 64 || !name.chars().all(plain) {
-        return Err(format!(
+        let problem = format!(
             "agent {name:?}: a name has 1 to 64 letters, digits, spaces, dots, dashes or underscores"
-        ));
+        );
+        return Err(agent.name.place.problem(problem));
     }
-    let key = agent.key.map(|key| substitute(&key, env)).transpose()?;
+    let key = agent.key.as_ref().map(|written| {
+        key(name, &written.value, env).map_err(|problem| written.place.problem(problem))
+    });
+    let endpoints = endpoints(name, agent.protocol, &agent.endpoint.value.0, env)
+        .map_err(|problem| agent.endpoint.place.problem(problem))?;
+    let description = substitute(&agent.description.value, env)
+        .map_err(|problem| agent.description.place.problem(problem))?;
+    let effect = effect(&agent)?;
+    let model = match &agent.model {
+        Some(model) => substitute(&model.value, env)
+            .map(|model| Some(model).filter(|model| !model.is_empty()))
+            .map_err(|problem| model.place.problem(problem))?,
+        None => None,
+    };
+    let deadline = agent.deadline.as_ref().map(|written| {
+        let text = &written.value.0;
+        parse_duration(text).ok_or_else(|| {
+            let problem = format!("agent {name}: its deadline is {text:?}, expected {DURATION}");
+            written.place.problem(problem)
+        })
+    });
     Ok(AgentCard {
-        endpoints: endpoints(&name, agent.protocol, &agent.endpoint, env)?,
-        id: AgentId::new(&name),
+        id: AgentId::new(name),
+        endpoints,
+        key: key.transpose()?.flatten(),
+        description,
+        effect,
+        deadline: deadline.transpose()?,
+        history: history(name, &agent.history)?,
         protocol: agent.protocol,
-        model: (agent
-            .model
-            .map(|model| substitute(&model, env))
-            .transpose()?)
-        .filter(|model| !model.is_empty()),
-        key: key
-            .filter(|key| !key.is_empty())
-            .map(|key| Secret::new(&key)),
-        description: substitute(&agent.description, env)?,
+        model,
         capabilities: agent.capabilities.into_iter().map(Into::into).collect(),
         priority: agent.priority,
-        effect: agent.effect,
         approval: agent.approval,
         ready: match agent.answers {
             Some(answers) => matches!(answers, Answers::Ready),
             None => agent.protocol.is_for_people(),
         },
-        fallback: agent.fallback.as_deref().map(AgentId::new),
+        fallback: None,
         accepts: agent.accepts,
-        deadline: agent
-            .deadline
-            .map(|text| deadline(&name, &text))
-            .transpose()?,
-        history: history(&name, &agent.history)?,
         facts: FactRules {
             takes: agent.facts.takes,
             gives: agent.facts.gives,
@@ -332,15 +133,62 @@ fn card(agent: Agent, env: &Env) -> Result<AgentCard, String> {
     })
 }
 
-fn deadline(agent: &str, text: &str) -> Result<Duration, String> {
-    parse_duration(text)
-        .ok_or_else(|| format!("agent {agent}: its deadline is {text:?}, expected {DURATION}"))
+/// What is not declared harmless is treated as harmful; no capability may change more than its agent.
+fn effect(agent: &Agent) -> Result<Effect, Problem> {
+    let effect = agent.effect.unwrap_or(Effect::Irreversible);
+    for skill in &agent.capabilities {
+        let Skill::Described(described) = skill else {
+            continue;
+        };
+        let more = described.effect.as_ref().filter(|own| own.value > effect);
+        if let Some(more) = more {
+            let (name, skill) = (&agent.name.value, &described.name);
+            let problem = format!(
+                "agent {name}: its capability {skill} may change more than the agent itself, expected the agent's effect \
+                 to be the worst of its capabilities'"
+            );
+            return Err(more.place.problem(problem));
+        }
+    }
+    Ok(effect)
 }
 
-fn history(agent: &str, written: &History) -> Result<HistoryRules, String> {
-    let bytes = written.bytes.as_deref().map(|text| {
-        parse_size(text).ok_or_else(|| {
-            format!("agent {agent}: its history has {text:?} bytes, expected a number, or one with KB or MB")
+/// A credential is never in the document: it is a variable's value, or fetched from where a reference says.
+fn key(agent: &str, written: &str, env: &Env) -> Result<Option<Secret>, String> {
+    let written = written.trim();
+    let variable = written
+        .strip_prefix("${")
+        .and_then(|rest| rest.strip_suffix('}'))
+        .filter(|inside| !inside.contains('}'))
+        .filter(|inside| {
+            inside
+                .split_once(":-")
+                .is_none_or(|(_, default)| default.is_empty())
+        });
+    let key = if is_reference(written) {
+        let fetched = env.get(written).map(str::to_owned);
+        fetched.ok_or_else(|| format!("agent {agent}: the secret {written} was not fetched"))?
+    } else if written.is_empty() || variable.is_some() {
+        substitute(written, env)?
+    } else {
+        return Err(format!(
+            "agent {agent}: its key stands in the document, expected a variable such as ${{HR_KEY}} or a reference such as \
+             secretsmanager:mas/hr, so that no secret is kept where everybody reads"
+        ));
+    };
+    Ok(Some(key)
+        .filter(|key| !key.is_empty())
+        .map(|key| Secret::new(&key)))
+}
+
+fn history(agent: &str, written: &History) -> Result<HistoryRules, Problem> {
+    let bytes = written.bytes.as_ref().map(|bytes| {
+        parse_size(&bytes.value.0).ok_or_else(|| {
+            let text = &bytes.value.0;
+            let problem = format!(
+                "agent {agent}: its history has {text:?} bytes, expected a number above zero, or one with KB or MB"
+            );
+            bytes.place.problem(problem)
         })
     });
     Ok(HistoryRules {
@@ -349,17 +197,28 @@ fn history(agent: &str, written: &History) -> Result<HistoryRules, String> {
     })
 }
 
+impl From<Skill> for Capability {
+    fn from(skill: Skill) -> Self {
+        match skill {
+            Skill::Name(name) => Self::named(&name),
+            Skill::Described(described) => Self {
+                name: described.name,
+                description: described.description,
+                tags: described.tags,
+                examples: described.examples,
+                effect: described.effect.map(|effect| effect.value),
+            },
+        }
+    }
+}
+
 /// Deployment ids or addresses; what is wrong is told with the value as the file has it, variable and all.
 fn endpoints(
     agent: &str,
     protocol: Protocol,
-    written: &OneOrMore,
+    written: &[String],
     env: &Env,
 ) -> Result<Vec<Endpoint>, String> {
-    let written: Vec<&str> = match written {
-        OneOrMore::One(one) => vec![one],
-        OneOrMore::More(more) => more.iter().map(String::as_str).collect(),
-    };
     let mut endpoints = Vec::new();
     for text in written {
         for value in substitute(text, env)?.split(',') {
@@ -406,127 +265,4 @@ fn endpoint(
         return wrong("a deployment id or a URL such as https://agent.example.com");
     }
     Ok(Endpoint::Deployment(value.to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_built_in_file_names_gpa_and_ums() {
-        let (registry, ..) = read(&Env::from([("UMS_AGENT_ENDPOINT", "http://ums:8000")])).unwrap();
-        let names: Vec<_> = registry.iter().map(|card| card.id.as_str()).collect();
-        assert_eq!(names, ["GPA", "UMS"]);
-        assert_eq!(registry.default_agent().id.as_str(), "GPA");
-        let ums = registry.get("UMS").unwrap();
-        assert_eq!(ums.protocol, Protocol::Conversation);
-        assert_eq!(
-            ums.endpoints,
-            [Endpoint::Url(Url::parse("http://ums:8000").unwrap())]
-        );
-        assert_eq!(ums.effect, Effect::Irreversible);
-        let gpa = registry.get("GPA").unwrap();
-        assert_eq!(
-            gpa.endpoints,
-            [Endpoint::Deployment("general-purpose-agent".into())]
-        );
-        assert_eq!(gpa.key, None);
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        let check = |text: &str, part: &str| {
-            let problem = parse(text, &Env::default())
-                .map_err(|problem| Error::Agents {
-                    file: "x".into(),
-                    problem,
-                })
-                .and_then(|agents| agents.registry(None))
-                .unwrap_err()
-                .to_string();
-            assert!(problem.contains(part), "{text:?}: {problem}");
-        };
-        check("agents: []", "no agents");
-        check("agents:\n- name: A\n", "endpoint");
-        check("agents:\n- {name: A, endpoint: x, colour: red}\n", "colour");
-        check("agents:\n- {name: A, endpoint: 'ftp://x'}\n", "agent A");
-        check("agents:\n- {name: 'A#', endpoint: x}\n", "agent \"A#\"");
-        check("agents:\n- {name: A, endpoint: x, effect: bad}\n", "bad");
-        check(
-            "default: B\nagents:\n- {name: A, endpoint: x}\n",
-            "default agent B",
-        );
-        check(
-            "agents:\n- {name: A, endpoint: '${NOWHERE}'}\n",
-            "the variable NOWHERE is not set",
-        );
-        check("agents:\n- {name: A, endpoint: '${X'}\n", "without its }");
-        check("agents: [", "");
-    }
-
-    #[test]
-    fn another_default_can_be_set_and_an_undeclared_effect_is_the_worst() {
-        let env = Env::from([("MAS_DEFAULT_AGENT", "B")]);
-        let agents = parse(
-            "agents:\n- {name: A, endpoint: a}\n- {name: B, endpoint: b}\n",
-            &env,
-        );
-        let (registry, ..) = agents.unwrap().registry(Some("B")).unwrap();
-        assert_eq!(registry.default_agent().id.as_str(), "B");
-        assert_eq!(registry.default_agent().effect, Effect::Irreversible);
-    }
-
-    #[test]
-    fn what_a_variable_holds_never_becomes_yaml() {
-        for key in [
-            "abc #def", "null", "*x", "@x", "{x", "a: b", "- x", "%x", "\"q",
-        ] {
-            let env = Env::from([("GPA_API_KEY", key)]);
-            let (registry, ..) = read(&env).unwrap();
-            let secret = registry.get("GPA").unwrap().key.as_ref().unwrap();
-            assert_eq!(secret.expose(), key);
-        }
-    }
-
-    #[test]
-    fn an_agent_may_have_several_endpoints_and_a_fallback() {
-        let env = Env::from([("HR", "hr-1, https://hr.example.com/chat")]);
-        let text =
-            "agents:\n- {name: A, endpoint: '${HR}', fallback: B}\n- {name: B, endpoint: [b, c]}\n";
-        let (registry, ..) = parse(text, &env).unwrap().registry(None).unwrap();
-        let places = |name| -> Vec<String> {
-            let card = registry.get(name).unwrap();
-            card.endpoints.iter().map(Endpoint::place).collect()
-        };
-        assert_eq!(places("A"), ["hr-1", "hr.example.com/chat"]);
-        assert_eq!(places("B"), ["b", "c"]);
-        assert_eq!(registry.get("A").unwrap().fallback, Some(AgentId::new("B")));
-    }
-
-    #[test]
-    fn an_agent_says_what_it_is_good_at_and_what_it_is_told() {
-        let text = "agents:\n- name: A\n  endpoint: a\n  deadline: 20s\n  history: {turns: 3, bytes: 64KB}\n  \
-                    facts: {takes: [place], gives: false}\n  capabilities:\n  - rag\n  - name: users\n    \
-                    tags: [people]\n    examples: [List all users]\n    effect: none\n- {name: B, endpoint: b, deadline: 5}\n";
-        let cards = parse(text, &Env::default()).unwrap().cards;
-        let users = Capability {
-            tags: vec!["people".into()],
-            examples: vec!["List all users".into()],
-            effect: Some(Effect::None),
-            ..Capability::named("users")
-        };
-        assert_eq!(cards[0].capabilities, [Capability::named("rag"), users]);
-        assert_eq!(cards[0].deadline, Some(Duration::from_secs(20)));
-        let (turns, bytes) = (Some(3), Some(64 * 1024));
-        assert_eq!(cards[0].history, HistoryRules { turns, bytes });
-        assert_eq!(cards[0].facts.takes, ["place"]);
-        assert!(!cards[0].facts.gives && cards[1].facts == FactRules::default());
-        assert_eq!(cards[1].deadline, Some(Duration::from_secs(5)));
-    }
-
-    #[test]
-    fn the_variable_may_hold_the_agents_themselves() {
-        let env = Env::from([("MAS_AGENTS", "agents:\n- {name: HR, endpoint: hr}\n")]);
-        assert_eq!(read(&env).unwrap().0.default_agent().id.as_str(), "HR");
-    }
 }

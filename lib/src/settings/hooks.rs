@@ -9,6 +9,7 @@ use serde::de::value::{Error as Unknown, StrDeserializer};
 use url::Url;
 
 use super::parse::{list, parse_duration, shown};
+use super::place::{At, Problem};
 use crate::domain::agent::AgentCard;
 use crate::domain::hook::{Fail, HookCard, HookKey, HookKind, Pattern, Point, WebhookCard};
 use crate::domain::ids::AgentId;
@@ -22,7 +23,8 @@ const LONGEST: Duration = Duration::from_secs(10);
 const SAY: &str = "This request is not answered here.";
 
 /// One hook as it is written.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Written {
     name: String,
@@ -49,7 +51,8 @@ pub struct Written {
     redact: BTreeMap<String, String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 enum OneOrMore {
     One(String),
@@ -59,29 +62,32 @@ enum OneOrMore {
 /// Puts variables into a value.
 pub type Fill<'a> = &'a dyn Fn(&str) -> Result<String, String>;
 
-/// The hooks in their order. Fails with a sentence that names the hook.
+/// The hooks in their order, and what is wrong with them.
 pub fn read(
-    written: &[Written],
+    written: &[At<Written>],
     agents: &[AgentCard],
     fill: Fill<'_>,
-) -> Result<Vec<HookCard>, String> {
+    problems: &mut Vec<Problem>,
+) -> Vec<HookCard> {
     let mut cards: Vec<HookCard> = Vec::new();
-    for hook in written {
+    for At { value: hook, place } in written {
         let name = &hook.name;
         // It stands in a header.
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
-            return Err(format!(
+            problems.push(place.problem(format!(
                 "hook {name:?}: a name has 1 to 64 of the letters a to z, digits, dashes or underscores"
-            ));
+            )));
+        } else if cards.iter().any(|card| *card.name == **name) {
+            problems.push(place.problem(format!("hook {name} is listed twice")));
+        } else {
+            match card(hook, agents, fill) {
+                Ok(card) => cards.push(card),
+                Err(problem) => problems.push(place.problem(format!("hook {name}: {problem}"))),
+            }
         }
-        if cards.iter().any(|card| *card.name == **name) {
-            return Err(format!("hook {name} is listed twice"));
-        }
-        let card = card(hook, agents, fill);
-        cards.push(card.map_err(|problem| format!("hook {name}: {problem}"))?);
     }
-    Ok(cards)
+    cards
 }
 
 fn card(hook: &Written, agents: &[AgentCard], fill: Fill<'_>) -> Result<HookCard, String> {
@@ -241,7 +247,7 @@ mod tests {
     const SIGNED: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
     fn check(yaml: &str) -> Result<Vec<HookCard>, String> {
-        let written: Vec<Written> = serde_saphyr::from_str(yaml)
+        let written: Vec<At<Written>> = serde_saphyr::from_str(yaml)
             .map_err(|error: serde_saphyr::Error| error.without_snippet().to_string())?;
         let agents = [AgentCard::new(
             "HR",
@@ -255,7 +261,12 @@ mod tests {
             "${NONE}" => Err("the variable NONE is not set".to_owned()),
             other => Ok(other.to_owned()),
         };
-        read(&written, &agents, &fill)
+        let mut problems = Vec::new();
+        let cards = read(&written, &agents, &fill, &mut problems);
+        match problems.pop() {
+            Some(problem) => Err(problem.problem),
+            None => Ok(cards),
+        }
     }
 
     #[test]

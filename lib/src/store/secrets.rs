@@ -8,6 +8,8 @@ use crate::domain::ids::Secret;
 
 /// What a value begins with that is not a secret itself but says where it is.
 const SCHEME: &str = "secretsmanager:";
+/// What the address of such a secret has in it.
+const ARN: &str = ":secretsmanager:";
 
 /// Where a secret is: its name or ARN, and the field of it where it is a JSON object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,9 +19,10 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Reads `secretsmanager:NAME` or `secretsmanager:ARN#FIELD`; `None` for a value that is no reference.
+    /// Reads `secretsmanager:NAME`, `secretsmanager:ARN#FIELD` or the ARN alone; `None` for a value that is no reference.
     pub fn parse(value: &str) -> Option<Self> {
-        let place = value.strip_prefix(SCHEME)?;
+        let arn = value.starts_with("arn:") && value.contains(ARN);
+        let place = value.strip_prefix(SCHEME).or(arn.then_some(value))?;
         let (id, field) = match place.rsplit_once('#') {
             Some((id, field)) => (id, Some(field.to_owned())),
             None => (place, None),
@@ -98,5 +101,13 @@ mod tests {
                 Some("key"),
             )),
         );
+        check(
+            "arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:hr-AbCdEf",
+            Some((
+                "arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:hr-AbCdEf",
+                None,
+            )),
+        );
+        check("arn:aws:ssm:eu-west-1:123456789012:parameter/hr", None);
     }
 }

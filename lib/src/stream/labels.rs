@@ -100,7 +100,13 @@ pub fn routed_to(plan: &Plan) -> Phrase {
         Plan::Single(assignment) => format!(" \u{2192} {}", assignment.agent).into(),
         Plan::About(_) => to_this_assistant(),
         Plan::Clarify(_) => to_a_question(),
+        Plan::Refused(refusal) => to_nobody(&refusal.agent),
     }
+}
+
+/// What the user is told where a rule forbids the agent.
+pub fn forbids(agent: &AgentId, say: Option<&str>) -> Phrase {
+    say.map_or_else(|| forbidden(agent), Phrase::from)
 }
 
 /// The decision as the reference shows it: indented JSON in a fence, with confidence and reason added.
@@ -124,13 +130,13 @@ pub fn decision(decision: &RoutingDecision) -> String {
         agent_name: assignment.map(|assignment| assignment.agent.as_str()),
         candidates: match &decision.plan {
             Plan::Clarify([first, second]) => Some([first.as_str(), second.as_str()]),
-            Plan::Single(_) | Plan::Steps(_) | Plan::About(_) => None,
+            Plan::Single(_) | Plan::Steps(_) | Plan::About(_) | Plan::Refused(_) => None,
         },
         additional_instructions: assignment
             .and_then(|assignment| assignment.instructions.as_deref()),
         steps: match &decision.plan {
             Plan::Steps(steps) => Some(steps),
-            Plan::Single(_) | Plan::About(_) | Plan::Clarify(_) => None,
+            Plan::Single(_) | Plan::About(_) | Plan::Clarify(_) | Plan::Refused(_) => None,
         },
         confidence: decision.confidence,
         decided_by: (decision.source != DecisionSource::Model).then(|| decision.source.as_str()),

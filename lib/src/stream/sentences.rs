@@ -92,6 +92,15 @@ sentences! {
         en: " → about this assistant",
         uk: " → про цього помічника",
     }
+    to_nobody(agent) {
+        en: " → {agent} is not allowed",
+        uk: " → {agent} не дозволено",
+    }
+    /// A rule forbids the agent, and says nothing else.
+    forbidden(agent) {
+        en: "{agent} may not be asked this: a rule of this service forbids it.",
+        uk: "Просити про це {agent} не можна: це забороняє правило сервісу.",
+    }
     to_a_question() {
         en: " → a question back",
         uk: " → зустрічне запитання",
@@ -121,8 +130,8 @@ sentences! {
     }
     /// What is said after a refusal where something may have been done already.
     refused_after(sentence, advice) {
-        en: "{sentence}\n\n{advice}",
-        uk: "{sentence}\n\n{advice} ",
+        en: "{sentence}\n\nPlease note: {advice}",
+        uk: "{sentence}\n\nЗауважте: {advice}",
     }
     try_again() {
         en: "Please try again.",

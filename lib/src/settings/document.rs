@@ -1,0 +1,175 @@
+//! The configuration document: YAML into the registry and the rules, with everything that is wrong with it.
+
+use serde::Deserialize;
+
+use super::place::{Place, Problem, Problems};
+use super::rulebook::Names;
+use super::written::Written;
+use super::{Env, Error, agents, cases, hooks, rulebook};
+use crate::domain::agent::Registry;
+use crate::domain::hook::HookCard;
+use crate::domain::rulebook::Rulebook;
+
+/// The version of the language that is understood.
+const VERSION: u64 = 1;
+/// What is published for editors.
+pub const SCHEMA: &str = include_str!("../../../infra/agents.schema.json");
+const BUILT_IN: &str = include_str!("../../../infra/agents.yaml");
+
+/// A document without mistakes, whose own tests have passed.
+#[derive(Clone, Debug)]
+pub struct Document {
+    pub registry: Registry,
+    pub rulebook: Rulebook,
+    pub hooks: Vec<HookCard>,
+    /// How many tests it has.
+    pub tests: usize,
+}
+
+/// The text of a document, and where it is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    pub name: String,
+    pub text: String,
+}
+
+impl Source {
+    /// What `MAS_AGENTS` names, or the text that it is, or the document built in.
+    pub fn find(env: &Env) -> Result<Self, Error> {
+        let here = |name: &str, text: &str| Self {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        };
+        match env.get("MAS_AGENTS") {
+            None => Ok(here("infra/agents.yaml (built in)", BUILT_IN)),
+            Some(text) if text.contains('\n') || text.contains("agents:") => {
+                Ok(here("in the variable", text))
+            }
+            Some(path) => Self::file(path),
+        }
+    }
+
+    pub fn file(path: &str) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|error| Error::Agents {
+            file: path.to_owned(),
+            problem: error.to_string(),
+        })?;
+        Ok(Self {
+            name: path.to_owned(),
+            text,
+        })
+    }
+}
+
+/// Reads the document that the environment names, with the default agent that it sets.
+pub fn read(env: &Env) -> Result<Document, Error> {
+    let Source { name, text } = Source::find(env)?;
+    let mut document = parse(&text, env).map_err(|problems| Error::Agents {
+        file: name,
+        problem: problems.to_string(),
+    })?;
+    if let Some(default) = env.get("MAS_DEFAULT_AGENT") {
+        let changed = document.registry.with_default(default);
+        document.registry = changed.map_err(|problem| Error::Refused {
+            name: "MAS_DEFAULT_AGENT",
+            problem,
+        })?;
+    }
+    Ok(document)
+}
+
+/// The secrets that a document refers to, where it can be read at all. Whoever fetches them puts each into the environment
+/// under its own reference, for [`parse`] to find.
+pub fn references(text: &str) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Keyed {
+        #[serde(default)]
+        agents: Vec<Key>,
+    }
+    #[derive(Deserialize)]
+    struct Key {
+        #[serde(default)]
+        key: Option<String>,
+    }
+    let keyed = serde_saphyr::from_str::<Keyed>(text);
+    let mut found: Vec<String> = (keyed.into_iter().flat_map(|keyed| keyed.agents))
+        .filter_map(|agent| agent.key)
+        .map(|key| key.trim().to_owned())
+        .filter(|key| agents::is_reference(key))
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// Reads a document, wherever its text is from, and runs its tests: one that fails its own tests is not taken. Variables,
+/// and the secrets that it refers to, are looked up in `env`.
+pub fn parse(text: &str, env: &Env) -> Result<Document, Problems> {
+    let one = |problem: Problem| Problems(vec![problem]);
+    version(text).map_err(one)?;
+    let written: Written =
+        serde_saphyr::from_str(text).map_err(|error| one(Problem::from(&error)))?;
+    let mut problems = Vec::new();
+    let cards = agents::cards(written.agents, env, &mut problems);
+    if cards.is_empty() && problems.is_empty() {
+        problems.push(Place::default().problem("no agents are listed"));
+    }
+    // Whoever is named but was not read is no mistake of its own.
+    if !problems.is_empty() {
+        return Err(Problems(problems));
+    }
+    let names = Names(&cards);
+    let default = written.default.or(written.routing.default);
+    if let Some(name) = &default
+        && names.find(&name.value).is_err()
+    {
+        let problem = format!("the default agent {} is not in the list", name.value);
+        problems.push(name.place.problem(problem));
+    }
+    let rulebook = rulebook::read(&written.routing.rules, text, names, &mut problems);
+    let fill = |text: &str| agents::substitute(text, env);
+    let hooks = hooks::read(&written.hooks, names.0, &fill, &mut problems);
+    if problems.is_empty() {
+        cases::run(&written.tests, &rulebook, names, &mut problems);
+    }
+    let default = default.as_ref().map(|name| name.value.as_str());
+    match Registry::new(cards, default) {
+        Ok(registry) if problems.is_empty() => Ok(Document {
+            registry,
+            rulebook,
+            hooks,
+            tests: written.tests.len(),
+        }),
+        Err(problem) if problems.is_empty() => Err(one(Place::default().problem(problem))),
+        _ => {
+            problems.sort_by_key(|problem| (problem.line, problem.column));
+            Err(Problems(problems))
+        }
+    }
+}
+
+/// A document of another version may be another one altogether, so this is looked at first.
+fn version(text: &str) -> Result<(), Problem> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        #[serde(default)]
+        version: Option<super::place::At<u64>>,
+    }
+    let Ok(Versioned {
+        version: Some(version),
+    }) = serde_saphyr::from_str(text)
+    else {
+        return Ok(());
+    };
+    if version.value == VERSION {
+        return Ok(());
+    }
+    let problem = format!(
+        "the version {} is not known, expected {VERSION}",
+        version.value
+    );
+    Err(version.place.problem(problem))
+}
+
+#[cfg(test)]
+mod tests;
