@@ -174,6 +174,7 @@ fn a_follow_up_reaches_an_agent_with_its_own_words_alone() {
         agent: AgentId::new("GPA"),
         instructions: None,
         facts: Vec::new(),
+        effect: None,
     };
     let task = view(
         &turn(mixed(), None),
@@ -314,6 +315,7 @@ fn files_reach_agents_that_take_them_and_others_hear_of_them() {
         agent: AgentId::new("GPA"),
         instructions: None,
         facts: Vec::new(),
+        effect: None,
     };
     let task = view(
         &turn(vec![message], None),
@@ -381,6 +383,7 @@ fn addresses_that_are_not_in_the_request_are_not_sent_again() {
         agent: AgentId::new("GPA"),
         instructions: None,
         facts: Vec::new(),
+        effect: None,
     };
     let task = view(
         &turn(messages, None),
@@ -420,7 +423,7 @@ proptest! {
         }
         messages.push(Message::user("now"));
         let memory = recollected(&messages, &recalled, &stored);
-        let assignment = Assignment { agent: AgentId::new(AGENTS[asked]), instructions: None , facts: Vec::new()};
+        let assignment = Assignment { agent: AgentId::new(AGENTS[asked]), instructions: None , facts: Vec::new(), effect: None,};
         let task = view(&turn(messages, Some("x")), &memory, &card(AGENTS[asked], &["*/*"]), &assignment, usize::MAX);
         let seen = format!("{:?} {:?} {:?}", task.history, task.text, task.session);
         for (who, other) in AGENTS.iter().enumerate() {

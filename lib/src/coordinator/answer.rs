@@ -17,7 +17,7 @@ use crate::domain::rules::Synthesis;
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::Step;
 use crate::orchestrate::{Said, may_conflict};
-use crate::policy::Consent;
+use crate::policy::{Consent, Reply};
 use crate::route::Verdict;
 use crate::stream::about::{self, Shown};
 use crate::stream::{AnswerSink, FinishReason, Stage, labels};
@@ -264,7 +264,7 @@ pub(super) fn refuse(
     progress: &mut Progress,
 ) -> FinishReason {
     stage.close(StageStatus::Completed);
-    progress.outcome = Some(if consent.given {
+    progress.outcome = Some(if consent.reply == Reply::Approve {
         Outcome::Answered
     } else {
         Outcome::Rejected

@@ -7,7 +7,7 @@ use super::part::Part;
 use super::together::Output;
 use super::{Coordinator, Progress};
 use crate::context;
-use crate::domain::agent::{AgentCard, Approval, Effect};
+use crate::domain::agent::{AgentCard, Effect};
 use crate::domain::conversation::AgentCall;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::hook::Point;
@@ -214,11 +214,13 @@ impl Coordinator {
             .filter(|agent| !asked(agent) && !job.others.contains(agent))
             // Consent was given for one agent, or was not needed.
             .filter(|agent| {
-                let card = self.registry.get(agent.as_str());
-                card.is_some_and(|card| card.approval == Approval::Never)
-                    && !job.demands.wants_approval(agent)
+                let instead = Assignment {
+                    agent: agent.clone(),
+                    ..part.assignment.clone()
+                };
+                !self.needs_approval(job.turn, &instead, job.demands)
+                    && job.demands.forbids(agent).is_none()
             })
-            .filter(|agent| job.demands.forbids(agent).is_none())
     }
 
     /// The worst that the agents of this turn may have changed.

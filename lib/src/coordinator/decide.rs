@@ -337,6 +337,6 @@ fn plainly(decision: &RoutingDecision) -> Option<&AgentId> {
 /// An agent that changes nothing, makes no conversation of its own, and that nobody has to approve.
 fn may_be_guessed(card: &AgentCard) -> bool {
     card.effect == Effect::None
-        && card.approval == Approval::Never
+        && card.approval != Approval::Always
         && matches!(card.protocol, Protocol::Dial | Protocol::Openai)
 }

@@ -6,6 +6,7 @@ mod consult;
 mod decide;
 mod figures;
 mod hook;
+mod lines;
 mod memory;
 mod part;
 mod readiness;
@@ -21,18 +22,17 @@ use futures_util::join;
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::access::Identity;
-use crate::domain::agent::{Approval, Registry};
+use crate::domain::agent::Registry;
 use crate::domain::conflict::Conflict;
 use crate::domain::conversation::{AgentCall, Last, Outcome};
 use crate::domain::fact::Fact;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::hook::{HookCall, Point};
-use crate::domain::ids::AgentId;
 use crate::domain::message::Message;
 use crate::domain::plan::{Plan, RoutingDecision, Rung};
 use crate::domain::rulebook::Demands;
 use crate::domain::rules::{Caps, Routing, Synthesis, Times};
-use crate::domain::turn::ChatTurn;
+use crate::domain::turn::{ChatTurn, Given};
 use crate::domain::usage::{Prices, Step, Tally};
 use crate::facts::Extractor;
 use crate::guard::Guard;
@@ -41,12 +41,12 @@ use crate::metrics::Metrics;
 use crate::orchestrate::{Agents, Comparer, Guess, Likely};
 use crate::policy::Consent;
 use crate::route::{Chain, DecisionCache, Verdict};
-use crate::store::chain::Anchor;
 use crate::store::envelope::Seal;
 use crate::store::{Accounts, Audit, Table};
 use crate::stream::{AnswerSink, FinishReason, labels};
 use crate::synthesize::Synthesizer;
 use crate::telemetry;
+use approve::Consented;
 use consult::out_of_time;
 use figures::Marks;
 use memory::{Entered, Recollection, memory_trouble};
@@ -120,6 +120,8 @@ struct Progress {
     dropped: Vec<AgentCall>,
     /// What the agents were asked in place of the turn's own message, which only said whom to ask, or approved it.
     asked: Option<Message>,
+    /// Results of an earlier turn that the plan builds on.
+    given: Vec<Given>,
     /// What each agent of the plan does.
     parts: Vec<Part>,
     /// Every hook that was asked, in order, and what came of it.
@@ -242,11 +244,11 @@ impl Coordinator {
         );
         progress.hooks.extend(told);
         progress.marks.store = saving.elapsed();
-        log(&progress, anchor.as_ref(), begun);
+        lines::ended(&progress, anchor.as_ref(), begun);
         progress.trace();
         self.measure(&sink, &progress, begun);
         if self.log_content {
-            log_content(&turn, &progress);
+            lines::said(&turn, &progress);
         }
         match end {
             Ok(reason) => sink.finish(reason, &progress.tally),
@@ -273,12 +275,22 @@ impl Coordinator {
             .and_then(|last| Consent::read(&last.text))
             // Who comes through an agent is no person, whatever it says.
             .filter(|_| turn.caller.depth == 0);
-        let approved = consent.is_some();
+        let mut approved = false;
         let mut verdict = match consent {
             Some(consent) => {
                 self.recall(turn, &known, progress).await?;
                 match self.consented(turn, &consent, progress).await {
-                    Ok(decision) => Verdict::of(decision),
+                    Ok(Consented::To(decision)) => {
+                        approved = true;
+                        Verdict::of(*decision)
+                    }
+                    Ok(Consented::Instead(message)) => {
+                        let edited = turn.asking(message.clone());
+                        let decide = self.decide(&edited, &known, false, progress);
+                        let mut verdict = Box::pin(decide).await?;
+                        verdict.decision.request.get_or_insert(message);
+                        verdict
+                    }
                     Err(words) => {
                         return Ok(answer::refuse(&stage, &consent, &words, sink, progress));
                     }
@@ -330,17 +342,28 @@ impl Coordinator {
     ) -> Result<FinishReason, Failure> {
         let plan = self.gated(turn, sink, progress);
         self.hook(Point::AfterRoute, turn, progress).await?;
+        let mut waiting = Vec::new();
         let withheld = match plan {
             Some(Plan::Single(assignment)) => {
-                let needs_consent = (self.registry.get(assignment.agent.as_str()))
-                    .is_some_and(|card| card.approval == Approval::Always)
-                    || progress.demands.wants_approval(&assignment.agent);
-                if needs_consent && !approved {
+                if !approved && self.needs_approval(turn, &assignment, &progress.demands) {
                     return self.propose(turn, assignment, sink, progress).await;
                 }
                 self.alone(turn, assignment, sink, progress).await?
             }
-            Some(Plan::Steps(steps)) => self.together(turn, &steps, sink, progress).await?,
+            Some(Plan::Steps(steps)) => {
+                let (now, later) = if approved {
+                    (steps, Vec::new())
+                } else {
+                    self.split(turn, steps, &progress.demands)
+                };
+                if now.is_empty() {
+                    let ended = self.propose_rest(turn, later, sink, progress).await;
+                    progress.outcome = Some(Outcome::Proposed);
+                    return ended;
+                }
+                waiting = later;
+                self.together(turn, &now, sink, progress).await?
+            }
             Some(Plan::About(language)) => {
                 return Ok(self.tell_about(language, sink, progress));
             }
@@ -365,33 +388,9 @@ impl Coordinator {
             self.extract(turn, telling)
         );
         progress.learn_facts(found);
-        ended
+        if waiting.is_empty() || ended.is_err() {
+            return ended;
+        }
+        self.propose_rest(turn, waiting, sink, progress).await
     }
-}
-
-/// One line per turn: ids, words and times, never content.
-fn log(progress: &Progress, anchor: Option<&Anchor>, begun: Instant) {
-    tracing::event!(
-        target: telemetry::ENDED,
-        tracing::Level::INFO,
-        route.agent = progress.agents().next().map(AgentId::as_str),
-        route.source = progress.decision.as_ref().map(|decision| decision.source.as_str()),
-        turn.outcome = ?progress.outcome.unwrap_or(Outcome::Failed),
-        error.code = progress.error.map(Code::as_str),
-        // Names the turn's line of the audit log where nobody who can change the table can change it.
-        audit.anchor = anchor.map(tracing::field::display),
-        duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "turn ended"
-    );
-}
-
-/// What was said, for debugging: the one place from which text gets into the log, and only where `MAS_LOG_CONTENT` says so.
-fn log_content(turn: &ChatTurn, progress: &Progress) {
-    let reports = progress.parts.iter().map(|part| part.report.text.as_str());
-    tracing::debug!(
-        request = turn.messages.last().map(|message| message.text.as_str()),
-        report = reports.collect::<Vec<_>>().join("\n\n"),
-        answer = progress.shown,
-        "what was said"
-    );
 }

@@ -8,7 +8,6 @@ use super::consult::Job;
 use super::memory::Recollection;
 use super::part::Part;
 use super::{Coordinator, Progress};
-use crate::domain::agent::Approval;
 use crate::domain::conversation::Exchange;
 use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
@@ -33,6 +32,8 @@ struct Work<'a> {
     recalled: &'a Recollection,
     sink: &'a AnswerSink,
     decision: Option<&'a RoutingDecision>,
+    /// Results of an earlier turn.
+    given: &'a [Given],
     stage: &'a Stage,
     until: Instant,
     steps: &'a [Step],
@@ -65,6 +66,7 @@ impl Coordinator {
             recalled,
             sink,
             decision: progress.decision.as_ref(),
+            given: &progress.given,
             stage: &stage,
             until: self.until(turn),
             steps,
@@ -131,7 +133,8 @@ impl Coordinator {
             return Ok(None);
         };
         let turn = work.turn;
-        let (mut given, mut earlier) = (Vec::new(), Vec::new());
+        let known = (work.given.iter()).filter(|given| step.after.contains(&given.name));
+        let (mut given, mut earlier) = (known.cloned().collect::<Vec<_>>(), Vec::new());
         for (other, done) in work.steps.iter().zip(&work.done).take(at) {
             let needed = step.after.contains(&other.name);
             // One agent does one thing after the other.
@@ -142,7 +145,11 @@ impl Coordinator {
             match done.wait().await {
                 Some(output) => {
                     if needed {
-                        given.push(self.given(&other.name, output));
+                        given.push(self.given(
+                            &other.name,
+                            &output.exchange.agent,
+                            &output.exchange.answer,
+                        ));
                     }
                     earlier.push(output.clone());
                 }
@@ -159,14 +166,6 @@ impl Coordinator {
         let agent = &step.assignment.agent;
         if let Some((_, forbidden)) = work.demands.forbids(agent) {
             let why = labels::forbids(agent, forbidden.say.as_deref());
-            part.failure = Some(not_asked(turn, why));
-            return Ok(None);
-        }
-        if work.demands.wants_approval(agent)
-            || (self.registry.get(agent.as_str()))
-                .is_some_and(|card| card.approval == Approval::Always)
-        {
-            let why = labels::step_needs_approval(agent);
             part.failure = Some(not_asked(turn, why));
             return Ok(None);
         }
@@ -203,14 +202,13 @@ impl Coordinator {
     }
 
     /// A result as the next agent is told it.
-    fn given(&self, name: &str, output: &Output) -> Given {
-        let text = &output.exchange.answer;
+    pub(super) fn given(&self, name: &str, agent: &AgentId, text: &str) -> Given {
         let end = text.floor_char_boundary(self.caps.given);
         let fitting = text.get(..end).unwrap_or(text);
         let mark = if end < text.len() { "\n[\u{2026}]" } else { "" };
         Given {
             name: name.to_owned(),
-            agent: output.exchange.agent.clone(),
+            agent: agent.clone(),
             text: format!("{fitting}{mark}").into(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::capability::{Capability, FactRules, HistoryRules};
@@ -38,7 +38,7 @@ pub enum Endpoint {
 }
 
 /// What a call may change in the world; it decides what may be repeated or started on a guess. The worse, the greater.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
@@ -52,8 +52,10 @@ pub enum Effect {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Approval {
-    #[default]
     Never,
+    /// Before a request that would do what cannot be undone.
+    #[default]
+    Irreversible,
     Always,
 }
 
@@ -117,7 +119,7 @@ impl AgentCard {
             capabilities: Vec::new(),
             priority: 1,
             effect: Effect::Irreversible,
-            approval: Approval::Never,
+            approval: Approval::default(),
             ready: protocol.is_for_people(),
             fallback: None,
             accepts: Vec::new(),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::conversation::Exchange;
@@ -92,7 +93,7 @@ pub struct AgentTask {
 }
 
 /// The result of a step, as a later one is told it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Given {
     pub name: String,
     pub agent: AgentId,

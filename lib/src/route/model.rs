@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::prompt::{self, SELF};
 use super::{AboutRouter, Error, Opinion, RouteQuery, Router};
-use crate::domain::agent::Registry;
+use crate::domain::agent::{Effect, Registry};
 use crate::domain::fact::Fact;
 use crate::domain::ids::AgentId;
 use crate::domain::plan::{Assignment, DecisionSource, Plan, RoutingDecision, Step as PlanStep};
@@ -58,6 +58,8 @@ struct AnsweredStep {
     task: String,
     #[serde(default)]
     after: Vec<String>,
+    #[serde(default)]
+    effect: Option<Effect>,
 }
 
 impl ModelRouter {
@@ -141,6 +143,8 @@ impl ModelRouter {
             steps: Vec<AnsweredStep>,
             #[serde(default)]
             facts: Vec<String>,
+            #[serde(default)]
+            effect: Option<Effect>,
         }
         let answer: Answer = serde_json::from_str(unfenced(answer))
             .map_err(|error| cut(&error.to_string(), 200).to_owned())?;
@@ -168,6 +172,7 @@ impl ModelRouter {
                 agent: agent.clone(),
                 instructions,
                 facts,
+                effect: answer.effect,
             })
         } else {
             self.plan(answer.steps, &facts)?
@@ -198,6 +203,7 @@ impl ModelRouter {
                     instructions: (!task.is_empty()).then(|| format!("{YOUR_PART}{task}")),
                     // Each agent is told those that it takes.
                     facts: facts.to_vec(),
+                    effect: step.effect,
                 },
                 after: step.after.iter().map(|after| name(after)).collect(),
             })

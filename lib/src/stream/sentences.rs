@@ -58,11 +58,6 @@ sentences! {
         en: "it needs the result of {name}, which there is none of.",
         uk: "для цього потрібен результат кроку {name}, а його немає.",
     }
-    /// Why a step was not done: nobody approved it.
-    step_needs_approval(agent) {
-        en: "{agent} needs your approval, so please ask for this alone.",
-        uk: "{agent} потребує вашого схвалення, тому попросіть про це окремо.",
-    }
     /// Why there is nothing of an agent: a content filter.
     withheld() {
         en: "its answer was withheld by a content filter.",
@@ -179,6 +174,10 @@ sentences! {
         en: "\nand told:\n\n> {instructions}\n",
         uk: "\nі вказівку:\n\n> {instructions}\n",
     }
+    and_told_the_result_of(name, text) {
+        en: "\nand told the result of {name}:\n\n> {text}\n",
+        uk: "\nі результат кроку {name}:\n\n> {text}\n",
+    }
     with_the_file(file) {
         en: "\nwith the file {file}\n",
         uk: "\nз файлом {file}\n",
@@ -190,13 +189,19 @@ sentences! {
     /// The question to the user. It works in clients without buttons, too.
     needs_approval(proposal, digest, minutes) {
         en: "This may change things that cannot be undone, so it needs your approval. {proposal}\nTo go on, answer \
-             `approve {digest}`; to leave it, `reject {digest}`. The offer ends in {minutes} minutes.",
+             `approve {digest}`; to change it, `edit {digest}: ` and the new words; to leave it, \
+             `reject {digest}`. The offer ends in {minutes} minutes.",
         uk: "Це може змінити щось безповоротно, тому потрібне ваше схвалення. {proposal}\nЩоб продовжити, \
-             відповідайте `approve {digest}`; щоб відмовитися, `reject {digest}`. Пропозиція чинна {minutes} хв.",
+             відповідайте `approve {digest}`; щоб змінити, `edit {digest}: ` і нові слова; щоб відмовитися, \
+             `reject {digest}`. Пропозиція чинна {minutes} хв.",
     }
     approve() {
         en: "Approve",
         uk: "Схвалити",
+    }
+    edit() {
+        en: "Edit",
+        uk: "Змінити",
     }
     reject() {
         en: "Reject",

@@ -55,6 +55,7 @@ fn decisions_are_read_from_plain_and_fenced_json() {
             agent: AgentId::new("UMS"),
             instructions: Some("Be brief".into()),
             facts: Vec::new(),
+            effect: None,
         }),
         source: DecisionSource::Model,
         confidence: Some(1.0),
@@ -86,7 +87,8 @@ fn a_model_that_gives_only_the_references_two_fields_is_understood() {
         Plan::Single(Assignment {
             agent: AgentId::new("GPA"),
             instructions: None,
-            facts: Vec::new()
+            facts: Vec::new(),
+            effect: None,
         })
     );
 }
