@@ -16,13 +16,13 @@ use coordinator::metrics::Metrics;
 use coordinator::orchestrate::{Agents, Likely};
 use coordinator::privacy::Privacy;
 use coordinator::route::{
-    AboutRouter, CacheRouter, Chain, DecisionCache, ExplicitRouter, ModelRouter, Router,
-    RuleRouter, StickyRouter,
+    AboutRouter, CacheRouter, Chain, DecisionCache, ExplicitRouter, ModelRouter, PreferenceRouter,
+    Router, RuleRouter, StickyRouter,
 };
 use coordinator::settings::{Env, Settings};
 use coordinator::store::envelope::Seal;
 use coordinator::store::secrets::{self, Reference};
-use coordinator::store::{self, Accounts, Audit, Breakers, Decisions, Known, Table, Wire};
+use coordinator::store::{self, Accounts, Audit, Breakers, Decisions, Known, Table, Wire, Wishes};
 use coordinator::stream::Nesting;
 use coordinator::synthesize::Synthesizer;
 use coordinator::upstream::{Bounds, Certificates, Client};
@@ -111,6 +111,7 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
             settings.state_ttl,
             shared.accounts,
         ),
+        wishes: Wishes::of(&table),
         audit: audit(settings, &table, &seal),
         prices: settings.prices.clone(),
         // Where everybody is trusted and nobody limited, there is nobody to keep from it.
@@ -203,6 +204,7 @@ fn ladder(
         ))
     });
     let mut quick: Vec<Box<dyn Router>> = vec![
+        Box::new(PreferenceRouter::new(registry)),
         Box::new(ExplicitRouter::new(registry)),
         Box::new(RuleRouter::new(settings.rules.clone())),
         Box::new(AboutRouter),

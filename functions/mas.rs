@@ -8,6 +8,7 @@ mod dial_config;
 mod local;
 mod operator;
 mod person;
+mod preferences;
 mod remote;
 mod route;
 mod serve;
@@ -40,6 +41,8 @@ enum Command {
     Chat(terminal::Options),
     /// Show who would answer a message and why, without asking any agent
     Route(route::Options),
+    /// Show, set or forget the own preferences
+    Preferences(preferences::Options),
     /// Print the entry for DIAL Core's configuration
     DialConfig(dial_config::Options),
     /// Read and check the audit log
@@ -60,6 +63,7 @@ async fn main() -> ExitCode {
         Some(Command::Sandbox(options)) => local::run(options).await,
         Some(Command::Chat(options)) => terminal::run(options).await,
         Some(Command::Route(options)) => route::run(options).await,
+        Some(Command::Preferences(options)) => preferences::run(options).await,
         Some(Command::DialConfig(options)) => dial_config::run(&options),
         Some(Command::Audit(command)) => audit::run(command).await,
         Some(Command::Export(options)) => person::export(options).await,

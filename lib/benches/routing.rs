@@ -15,6 +15,7 @@ use coordinator::domain::conversation::Last;
 use coordinator::domain::ids::{AgentId, Clock, Millis};
 use coordinator::domain::message::Message;
 use coordinator::domain::plan::{DecisionSource, RoutingDecision};
+use coordinator::domain::preference::Preferences;
 use coordinator::domain::rules::Routing;
 use coordinator::domain::turn::Caller;
 use coordinator::route::{
@@ -90,6 +91,7 @@ async fn main() {
         "{:<9} {:>9} {:>9} {:>9}",
         "rung", "p50 us", "p99 us", "max us"
     );
+    let preferences = Preferences::default();
     for (rung, text, last) in cases {
         let messages = [Message::user(text)];
         let query = RouteQuery {
@@ -99,6 +101,7 @@ async fn main() {
             tenant: "acme",
             choice: None,
             last,
+            preferences: &preferences,
         };
         if rung == "cache" {
             let mut decision =

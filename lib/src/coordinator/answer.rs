@@ -11,6 +11,7 @@ use crate::domain::ids::AgentId;
 use crate::domain::language::Language;
 use crate::domain::phrase::Phrase;
 use crate::domain::plan::DecisionSource;
+use crate::domain::preference::{Preferences, Stages};
 use crate::domain::rules::Synthesis;
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::Step;
@@ -23,8 +24,9 @@ use crate::telemetry;
 
 impl Coordinator {
     /// Whether an agent's own text is the answer, so that nobody waits for a second model.
-    pub(super) fn passes(&self, card: &AgentCard) -> bool {
+    pub(super) fn passes(&self, card: &AgentCard, preferences: &Preferences) -> bool {
         match self.synthesis {
+            _ if preferences.skip_synthesis => true,
             Synthesis::Always => false,
             Synthesis::Auto => card.ready,
             Synthesis::Never => true,
@@ -38,7 +40,9 @@ impl Coordinator {
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> FinishReason {
-        let language = language.unwrap_or_else(|| sink.language());
+        // The question tells its language, unless the user always wants another one.
+        let preferred = progress.wanted().language.is_some();
+        let language = (language.filter(|_| !preferred)).unwrap_or_else(|| sink.language());
         let agents: Vec<_> = self.registry.iter().map(|card| self.shown(card)).collect();
         progress.say(sink, &about::about(&agents, language));
         progress.outcome = Some(Outcome::Answered);
@@ -125,6 +129,7 @@ impl Coordinator {
                 agent,
                 &progress.report.text,
                 self.caps.synthesis_history,
+                progress.wanted().language,
             )
             .await?;
         if pruned {
@@ -154,9 +159,16 @@ impl Progress {
 
 /// Shows the decision: the agent in the stage's name, the rest in its text. It is a failed stage where nobody decided since
 /// a rung failed; a rung that failed before another one decided is nothing to the user.
-pub(super) fn show(stage: &Stage, verdict: &Verdict, language: Language) {
+pub(super) fn show(
+    stage: &Stage,
+    verdict: &Verdict,
+    preferences: &Preferences,
+    language: Language,
+) {
     stage.name(&labels::routed_to(&verdict.decision.plan).told(language));
-    stage.text(&labels::decision(&verdict.decision));
+    if preferences.stages == Stages::Full {
+        stage.text(&labels::decision(&verdict.decision));
+    }
     let undecided = verdict.decision.source == DecisionSource::Default;
     let failed = undecided && verdict.troubles.iter().any(|(rung, _)| *rung == "model");
     for (rung, error) in &verdict.troubles {

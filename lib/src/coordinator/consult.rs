@@ -37,6 +37,7 @@ impl Coordinator {
                 return Err(Failure::internal(&turn.id.reference()));
             };
             let task = context::view(turn, &recalled.memory, card, &assignment, budget);
+            let task = self.in_their_language(task, card, &recalled.preferences);
             let (pruned, history) = (task.pruned, task.history.len());
             let called = self
                 .call(card, task, instead_of.as_ref(), sink, progress)
@@ -84,9 +85,11 @@ impl Coordinator {
         let begun = guess
             .as_ref()
             .map_or_else(Instant::now, |guess| guess.begun);
-        progress.passed = self.passes(card);
+        let wanted = progress.wanted();
+        progress.passed = self.passes(card, &wanted);
         let out = Out {
             sink,
+            stages: wanted.stages,
             answers: progress.passed,
         };
         let events = match guess {
@@ -129,7 +132,7 @@ impl Coordinator {
         let asked = |agent: &AgentId| calls().any(|call| call.agent == *agent);
         (card.fallback.clone())
             .filter(|_| harmless && unseen && calls().count() < self.caps.calls)
-            .filter(|agent| !asked(agent))
+            .filter(|agent| !asked(agent) && !progress.wanted().blocks(agent))
             // Consent was given for one agent, or was not needed.
             .filter(|agent| {
                 let card = self.registry.get(agent.as_str());

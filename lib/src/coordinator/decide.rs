@@ -16,6 +16,7 @@ use crate::domain::conversation::{Last, Outcome};
 use crate::domain::failure::Failure;
 use crate::domain::ids::AgentId;
 use crate::domain::plan::{Assignment, DecisionSource, RoutingDecision};
+use crate::domain::preference::Preferences;
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::Step;
 use crate::orchestrate::{Chance, Guess};
@@ -66,6 +67,9 @@ impl Coordinator {
     }
 
     /// Asks the ladder. The memory is there when it has decided.
+    ///
+    /// It does not wait for the user's preferences: what this process saw of them last is assumed, and where they turn out
+    /// to say something else of who is to answer, the ladder is asked anew.
     pub(super) async fn decide(
         &self,
         turn: &ChatTurn,
@@ -73,17 +77,47 @@ impl Coordinator {
         guessing: bool,
         progress: &mut Progress,
     ) -> Result<Verdict, Failure> {
+        let mut assumed = match &progress.recalled {
+            Some(recalled) => recalled.preferences.clone(),
+            None => self.wishes.seen(&known.owner),
+        };
+        loop {
+            let decided = self.decide_for(turn, known, guessing, &assumed, progress);
+            if let Some(verdict) = Box::pin(decided).await? {
+                return Ok(verdict);
+            }
+            if progress.asking.take().is_some() {
+                progress.tally.add_unknown(Step::Route);
+            }
+            assumed = progress.wanted();
+        }
+    }
+
+    /// `None` once the user's preferences are known and are not those that were assumed.
+    async fn decide_for(
+        &self,
+        turn: &ChatTurn,
+        known: &Known,
+        guessing: bool,
+        assumed: &Preferences,
+        progress: &mut Progress,
+    ) -> Result<Option<Verdict>, Failure> {
         let hint = context::last_turn(turn, &known.recalled);
         let before = match hint {
             Some(last) => last,
             // Only the store can tell.
             None => {
-                self.recall(turn, known, progress).await?;
+                if progress.recalled.is_none() {
+                    self.recall(turn, known, progress).await?;
+                }
                 (progress.recalled.as_ref()).and_then(|recalled| recalled.memory.last.clone())
             }
         };
         progress.before.clone_from(&before);
-        let query = self.query(turn, known.owner.tenant(), before.as_ref());
+        if progress.wants_other(assumed) {
+            return Ok(None);
+        }
+        let query = self.query(turn, known.owner.tenant(), before.as_ref(), assumed);
         let entered = Arc::clone(&progress.entered);
         let mut recall = Box::pin(self.recollection(turn, known, &entered));
 
@@ -96,6 +130,9 @@ impl Coordinator {
                     begun = &mut quick => break begun,
                     done = &mut recall, if progress.recalled.is_none() => {
                         progress.recalled = Some(done?);
+                        if progress.wants_other(assumed) {
+                            return Ok(None);
+                        }
                     }
                 }
             }
@@ -105,6 +142,12 @@ impl Coordinator {
         let mut guessing = guessing && asking;
         if asking && self.account_first && progress.recalled.is_none() {
             progress.recalled = Some(recall.as_mut().await?);
+        }
+        if progress.wants_other(assumed) {
+            return Ok(None);
+        }
+        if asking {
+            Self::keep_own_limit(turn, progress)?;
         }
         let verdict = {
             let mut rest = pin!(self.chain.finish(&query, begun));
@@ -128,6 +171,12 @@ impl Coordinator {
                     verdict = &mut rest => break verdict,
                     done = &mut recall, if progress.recalled.is_none() => {
                         progress.recalled = Some(done?);
+                        if progress.wants_other(assumed) {
+                            return Ok(None);
+                        }
+                        if asking {
+                            Self::keep_own_limit(turn, progress)?;
+                        }
                     }
                     () = ahead => {}
                 }
@@ -136,13 +185,21 @@ impl Coordinator {
         progress.asking = None;
         if progress.recalled.is_none() {
             progress.recalled = Some(recall.await?);
+            if progress.wants_other(assumed) {
+                progress.tally.merge(&verdict.tally);
+                return Ok(None);
+            }
         }
         progress.settle(&verdict.decision);
-        Ok(verdict)
+        Ok(Some(verdict))
     }
 
     /// What the model decided tells what it will decide.
     pub(super) fn learn_likely(&self, progress: &Progress, verdict: &Verdict) {
+        // One person's taste tells nothing of what others ask.
+        if progress.wanted().steer() {
+            return;
+        }
         if let (Some(likely), DecisionSource::Model) = (&self.likely, verdict.decision.source) {
             let before = progress
                 .before
@@ -158,6 +215,7 @@ impl Coordinator {
         turn: &'a ChatTurn,
         tenant: &'a str,
         last: Option<&'a Last>,
+        preferences: &'a Preferences,
     ) -> RouteQuery<'a> {
         RouteQuery {
             messages: &turn.messages,
@@ -169,6 +227,7 @@ impl Coordinator {
             tenant,
             choice: turn.choice.as_ref(),
             last,
+            preferences,
         }
     }
 
@@ -185,7 +244,7 @@ impl Coordinator {
         let card = self
             .registry
             .get(agent.as_str())
-            .filter(|card| may_be_guessed(card))?;
+            .filter(|card| may_be_guessed(card) && !recalled.preferences.blocks(&card.id))?;
         if !pays {
             return Some(Err(Guessed::Withheld));
         }
@@ -196,6 +255,7 @@ impl Coordinator {
             &Assignment::plain(&agent),
             self.caps.agent_history,
         );
+        let task = self.in_their_language(task, card, &recalled.preferences);
         let events = self.agents.begin(&agent, task).ok()?;
         Some(Ok(Guess::new(agent, events)))
     }
@@ -213,8 +273,9 @@ impl Coordinator {
         turn: &ChatTurn,
         known: &Known,
         before: Option<Last>,
+        preferences: &Preferences,
     ) -> Verdict {
-        let query = self.query(turn, known.owner.tenant(), before.as_ref());
+        let query = self.query(turn, known.owner.tenant(), before.as_ref(), preferences);
         self.chain.second_opinion(&query).await
     }
 
@@ -251,7 +312,13 @@ impl Coordinator {
             );
         let own =
             decision.assignment().map(|assignment| &assignment.agent) == progress.agent.as_ref();
-        let query = self.query(turn, recalled.owner().tenant(), progress.before.as_ref());
+        let before = progress.before.as_ref();
+        let query = self.query(
+            turn,
+            recalled.owner().tenant(),
+            before,
+            &recalled.preferences,
+        );
         let wrong = !(well && own) || progress.marks.agrees == Some(false);
         let kept = match decision.source {
             DecisionSource::Model if well && own => cache.keep(&query, decision).boxed(),
@@ -272,6 +339,11 @@ impl Coordinator {
 }
 
 impl Progress {
+    /// Whether what the user wants is known, and says something else of who is to answer.
+    fn wants_other(&self, assumed: &Preferences) -> bool {
+        (self.recalled.as_ref()).is_some_and(|recalled| !recalled.preferences.steer_like(assumed))
+    }
+
     /// The agent begun on a guess is the turn's own if it is the one decided for, and dropped if not.
     fn settle(&mut self, decision: &RoutingDecision) {
         let Some(guess) = self.guess.take() else {

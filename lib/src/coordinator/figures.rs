@@ -82,7 +82,7 @@ impl Coordinator {
         let decision = progress.decision.as_ref();
         let agent = decision.and_then(|decision| match &decision.plan {
             Plan::Single(assignment) => Some(assignment.agent.as_str()),
-            Plan::About(_) | Plan::Clarify(_) => None,
+            Plan::About(_) | Plan::Clarify(_) | Plan::Preferences(_) | Plan::Blocked(_) => None,
         });
         let lines = progress
             .tally

@@ -6,6 +6,7 @@ mod consult;
 mod decide;
 mod figures;
 mod memory;
+mod prefer;
 mod readiness;
 mod record;
 
@@ -33,7 +34,7 @@ use crate::policy::Consent;
 use crate::route::{Chain, DecisionCache, Verdict};
 use crate::store::chain::Anchor;
 use crate::store::envelope::Seal;
-use crate::store::{Accounts, Audit, Table};
+use crate::store::{Accounts, Audit, Table, Wishes};
 use crate::stream::{AnswerSink, FinishReason, labels};
 use crate::synthesize::Synthesizer;
 use crate::telemetry;
@@ -61,6 +62,8 @@ pub struct Coordinator {
     pub table: Table,
     /// What each owner uses.
     pub accounts: Accounts,
+    /// What each owner wants.
+    pub wishes: Wishes,
     pub prices: Prices,
     /// Models are paid by us and not by the caller's key: who is over a limit gets none, so the account comes first.
     pub account_first: bool,
@@ -112,6 +115,8 @@ struct Progress {
     filtered: bool,
     /// The agent's answer is complete.
     reported: bool,
+    /// What the user is told of their preferences.
+    told: Option<String>,
     /// The text the user was shown.
     shown: String,
     outcome: Option<Outcome>,
@@ -169,7 +174,9 @@ impl Progress {
                 asks: self.report.form || asks(&self.report.text),
             }),
             // A question about the system changes nothing for the agent that had asked before.
-            (Some(Plan::About(_)), _) => self.before.clone(),
+            (Some(Plan::About(_) | Plan::Preferences(_) | Plan::Blocked(_)), _) => {
+                self.before.clone()
+            }
             _ => None,
         }
     }
@@ -262,11 +269,14 @@ impl Coordinator {
             }
             None => {
                 let decide = self.decide(turn, &known, true, progress);
-                Box::pin(telemetry::within(telemetry::route(), decide)).await?
+                let verdict = Box::pin(telemetry::within(telemetry::route(), decide)).await?;
+                prefer::speak(&progress.wanted(), sink);
+                let fulfil = self.fulfil(turn, &known, verdict, sink, progress);
+                Box::pin(fulfil).await?
             }
         };
         self.learn_likely(progress, &verdict);
-        answer::show(&stage, &verdict, sink.language());
+        answer::show(&stage, &verdict, &progress.wanted(), sink.language());
         drop(stage);
         progress.marks.route = begun.elapsed();
         if !progress
@@ -283,6 +293,7 @@ impl Coordinator {
         progress.checking = self.is_checked(turn, &verdict.decision);
         progress.decision = Some(verdict.decision);
         let (checking, before) = (progress.checking, progress.before.clone());
+        let wanted = progress.wanted();
 
         let acted = self.act(asking.as_ref().unwrap_or(turn), approved, sink, progress);
         if !checking {
@@ -290,7 +301,7 @@ impl Coordinator {
         }
         let (reason, second) = decide::beside(
             Box::pin(acted),
-            Box::pin(self.second_opinion(turn, &known, before)),
+            Box::pin(self.second_opinion(turn, &known, before, &wanted)),
         )
         .await;
         if let Some(second) = second {
@@ -316,9 +327,22 @@ impl Coordinator {
             Some(Plan::About(language)) => {
                 return Ok(self.tell_about(language, sink, progress));
             }
+            Some(Plan::Preferences(_)) => return Ok(Self::tell_preferences(None, sink, progress)),
+            Some(Plan::Blocked(agent)) => {
+                return Ok(Self::tell_preferences(Some(&agent), sink, progress));
+            }
             Some(Plan::Clarify(agents)) => return Ok(self.clarify(&agents, sink, progress)),
             None => return Err(Failure::internal(&turn.id.reference())),
         };
+        // Whatever decided, approval included.
+        if progress.wanted().blocks(&assignment.agent) {
+            return Ok(Self::tell_preferences(
+                Some(&assignment.agent),
+                sink,
+                progress,
+            ));
+        }
+        Self::keep_own_limit(turn, progress)?;
         let needs_consent = (self.registry.get(assignment.agent.as_str()))
             .is_some_and(|card| card.approval == Approval::Always);
         if needs_consent && !approved {

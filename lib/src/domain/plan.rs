@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::AgentId;
 use super::language::Language;
 use super::message::Message;
+use super::preference::Wish;
 
 /// Who works, and in what pattern.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,10 @@ pub enum Plan {
     About(Option<Language>),
     /// One question back to the user: which of these two? The likelier one first.
     Clarify([AgentId; 2]),
+    /// The user says what they want of every turn, or asks what they said.
+    Preferences(Vec<Wish>),
+    /// The user named an agent that they never want asked.
+    Blocked(AgentId),
 }
 
 /// One agent's part: the user's request, and what the router adds to it.
@@ -42,6 +47,8 @@ pub enum DecisionSource {
     /// The user, by naming an agent.
     Explicit,
     Rule,
+    /// The user said something of their preferences.
+    Preference,
     /// The question was about the system itself.
     About,
     /// An agent that asked gets the reply.
@@ -59,6 +66,7 @@ impl DecisionSource {
         match self {
             Self::Explicit => "explicit",
             Self::Rule => "rule",
+            Self::Preference => "preference",
             Self::About => "about",
             Self::Sticky => "sticky",
             Self::Cache => "cache",
@@ -108,7 +116,7 @@ impl RoutingDecision {
     pub fn assignment(&self) -> Option<&Assignment> {
         match &self.plan {
             Plan::Single(assignment) => Some(assignment),
-            Plan::About(_) | Plan::Clarify(_) => None,
+            Plan::About(_) | Plan::Clarify(_) | Plan::Preferences(_) | Plan::Blocked(_) => None,
         }
     }
 }

@@ -55,6 +55,8 @@ fn shown(verdict: &Verdict) -> Value {
         "plan": match &decision.plan {
             Plan::Single(_) => json!("single"),
             Plan::About(_) => json!("about"),
+            Plan::Preferences(_) => json!("preferences"),
+            Plan::Blocked(agent) => json!({"blocked": agent.as_str()}),
             Plan::Clarify(agents) => json!({"clarify": agents.each_ref().map(AgentId::as_str)}),
         },
         "decided_by": decision.source.as_str(),

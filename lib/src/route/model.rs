@@ -11,6 +11,7 @@ use super::{AboutRouter, Error, Opinion, RouteQuery, Router};
 use crate::domain::agent::Registry;
 use crate::domain::ids::AgentId;
 use crate::domain::plan::{Assignment, DecisionSource, Plan, RoutingDecision};
+use crate::domain::preference::Preferences;
 use crate::domain::rules::Caps;
 use crate::domain::usage::{Step, Tally};
 use crate::llm::{Completion, Models, Prompt, PromptMessage};
@@ -74,17 +75,31 @@ impl ModelRouter {
     }
 
     fn prompt(&self, query: &RouteQuery<'_>) -> Prompt {
-        let mut messages = vec![PromptMessage::system(self.system.clone())];
+        let wishes = prompt::wishes(query.preferences, &self.agents);
+        let mut messages = vec![PromptMessage::system(format!("{}{wishes}", self.system))];
         messages.extend(query.messages.iter().filter_map(prompt::shown));
         let mut prompt = Prompt {
             model: Arc::clone(&self.model),
             messages,
-            response_format: Some(Arc::clone(&self.response_format)),
+            response_format: Some(self.format(query.preferences)),
             caller: Arc::clone(query.caller),
             deadline: query.deadline,
         };
         prompt.fit(self.history);
         prompt
+    }
+
+    /// The schema of the answer: agents that the user blocked are no legal answers.
+    fn format(&self, preferences: &Preferences) -> Arc<RawValue> {
+        if preferences.blocked_agents.is_empty() {
+            return Arc::clone(&self.response_format);
+        }
+        let left = (self.agents.iter()).filter(|agent| !preferences.blocks(agent));
+        let left: Vec<&str> = left.map(AgentId::as_str).collect();
+        if left.is_empty() {
+            return Arc::clone(&self.response_format);
+        }
+        prompt::format_of(&left, self.knows_self)
     }
 
     /// Asks once, or once more with half of the conversation if all of it is too long.
@@ -160,11 +175,19 @@ impl ModelRouter {
             return decision;
         };
         let second = second.or_else(|| {
-            let mut others = self.agents.iter().filter(|agent| **agent != first);
+            let wanted = |agent: &&AgentId| **agent != first && !query.preferences.blocks(agent);
+            let mut others = self.agents.iter().filter(wanted);
             others.next().cloned()
         });
         if let Some(second) = second.filter(|_| doubtful && !asked && query.caller.depth == 0) {
-            decision.plan = Plan::Clarify([first, second]);
+            decision.plan = match query.preferences.preferred_of([&first, &second]) {
+                // What the user prefers breaks the tie; what was to be added was for the first.
+                Some(preferred) if *preferred != first => {
+                    Plan::Single(Assignment::plain(preferred))
+                }
+                Some(_) => return decision,
+                None => Plan::Clarify([first, second]),
+            };
         }
         decision
     }

@@ -27,6 +27,7 @@ pub fn routed_to(plan: &Plan) -> Phrase {
         Plan::Single(assignment) => format!(" \u{2192} {}", assignment.agent).into(),
         Plan::About(_) => to_this_assistant(),
         Plan::Clarify(_) => to_a_question(),
+        Plan::Preferences(_) | Plan::Blocked(_) => to_preferences(),
     }
 }
 
@@ -49,7 +50,7 @@ pub fn decision(decision: &RoutingDecision) -> String {
         agent_name: assignment.map(|assignment| assignment.agent.as_str()),
         candidates: match &decision.plan {
             Plan::Clarify([first, second]) => Some([first.as_str(), second.as_str()]),
-            Plan::Single(_) | Plan::About(_) => None,
+            Plan::Single(_) | Plan::About(_) | Plan::Preferences(_) | Plan::Blocked(_) => None,
         },
         additional_instructions: assignment
             .and_then(|assignment| assignment.instructions.as_deref()),
