@@ -6,8 +6,10 @@ mod consult;
 mod decide;
 mod figures;
 mod hook;
+mod learn;
 mod memory;
 mod part;
+mod prefer;
 mod readiness;
 mod record;
 mod share;
@@ -27,7 +29,6 @@ use crate::domain::conversation::{AgentCall, Last, Outcome};
 use crate::domain::fact::Fact;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::hook::{HookCall, Point};
-use crate::domain::ids::AgentId;
 use crate::domain::message::Message;
 use crate::domain::plan::{Plan, RoutingDecision, Rung};
 use crate::domain::rulebook::Demands;
@@ -41,14 +42,13 @@ use crate::metrics::Metrics;
 use crate::orchestrate::{Agents, Comparer, Guess, Likely};
 use crate::policy::Consent;
 use crate::route::{Chain, DecisionCache, Verdict};
-use crate::store::chain::Anchor;
 use crate::store::envelope::Seal;
-use crate::store::{Accounts, Audit, Table};
+use crate::store::{Accounts, Audit, Table, Wishes};
 use crate::stream::{AnswerSink, FinishReason, labels};
 use crate::synthesize::Synthesizer;
 use crate::telemetry;
 use consult::out_of_time;
-use figures::Marks;
+use figures::{Marks, log, log_content};
 use memory::{Entered, Recollection, memory_trouble};
 use part::Part;
 
@@ -78,6 +78,8 @@ pub struct Coordinator {
     pub table: Table,
     /// What each owner uses.
     pub accounts: Accounts,
+    /// What each owner wants.
+    pub wishes: Wishes,
     pub prices: Prices,
     /// Models are paid by us and not by the caller's key: who is over a limit gets none, so the account comes first.
     pub account_first: bool,
@@ -136,6 +138,8 @@ struct Progress {
     reported: bool,
     /// The client has its half of the memory.
     stated: bool,
+    /// What the user is told of their preferences.
+    told: Option<String>,
     /// The text the user was shown.
     shown: String,
     outcome: Option<Outcome>,
@@ -187,7 +191,7 @@ impl Progress {
                 asks: true,
             }),
             // A question about the system changes nothing for the agent that had asked before.
-            Some(Plan::About(_)) => self.before.clone(),
+            Some(Plan::About(_) | Plan::Preferences(_) | Plan::Blocked(_)) => self.before.clone(),
             Some(Plan::Single(_) | Plan::Steps(_)) if self.reported => self.last_part(),
             _ => None,
         }
@@ -286,11 +290,14 @@ impl Coordinator {
             }
             None => {
                 let decide = self.decide(turn, &known, true, progress);
-                Box::pin(telemetry::within(telemetry::route(), decide)).await?
+                let verdict = Box::pin(telemetry::within(telemetry::route(), decide)).await?;
+                prefer::speak(&progress.wanted(), sink);
+                let fulfil = self.fulfil(turn, &known, verdict, sink, progress);
+                Box::pin(fulfil).await?
             }
         };
         self.learn_likely(progress, &verdict);
-        answer::show(&stage, &verdict, sink.language());
+        answer::show(&stage, &verdict, &progress.wanted(), sink.language());
         drop(stage);
         progress.marks.route = begun.elapsed();
         if !progress
@@ -307,13 +314,14 @@ impl Coordinator {
         progress.checking = self.is_checked(turn, &verdict.decision);
         progress.decision = Some(verdict.decision);
         let (checking, before) = (progress.checking, progress.before.clone());
+        let wanted = progress.wanted();
 
         let acted = Box::pin(self.act(asking.as_ref().unwrap_or(turn), approved, sink, progress));
         if !checking {
             return acted.await;
         }
-        let (reason, second) =
-            decide::beside(acted, Box::pin(self.second_opinion(turn, &known, before))).await;
+        let second = Box::pin(self.second_opinion(turn, &known, before, &wanted));
+        let (reason, second) = learn::beside(acted, second).await;
         if let Some(second) = second {
             Self::compare(&second, progress);
         }
@@ -332,6 +340,12 @@ impl Coordinator {
         self.hook(Point::AfterRoute, turn, progress).await?;
         let withheld = match plan {
             Some(Plan::Single(assignment)) => {
+                // Whatever decided, approval included.
+                if progress.wanted().blocks(&assignment.agent) {
+                    let agent = Some(&assignment.agent);
+                    return Ok(Self::tell_preferences(agent, sink, progress));
+                }
+                Self::keep_own_limit(turn, progress)?;
                 let needs_consent = (self.registry.get(assignment.agent.as_str()))
                     .is_some_and(|card| card.approval == Approval::Always)
                     || progress.demands.wants_approval(&assignment.agent);
@@ -340,9 +354,16 @@ impl Coordinator {
                 }
                 self.alone(turn, assignment, sink, progress).await?
             }
-            Some(Plan::Steps(steps)) => self.together(turn, &steps, sink, progress).await?,
+            Some(Plan::Steps(steps)) => {
+                Self::keep_own_limit(turn, progress)?;
+                self.together(turn, &steps, sink, progress).await?
+            }
             Some(Plan::About(language)) => {
                 return Ok(self.tell_about(language, sink, progress));
+            }
+            Some(Plan::Preferences(_)) => return Ok(Self::tell_preferences(None, sink, progress)),
+            Some(Plan::Blocked(agent)) => {
+                return Ok(Self::tell_preferences(Some(&agent), sink, progress));
             }
             Some(Plan::Clarify(agents)) => return Ok(self.clarify(&agents, sink, progress)),
             Some(Plan::Refused(refusal)) => return Ok(answer::forbidden(&refusal, sink, progress)),
@@ -367,31 +388,4 @@ impl Coordinator {
         progress.learn_facts(found);
         ended
     }
-}
-
-/// One line per turn: ids, words and times, never content.
-fn log(progress: &Progress, anchor: Option<&Anchor>, begun: Instant) {
-    tracing::event!(
-        target: telemetry::ENDED,
-        tracing::Level::INFO,
-        route.agent = progress.agents().next().map(AgentId::as_str),
-        route.source = progress.decision.as_ref().map(|decision| decision.source.as_str()),
-        turn.outcome = ?progress.outcome.unwrap_or(Outcome::Failed),
-        error.code = progress.error.map(Code::as_str),
-        // Names the turn's line of the audit log where nobody who can change the table can change it.
-        audit.anchor = anchor.map(tracing::field::display),
-        duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "turn ended"
-    );
-}
-
-/// What was said, for debugging: the one place from which text gets into the log, and only where `MAS_LOG_CONTENT` says so.
-fn log_content(turn: &ChatTurn, progress: &Progress) {
-    let reports = progress.parts.iter().map(|part| part.report.text.as_str());
-    tracing::debug!(
-        request = turn.messages.last().map(|message| message.text.as_str()),
-        report = reports.collect::<Vec<_>>().join("\n\n"),
-        answer = progress.shown,
-        "what was said"
-    );
 }
