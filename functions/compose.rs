@@ -19,14 +19,14 @@ use coordinator::metrics::Metrics;
 use coordinator::orchestrate::{Agents, Comparer, Likely};
 use coordinator::privacy::Privacy;
 use coordinator::route::{
-    AboutRouter, CacheRouter, Chain, DecisionCache, ExplicitRouter, ModelRouter, Router,
-    RuleRouter, StickyRouter,
+    AboutRouter, CacheRouter, Chain, DecisionCache, ExplicitRouter, ModelRouter, PreferenceRouter,
+    Router, RuleRouter, StickyRouter,
 };
 use coordinator::settings::document::{self, Source};
 use coordinator::settings::{Env, Settings};
 use coordinator::store::envelope::Seal;
 use coordinator::store::secrets::{self, Reference};
-use coordinator::store::{self, Accounts, Audit, Breakers, Decisions, Known, Table, Wire};
+use coordinator::store::{self, Accounts, Audit, Breakers, Decisions, Known, Table, Wire, Wishes};
 use coordinator::stream::Nesting;
 use coordinator::synthesize::Synthesizer;
 use coordinator::upstream::{Bounds, Certificates, Client};
@@ -140,6 +140,7 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
             settings.state_ttl,
             shared.accounts,
         ),
+        wishes: Wishes::of(&table),
         audit: audit(settings, &table, &seal),
         prices: settings.prices.clone(),
         // Where everybody is trusted and nobody limited, there is nobody to keep from it.
@@ -240,6 +241,7 @@ fn ladder(
         ))
     });
     let mut quick: Vec<Box<dyn Router>> = vec![
+        Box::new(PreferenceRouter::new(registry)),
         Box::new(ExplicitRouter::new(registry)),
         Box::new(RuleRouter),
         Box::new(AboutRouter),

@@ -8,6 +8,7 @@ mod dial_config;
 mod local;
 mod operator;
 mod person;
+mod preferences;
 mod remote;
 mod route;
 mod serve;
@@ -45,6 +46,8 @@ enum Command {
     Validate(validate::Options),
     /// Print the JSON Schema of configuration documents, for editors
     Schema,
+    /// Show, set or forget the own preferences
+    Preferences(preferences::Options),
     /// Print the entry for DIAL Core's configuration
     DialConfig(dial_config::Options),
     /// Read and check the audit log
@@ -67,6 +70,7 @@ async fn main() -> ExitCode {
         Some(Command::Route(options)) => route::run(options).await,
         Some(Command::Validate(options)) => validate::run(&options),
         Some(Command::Schema) => validate::schema(),
+        Some(Command::Preferences(options)) => preferences::run(options).await,
         Some(Command::DialConfig(options)) => dial_config::run(&options),
         Some(Command::Audit(command)) => audit::run(command).await,
         Some(Command::Export(options)) => person::export(options).await,

@@ -55,10 +55,14 @@ fn shown(trace: &Value) -> String {
             let agents: Vec<String> = agents.iter().map(text).collect();
             format!("asks which: {}", agents.join(" or "))
         }
-        (None, None) => refused.map_or_else(
-            || "answers itself: the question is about the system".into(),
-            |agent| format!("refuses: {agent} is forbidden"),
-        ),
+        (None, None) => match (trace["plan"].as_str(), trace.pointer("/plan/blocked")) {
+            (_, Some(agent)) => format!("asks nobody: the user does not want {}", text(agent)),
+            (Some("preferences"), _) => "answers itself: it is about the user's preferences".into(),
+            _ => refused.map_or_else(
+                || "answers itself: the question is about the system".into(),
+                |agent| format!("refuses: {agent} is forbidden"),
+            ),
+        },
     };
     let _ = write!(out, "  ({}", text(&trace["decided_by"]));
     if let Some(confidence) = trace["confidence"].as_f64() {
@@ -72,7 +76,7 @@ fn shown(trace: &Value) -> String {
         let (name, verdict) = (text(&rung["rung"]), text(&rung["verdict"]));
         let time = rung["duration_ms"].as_f64().unwrap_or_default();
         let reason = text(&rung["reason"]);
-        let _ = writeln!(out, "  {name:<9} {verdict:<9} {time:>9.3} ms  {reason}");
+        let _ = writeln!(out, "  {name:<10} {verdict:<9} {time:>9.3} ms  {reason}");
     }
     for rule in trace["rules"].as_array().into_iter().flatten() {
         let held = match rule["holds"].as_bool() {

@@ -203,6 +203,20 @@ async fn an_event_holds_ids_words_and_sizes_and_what_was_said_only_where_it_is_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hook_sees_a_message_with_a_preference_in_it_once() {
+    let desk = desk(|_| Reply::raw(204, "text/plain", "")).await;
+    let world = hooked("GPA", &desk, &webhook("before_route", "fail: closed"))
+        .start()
+        .await;
+    let answer = world
+        .well(&[user("Never ask UMS. What is the weather?")])
+        .await;
+    assert_eq!(answer.text(), "Final answer.");
+    answer.stage("Your preferences");
+    assert_eq!(points(&desk), ["mas.before_route"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hook_may_refuse_at_every_point_but_the_last() {
     // How often model and agent were asked by then.
     for (at, models, agents) in [

@@ -528,6 +528,7 @@ async fn the_ladder_is_explained_without_any_agent_and_kept_in_the_record() {
     assert_eq!(
         rungs,
         [
+            "preference abstained",
             "explicit abstained",
             "rule abstained",
             "about abstained",
@@ -550,9 +551,9 @@ async fn the_ladder_is_explained_without_any_agent_and_kept_in_the_record() {
         .find_map(|item| item["record"]["S"].as_str())
         .unwrap();
     let record: Value = serde_json::from_str(record).unwrap();
-    assert_eq!(record["rungs"][4]["name"], "model");
-    assert_eq!(record["rungs"][4]["verdict"], "decided");
-    assert_eq!(record["rungs"].as_array().unwrap().len(), 5);
+    assert_eq!(record["rungs"][5]["name"], "model");
+    assert_eq!(record["rungs"][5]["verdict"], "decided");
+    assert_eq!(record["rungs"].as_array().unwrap().len(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::world::{Plan, World, decides, delta, echoed, finish, model, plan, says, ums, user};
 
 /// A model that plans these steps, finds no contradictions and answers with the reports it was given.
-fn planner(steps: Value) -> impl Fn(&Seen) -> Reply + Send + Sync + 'static {
+pub fn planner(steps: Value) -> impl Fn(&Seen) -> Reply + Send + Sync + 'static {
     planner_that_compares(steps, json!([]))
 }
 
@@ -31,7 +31,7 @@ fn planner_that_compares(
     }
 }
 
-fn step(name: &str, agent: &str, task: &str, after: &[&str]) -> Value {
+pub fn step(name: &str, agent: &str, task: &str, after: &[&str]) -> Value {
     json!({"name": name, "agent_name": agent, "task": task, "after": after})
 }
 

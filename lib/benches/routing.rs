@@ -15,6 +15,7 @@ use coordinator::domain::conversation::Last;
 use coordinator::domain::ids::{AgentId, Clock, Millis, Timestamp};
 use coordinator::domain::message::Message;
 use coordinator::domain::plan::{Assignment, DecisionSource, Plan, RoutingDecision};
+use coordinator::domain::preference::Preferences;
 use coordinator::domain::rulebook::{Rule, Rulebook, Then};
 use coordinator::domain::rules::Routing;
 use coordinator::domain::turn::Caller;
@@ -96,6 +97,7 @@ async fn main() {
         "{:<9} {:>9} {:>9} {:>9}",
         "rung", "p50 us", "p99 us", "max us"
     );
+    let preferences = Preferences::default();
     for (rung, text, last) in cases {
         let messages = [Message::user(text)];
         let query = RouteQuery {
@@ -109,6 +111,7 @@ async fn main() {
             last,
             facts: &[],
             judged: None,
+            preferences: &preferences,
         };
         if rung == "cache" {
             let mut decision =

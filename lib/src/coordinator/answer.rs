@@ -12,6 +12,7 @@ use crate::domain::ids::AgentId;
 use crate::domain::language::Language;
 use crate::domain::phrase::Phrase;
 use crate::domain::plan::{DecisionSource, Refusal};
+use crate::domain::preference::{Preferences, Stages};
 use crate::domain::rulebook::Demands;
 use crate::domain::rules::Synthesis;
 use crate::domain::turn::ChatTurn;
@@ -26,8 +27,16 @@ use crate::telemetry;
 
 impl Coordinator {
     /// Whether an agent's own text is the answer, so that nobody waits for a second model.
-    pub(super) fn passes(&self, card: &AgentCard, demands: &Demands) -> bool {
+    pub(super) fn passes(
+        &self,
+        card: &AgentCard,
+        demands: &Demands,
+        preferences: &Preferences,
+    ) -> bool {
         match demands.synthesis.unwrap_or(self.synthesis) {
+            // What a rule says of this request goes before what the user wants of every one.
+            Synthesis::Always if demands.synthesis.is_some() => false,
+            _ if preferences.skip_synthesis => true,
             Synthesis::Always => false,
             Synthesis::Auto => card.ready,
             Synthesis::Never => true,
@@ -41,7 +50,9 @@ impl Coordinator {
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> FinishReason {
-        let language = language.unwrap_or_else(|| sink.language());
+        // The question tells its language, unless the user always wants another one.
+        let preferred = progress.wanted().language.is_some();
+        let language = (language.filter(|_| !preferred)).unwrap_or_else(|| sink.language());
         let agents: Vec<_> = self.registry.iter().map(|card| self.shown(card)).collect();
         progress.say(sink, &about::about(&agents, language));
         progress.outcome = Some(Outcome::Answered);
@@ -84,7 +95,13 @@ impl Coordinator {
         progress: &mut Progress,
     ) -> Result<FinishReason, Failure> {
         if !progress.parts.iter().all(|part| part.passed) {
-            return self.synthesize(turn, sink, progress).await;
+            let demanded = progress.demands.synthesis == Some(Synthesis::Always);
+            if demanded || !progress.wanted().skip_synthesis {
+                return self.synthesize(turn, sink, progress).await;
+            }
+            // Each agent's own text, and what they say differently: nobody puts several into one.
+            self.contradictions(turn, sink, progress).await;
+            progress.say_reports(sink);
         }
         progress.outcome = Some(Outcome::Answered);
         Ok(FinishReason::Stop)
@@ -144,6 +161,7 @@ impl Coordinator {
                 &reports,
                 &progress.conflicts,
                 self.caps.synthesis_history,
+                progress.wanted().language,
             )
             .await?;
         drop(reports);
@@ -203,6 +221,17 @@ impl Coordinator {
 }
 
 impl Progress {
+    /// What the agents that answered said, each in its own words, and which did not.
+    fn say_reports(&mut self, sink: &AnswerSink) {
+        let reports: Vec<_> = reports(&self.parts).collect();
+        let text = match reports.as_slice() {
+            [(_, text)] => (*text).to_owned(),
+            several => labels::side_by_side(several),
+        };
+        self.say(sink, &text);
+        self.say_missing(sink);
+    }
+
     /// Which agents did not answer, and why, below what the others said.
     fn say_missing(&mut self, sink: &AnswerSink) {
         let missing: Vec<String> = (self.missing())
@@ -221,9 +250,16 @@ impl Progress {
 
 /// Shows the decision: the agent in the stage's name, the rest in its text. It is a failed stage where nobody decided since
 /// a rung failed; a rung that failed before another one decided is nothing to the user.
-pub(super) fn show(stage: &Stage, verdict: &Verdict, language: Language) {
+pub(super) fn show(
+    stage: &Stage,
+    verdict: &Verdict,
+    preferences: &Preferences,
+    language: Language,
+) {
     stage.name(&labels::routed_to(&verdict.decision.plan).told(language));
-    stage.text(&labels::decision(&verdict.decision));
+    if preferences.stages == Stages::Full {
+        stage.text(&labels::decision(&verdict.decision));
+    }
     let undecided = verdict.decision.source == DecisionSource::Default;
     let failed = undecided && verdict.troubles.iter().any(|(rung, _)| *rung == "model");
     for (rung, error) in &verdict.troubles {
@@ -278,13 +314,7 @@ pub(super) fn fall_back(sink: &AnswerSink, progress: &mut Progress) -> FinishRea
     if !progress.shown.trim().is_empty() {
         progress.say(sink, &labels::synthesis_broke_off().told(sink.language()));
     }
-    let reports: Vec<_> = reports(&progress.parts).collect();
-    let text = match reports.as_slice() {
-        [(_, text)] => (*text).to_owned(),
-        several => labels::side_by_side(several),
-    };
-    progress.say(sink, &text);
-    progress.say_missing(sink);
+    progress.say_reports(sink);
     progress.outcome = Some(Outcome::AnsweredRaw);
     FinishReason::Stop
 }

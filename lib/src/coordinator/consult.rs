@@ -117,7 +117,9 @@ impl Coordinator {
             let Some(card) = self.registry.get(assignment.agent.as_str()) else {
                 return Err(Failure::internal(&turn.id.reference()));
             };
+            let preferences = &job.recalled.preferences;
             let task = job.task(card, &assignment, budget);
+            let task = self.in_their_language(task, card, job.demands, preferences);
             let (pruned, history) = (task.pruned, task.history.len());
             part.pruned |= pruned;
             self.agent_hook(Point::BeforeAgent, job, &assignment, part)
@@ -169,9 +171,11 @@ impl Coordinator {
         let begun = guess
             .as_ref()
             .map_or_else(Instant::now, |guess| guess.begun);
-        part.passed = job.alone && self.passes(card, job.demands);
+        let preferences = &job.recalled.preferences;
+        part.passed = job.alone && self.passes(card, job.demands, preferences);
         let out = Out {
             sink: job.sink,
+            stages: preferences.stages,
             answers: part.passed,
         };
         let events = match guess {
@@ -212,6 +216,7 @@ impl Coordinator {
         (card.fallback.clone())
             .filter(|_| harmless && unseen && part.calls.len() < self.caps.calls)
             .filter(|agent| !asked(agent) && !job.others.contains(agent))
+            .filter(|agent| !job.recalled.preferences.blocks(agent))
             // Consent was given for one agent, or was not needed.
             .filter(|agent| {
                 let instead = Assignment {

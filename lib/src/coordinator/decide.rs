@@ -3,9 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{Either, select};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::consult::out_of_time;
 use super::memory::Known;
@@ -13,17 +11,16 @@ use super::{Coordinator, Progress, Recollection, Verification};
 use crate::context;
 use crate::domain::access::Role;
 use crate::domain::agent::{AgentCard, Approval, Effect, Protocol};
-use crate::domain::conversation::{Last, Outcome};
+use crate::domain::conversation::Last;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{AgentId, Owner};
-use crate::domain::plan::{Assignment, DecisionSource, RoutingDecision};
+use crate::domain::plan::{Assignment, RoutingDecision};
+use crate::domain::preference::Preferences;
 use crate::domain::rulebook::Demands;
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::Step;
 use crate::orchestrate::{Chance, Guess};
-use crate::resilience::retry::luck;
 use crate::route::{RouteQuery, Verdict};
-use crate::store;
 
 /// Why an agent that was begun on a guess was not, or not for this turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +65,7 @@ impl Coordinator {
         verdict
     }
 
-    /// Asks the ladder. The memory is there when it has decided.
+    /// Asks the hooks that come before the ladder, and the ladder. The memory is there when it has decided.
     pub(super) async fn decide(
         &self,
         turn: &ChatTurn,
@@ -79,17 +76,61 @@ impl Coordinator {
         if let Some(verdict) = self.preempt(turn, known, progress).await? {
             return Ok(verdict);
         }
+        self.climb(turn, known, guessing, progress).await
+    }
+
+    /// Asks the ladder alone.
+    ///
+    /// It does not wait for the user's preferences: what this process saw of them last is assumed, and where they turn out
+    /// to say something else of who is to answer, the ladder is asked anew.
+    pub(super) async fn climb(
+        &self,
+        turn: &ChatTurn,
+        known: &Known,
+        guessing: bool,
+        progress: &mut Progress,
+    ) -> Result<Verdict, Failure> {
+        let mut assumed = match &progress.recalled {
+            Some(recalled) => recalled.preferences.clone(),
+            None => self.wishes.seen(&known.owner),
+        };
+        loop {
+            let decided = self.decide_for(turn, known, guessing, &assumed, progress);
+            if let Some(verdict) = Box::pin(decided).await? {
+                return Ok(verdict);
+            }
+            if progress.asking.take().is_some() {
+                progress.tally.add_unknown(Step::Route);
+            }
+            assumed = progress.wanted();
+        }
+    }
+
+    /// `None` once the user's preferences are known and are not those that were assumed.
+    async fn decide_for(
+        &self,
+        turn: &ChatTurn,
+        known: &Known,
+        guessing: bool,
+        assumed: &Preferences,
+        progress: &mut Progress,
+    ) -> Result<Option<Verdict>, Failure> {
         let hint = context::last_turn(turn, &known.recalled);
         let before = match hint {
             Some(last) => last,
             // Only the store can tell.
             None => {
-                self.recall(turn, known, progress).await?;
+                if progress.recalled.is_none() {
+                    self.recall(turn, known, progress).await?;
+                }
                 (progress.recalled.as_ref()).and_then(|recalled| recalled.memory.last.clone())
             }
         };
         progress.before.clone_from(&before);
-        let query = self.query(turn, &known.owner, &known.roles, before.as_ref());
+        if progress.wants_other(assumed) {
+            return Ok(None);
+        }
+        let query = self.query(turn, &known.owner, &known.roles, before.as_ref(), assumed);
         let entered = Arc::clone(&progress.entered);
         let mut recall = Box::pin(self.recollection(turn, known, &entered));
 
@@ -102,6 +143,9 @@ impl Coordinator {
                     begun = &mut quick => break begun,
                     done = &mut recall, if progress.recalled.is_none() => {
                         progress.recalled = Some(done?);
+                        if progress.wants_other(assumed) {
+                            return Ok(None);
+                        }
                     }
                 }
             }
@@ -114,6 +158,12 @@ impl Coordinator {
         let waits = self.account_first || self.extractor.is_some();
         if asking && waits && progress.recalled.is_none() {
             progress.recalled = Some(recall.as_mut().await?);
+        }
+        if progress.wants_other(assumed) {
+            return Ok(None);
+        }
+        if asking {
+            Self::keep_own_limit(turn, progress)?;
         }
         let facts = match &progress.recalled {
             Some(recalled) if asking => self.facts(turn, recalled),
@@ -145,6 +195,12 @@ impl Coordinator {
                     verdict = &mut rest => break verdict,
                     done = &mut recall, if progress.recalled.is_none() => {
                         progress.recalled = Some(done?);
+                        if progress.wants_other(assumed) {
+                            return Ok(None);
+                        }
+                        if asking {
+                            Self::keep_own_limit(turn, progress)?;
+                        }
                     }
                     () = ahead => {}
                 }
@@ -153,20 +209,13 @@ impl Coordinator {
         progress.asking = None;
         if progress.recalled.is_none() {
             progress.recalled = Some(recall.await?);
+            if progress.wants_other(assumed) {
+                progress.tally.merge(&verdict.tally);
+                return Ok(None);
+            }
         }
         progress.settle(&verdict.decision);
-        Ok(verdict)
-    }
-
-    /// What the model decided tells what it will decide.
-    pub(super) fn learn_likely(&self, progress: &Progress, verdict: &Verdict) {
-        if let (Some(likely), DecisionSource::Model) = (&self.likely, verdict.decision.source) {
-            let before = progress
-                .before
-                .as_ref()
-                .and_then(|last| last.agent.as_ref());
-            likely.learn(before, plainly(&verdict.decision));
-        }
+        Ok(Some(verdict))
     }
 
     /// What the ladder is asked.
@@ -176,6 +225,7 @@ impl Coordinator {
         owner: &'a Owner,
         roles: &'a [Role],
         last: Option<&'a Last>,
+        preferences: &'a Preferences,
     ) -> RouteQuery<'a> {
         RouteQuery {
             messages: &turn.messages,
@@ -191,6 +241,7 @@ impl Coordinator {
             last,
             facts: &[],
             judged: None,
+            preferences,
         }
     }
 
@@ -208,7 +259,7 @@ impl Coordinator {
         let card = self
             .registry
             .get(agent.as_str())
-            .filter(|card| may_be_guessed(card))
+            .filter(|card| may_be_guessed(card) && !recalled.preferences.blocks(&card.id))
             .filter(|card| {
                 demands.forbids(&card.id).is_none() && !demands.wants_approval(&card.id)
             })?;
@@ -222,84 +273,18 @@ impl Coordinator {
             &Assignment::plain(&agent),
             self.caps.agent_history,
         );
+        let task = self.in_their_language(task, card, demands, &recalled.preferences);
         let events = self.agents.begin(&agent, task).ok()?;
         Some(Ok(Guess::new(agent, events)))
-    }
-
-    /// Whether this decision, made before, is compared with what the model says now.
-    pub(super) fn is_checked(&self, turn: &ChatTurn, decision: &RoutingDecision) -> bool {
-        let share = f64::from(self.routing.check.unwrap_or(0)) / 100.0;
-        // Who comes through an agent has another turn's time to keep.
-        decision.source == DecisionSource::Cache && turn.caller.depth == 0 && luck() < share
-    }
-
-    /// What the model says now.
-    pub(super) async fn second_opinion(
-        &self,
-        turn: &ChatTurn,
-        known: &Known,
-        before: Option<Last>,
-    ) -> Verdict {
-        let query = self.query(turn, &known.owner, &known.roles, before.as_ref());
-        self.chain.second_opinion(&query).await
-    }
-
-    /// Counts whether the model still decides as it did, and takes the old decision back if it does not.
-    pub(super) fn compare(second: &Verdict, progress: &mut Progress) {
-        progress.checking = false;
-        progress.tally.merge(&second.tally);
-        if second.decision.source != DecisionSource::Model {
-            return;
-        }
-        let first = progress
-            .decision
-            .as_ref()
-            .and_then(RoutingDecision::assignment);
-        let now = second.decision.assignment();
-        let agrees = first.map(|first| &first.agent) == now.map(|now| &now.agent);
-        progress.marks.agrees = Some(agrees);
-        if !agrees {
-            tracing::info!("a decision that was used again was wrong");
-        }
-    }
-
-    /// At the turn's end: keeps what the model decided if all went well, and takes back what did not.
-    pub(super) async fn learn(&self, turn: &ChatTurn, progress: &Progress) {
-        let (Some(cache), Some(decision), Some(recalled)) =
-            (&self.cache, &progress.decision, &progress.recalled)
-        else {
-            return;
-        };
-        let well = !progress.filtered
-            && matches!(
-                progress.outcome,
-                Some(Outcome::Answered | Outcome::AnsweredRaw)
-            );
-        let own =
-            decision.assignment().map(|assignment| &assignment.agent) == progress.agents().next();
-        let query = self.query(turn, recalled.owner(), &[], progress.before.as_ref());
-        let wrong = !(well && own) || progress.marks.agrees == Some(false);
-        let kept = match decision.source {
-            DecisionSource::Model if well && own => cache.keep(&query, decision).boxed(),
-            // Who left has not judged the answer, and a hook that refused it not the decision.
-            DecisionSource::Cache
-                if wrong && !matches!(progress.outcome, Some(Outcome::Left | Outcome::Refused)) =>
-            {
-                cache.forget(&query).boxed()
-            }
-            _ => return,
-        };
-        let kept = timeout(self.times.save, kept).await;
-        if let Err(error) = kept.unwrap_or(Err(store::Error::Slow)) {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "a decision cannot be kept, or taken back"
-            );
-        }
     }
 }
 
 impl Progress {
+    /// Whether what the user wants is known, and says something else of who is to answer.
+    fn wants_other(&self, assumed: &Preferences) -> bool {
+        (self.recalled.as_ref()).is_some_and(|recalled| !recalled.preferences.steer_like(assumed))
+    }
+
     /// The agent begun on a guess is the turn's own if it is the one decided for, and dropped if not.
     fn settle(&mut self, decision: &RoutingDecision) {
         let Some(guess) = self.guess.take() else {
@@ -315,20 +300,8 @@ impl Progress {
     }
 }
 
-/// Runs `side` for as long as `main` takes, and no longer.
-pub(super) async fn beside<A, B>(
-    main: impl Future<Output = A>,
-    side: impl Future<Output = B>,
-) -> (A, Option<B>) {
-    let (main, side) = (pin!(main), pin!(side));
-    match select(main, side).await {
-        Either::Left((done, _)) => (done, None),
-        Either::Right((said, main)) => (main.await, Some(said)),
-    }
-}
-
 /// The agent of a decision that leaves the request as it is.
-fn plainly(decision: &RoutingDecision) -> Option<&AgentId> {
+pub(super) fn plainly(decision: &RoutingDecision) -> Option<&AgentId> {
     (decision.assignment())
         .filter(|assignment| assignment.is_plain() && decision.request.is_none())
         .map(|assignment| &assignment.agent)

@@ -1,4 +1,4 @@
-//! What a turn is measured by.
+//! What a turn is measured by, and what the log says of it.
 
 use std::time::Duration;
 
@@ -8,11 +8,16 @@ use super::decide::Guessed;
 use super::{Coordinator, Progress};
 use crate::domain::conversation::{AgentCall, Outcome};
 use crate::domain::day::Day;
+use crate::domain::failure::Code;
+use crate::domain::ids::AgentId;
 use crate::domain::plan::Plan;
+use crate::domain::turn::ChatTurn;
 use crate::domain::usage::Step;
 use crate::metrics::Figures;
 use crate::orchestrate::Guess;
+use crate::store::chain::Anchor;
 use crate::stream::AnswerSink;
+use crate::telemetry;
 
 /// What came of a call that was given up before anything of it was used.
 pub(super) const DROPPED: &str = "dropped";
@@ -84,7 +89,11 @@ impl Coordinator {
         let agent = decision.and_then(|decision| match &decision.plan {
             Plan::Single(assignment) => Some(assignment.agent.as_str()),
             Plan::Steps(_) => Some("several"),
-            Plan::About(_) | Plan::Clarify(_) | Plan::Refused(_) => None,
+            Plan::About(_)
+            | Plan::Clarify(_)
+            | Plan::Refused(_)
+            | Plan::Preferences(_)
+            | Plan::Blocked(_) => None,
         });
         let calls = progress.calls();
         let worked = progress.parts.iter().filter_map(|part| part.time).max();
@@ -120,4 +129,31 @@ impl Coordinator {
             breakers: self.guard.states(),
         });
     }
+}
+
+/// One line per turn: ids, words and times, never content.
+pub(super) fn log(progress: &Progress, anchor: Option<&Anchor>, begun: Instant) {
+    tracing::event!(
+        target: telemetry::ENDED,
+        tracing::Level::INFO,
+        route.agent = progress.agents().next().map(AgentId::as_str),
+        route.source = progress.decision.as_ref().map(|decision| decision.source.as_str()),
+        turn.outcome = ?progress.outcome.unwrap_or(Outcome::Failed),
+        error.code = progress.error.map(Code::as_str),
+        // Names the turn's line of the audit log where nobody who can change the table can change it.
+        audit.anchor = anchor.map(tracing::field::display),
+        duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "turn ended"
+    );
+}
+
+/// What was said, for debugging: the one place from which text gets into the log, and only where `MAS_LOG_CONTENT` says so.
+pub(super) fn log_content(turn: &ChatTurn, progress: &Progress) {
+    let reports = progress.parts.iter().map(|part| part.report.text.as_str());
+    tracing::debug!(
+        request = turn.messages.last().map(|message| message.text.as_str()),
+        report = reports.collect::<Vec<_>>().join("\n\n"),
+        answer = progress.shown,
+        "what was said"
+    );
 }

@@ -16,6 +16,7 @@ use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{Owner, TurnId};
 use crate::domain::message::Role;
 use crate::domain::phrase::Phrase;
+use crate::domain::preference::Preferences;
 use crate::domain::turn::ChatTurn;
 use crate::policy::{Entry, Refusal};
 use crate::store::Conversations;
@@ -36,6 +37,9 @@ pub(super) struct Recollection {
     pub(super) read: bool,
     /// Stands for the owner in the audit log.
     pub(super) pseudonym: Option<TurnId>,
+    /// What the owner wants, and has spent today before this turn, in millionths of a dollar.
+    pub(super) preferences: Preferences,
+    pub(super) spent_today: u64,
 }
 
 /// Whose account a turn is in. It is noted while the turn's own future is under way, which may be dropped at any moment.
@@ -123,9 +127,10 @@ impl Coordinator {
         let lane = timeout(self.times.save, self.audit.prepare(owner.tenant()));
         // Before it is sent: who leaves meanwhile may be in the account already.
         entered.note(Some(owner));
-        let (account, mut recollection, _, ()) = join!(
+        let (account, mut recollection, preferences, _, ()) = join!(
             (self.accounts.enter(owner, &entry)).instrument(telemetry::store("enter")),
             self.recollect(turn, owner, recalled),
+            self.preferences(owner),
             lane,
             self.guard.refresh(),
         );
@@ -142,7 +147,24 @@ impl Coordinator {
             }
         }
         recollection.pseudonym = account.pseudonym;
+        recollection.preferences = preferences;
+        recollection.spent_today = account.spent(entry.now);
         Ok(recollection)
+    }
+
+    /// What the owner wants; where that cannot be read, what they wanted last as far as this process knows.
+    async fn preferences(&self, owner: &Owner) -> Preferences {
+        let load = self.wishes.load(owner, self.guard.now().seconds());
+        match load.await {
+            Ok((preferences, _)) => preferences,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "preferences cannot be read"
+                );
+                self.wishes.seen(owner)
+            }
+        }
     }
 
     /// What the conversation was so far.
@@ -189,6 +211,8 @@ impl Coordinator {
             begins,
             read,
             pseudonym: None,
+            preferences: Preferences::default(),
+            spent_today: 0,
         }
     }
 }

@@ -6,9 +6,11 @@ mod consult;
 mod decide;
 mod figures;
 mod hook;
-mod lines;
+mod learn;
 mod memory;
 mod part;
+mod prefer;
+mod progress;
 mod readiness;
 mod record;
 mod share;
@@ -42,13 +44,13 @@ use crate::orchestrate::{Agents, Comparer, Guess, Likely};
 use crate::policy::Consent;
 use crate::route::{Chain, DecisionCache, Verdict};
 use crate::store::envelope::Seal;
-use crate::store::{Accounts, Audit, Table};
+use crate::store::{Accounts, Audit, Table, Wishes};
 use crate::stream::{AnswerSink, FinishReason, labels};
 use crate::synthesize::Synthesizer;
 use crate::telemetry;
 use approve::Consented;
 use consult::out_of_time;
-use figures::Marks;
+use figures::{Marks, log, log_content};
 use memory::{Entered, Recollection, memory_trouble};
 use part::Part;
 
@@ -78,6 +80,8 @@ pub struct Coordinator {
     pub table: Table,
     /// What each owner uses.
     pub accounts: Accounts,
+    /// What each owner wants.
+    pub wishes: Wishes,
     pub prices: Prices,
     /// Models are paid by us and not by the caller's key: who is over a limit gets none, so the account comes first.
     pub account_first: bool,
@@ -138,6 +142,8 @@ struct Progress {
     reported: bool,
     /// The client has its half of the memory.
     stated: bool,
+    /// What the user is told of their preferences.
+    told: Option<String>,
     /// The text the user was shown.
     shown: String,
     outcome: Option<Outcome>,
@@ -145,55 +151,6 @@ struct Progress {
     error: Option<Code>,
     tally: Tally,
     marks: Marks,
-}
-
-impl Progress {
-    /// Says in the turn's span how it ended.
-    fn trace(&self) {
-        let outcome = self.outcome.unwrap_or(Outcome::Failed);
-        let source = self.decision.as_ref().map(|decision| decision.source);
-        telemetry::ended(outcome, self.error, self.agents().next(), source);
-    }
-
-    /// What was cut off has used something, too, and what of it was shown is known.
-    fn cut_off(&mut self) {
-        if let Some(guess) = self.guess.take() {
-            self.dropped(guess);
-        }
-        self.gather();
-        // What one agent has finished is not lost because of another.
-        self.reported |= self.refused_by().is_none() && self.parts.iter().any(|part| part.reported);
-        if let Some(step) = self.asking.take() {
-            self.tally.add_unknown(step);
-        }
-        for _ in 0..std::mem::take(&mut self.extracting) {
-            self.tally.add_unknown(Step::Facts);
-        }
-        if std::mem::take(&mut self.checking) {
-            self.tally.add_unknown(Step::Route);
-        }
-        if let [part] = self.parts.as_slice()
-            && part.passed
-            && self.shown.is_empty()
-        {
-            self.shown.clone_from(&part.report.text);
-        }
-    }
-
-    /// How this turn ends, as the next one's routing will see it.
-    fn last(&self) -> Option<Last> {
-        let plan = self.decision.as_ref().map(|decision| &decision.plan);
-        match plan {
-            Some(Plan::Clarify(_)) => Some(Last {
-                agent: None,
-                asks: true,
-            }),
-            // A question about the system changes nothing for the agent that had asked before.
-            Some(Plan::About(_)) => self.before.clone(),
-            Some(Plan::Single(_) | Plan::Steps(_)) if self.reported => self.last_part(),
-            _ => None,
-        }
-    }
 }
 
 impl Coordinator {
@@ -244,11 +201,11 @@ impl Coordinator {
         );
         progress.hooks.extend(told);
         progress.marks.store = saving.elapsed();
-        lines::ended(&progress, anchor.as_ref(), begun);
+        log(&progress, anchor.as_ref(), begun);
         progress.trace();
         self.measure(&sink, &progress, begun);
         if self.log_content {
-            lines::said(&turn, &progress);
+            log_content(&turn, &progress);
         }
         match end {
             Ok(reason) => sink.finish(reason, &progress.tally),
@@ -298,11 +255,14 @@ impl Coordinator {
             }
             None => {
                 let decide = self.decide(turn, &known, true, progress);
-                Box::pin(telemetry::within(telemetry::route(), decide)).await?
+                let verdict = Box::pin(telemetry::within(telemetry::route(), decide)).await?;
+                prefer::speak(&progress.wanted(), sink);
+                let fulfil = self.fulfil(turn, &known, verdict, sink, progress);
+                Box::pin(fulfil).await?
             }
         };
         self.learn_likely(progress, &verdict);
-        answer::show(&stage, &verdict, sink.language());
+        answer::show(&stage, &verdict, &progress.wanted(), sink.language());
         drop(stage);
         progress.marks.route = begun.elapsed();
         if !progress
@@ -319,13 +279,14 @@ impl Coordinator {
         progress.checking = self.is_checked(turn, &verdict.decision);
         progress.decision = Some(verdict.decision);
         let (checking, before) = (progress.checking, progress.before.clone());
+        let wanted = progress.wanted();
 
         let acted = Box::pin(self.act(asking.as_ref().unwrap_or(turn), approved, sink, progress));
         if !checking {
             return acted.await;
         }
-        let (reason, second) =
-            decide::beside(acted, Box::pin(self.second_opinion(turn, &known, before))).await;
+        let second = Box::pin(self.second_opinion(turn, &known, before, &wanted));
+        let (reason, second) = learn::beside(acted, second).await;
         if let Some(second) = second {
             Self::compare(&second, progress);
         }
@@ -345,12 +306,19 @@ impl Coordinator {
         let mut waiting = Vec::new();
         let withheld = match plan {
             Some(Plan::Single(assignment)) => {
+                // Whatever decided, approval included.
+                if progress.wanted().blocks(&assignment.agent) {
+                    let agent = Some(&assignment.agent);
+                    return Ok(Self::tell_preferences(agent, sink, progress));
+                }
+                Self::keep_own_limit(turn, progress)?;
                 if !approved && self.needs_approval(turn, &assignment, &progress.demands) {
                     return self.propose(turn, assignment, sink, progress).await;
                 }
                 self.alone(turn, assignment, sink, progress).await?
             }
             Some(Plan::Steps(steps)) => {
+                Self::keep_own_limit(turn, progress)?;
                 let (now, later) = if approved {
                     (steps, Vec::new())
                 } else {
@@ -366,6 +334,10 @@ impl Coordinator {
             }
             Some(Plan::About(language)) => {
                 return Ok(self.tell_about(language, sink, progress));
+            }
+            Some(Plan::Preferences(_)) => return Ok(Self::tell_preferences(None, sink, progress)),
+            Some(Plan::Blocked(agent)) => {
+                return Ok(Self::tell_preferences(Some(&agent), sink, progress));
             }
             Some(Plan::Clarify(agents)) => return Ok(self.clarify(&agents, sink, progress)),
             Some(Plan::Refused(refusal)) => return Ok(answer::forbidden(&refusal, sink, progress)),

@@ -38,7 +38,11 @@ impl Coordinator {
         let assignments: Vec<&mut Assignment> = match &mut decision.plan {
             Plan::Single(assignment) => vec![assignment],
             Plan::Steps(steps) => steps.iter_mut().map(|step| &mut step.assignment).collect(),
-            Plan::About(_) | Plan::Clarify(_) | Plan::Refused(_) => Vec::new(),
+            Plan::About(_)
+            | Plan::Clarify(_)
+            | Plan::Refused(_)
+            | Plan::Preferences(_)
+            | Plan::Blocked(_) => Vec::new(),
         };
         for assignment in assignments {
             let (Some(card), Some(recalled)) =

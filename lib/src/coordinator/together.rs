@@ -14,9 +14,10 @@ use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::AgentId;
 use crate::domain::phrase::Phrase;
 use crate::domain::plan::{RoutingDecision, Step};
+use crate::domain::preference::Stages;
 use crate::domain::rulebook::Demands;
 use crate::domain::turn::{ChatTurn, Given};
-use crate::stream::{AnswerSink, FinishReason, Stage, labels};
+use crate::stream::{AnswerSink, FinishReason, Stage, labels, preferences};
 
 /// What a finished step leaves to those that wait for it.
 #[derive(Clone, Debug)]
@@ -59,7 +60,11 @@ impl Coordinator {
         let Some(recalled) = &progress.recalled else {
             return Err(Failure::internal(&turn.id.reference()));
         };
-        let stage = sink.open_stage(Some(&labels::plan_stage().told(sink.language())), None);
+        let stage = if recalled.preferences.stages == Stages::None {
+            sink.hidden_stage()
+        } else {
+            sink.open_stage(Some(&labels::plan_stage().told(sink.language())), None)
+        };
         stage.text(&labels::plan(steps, sink.language()));
         let work = Work {
             turn,
@@ -164,6 +169,10 @@ impl Coordinator {
             }
         }
         let agent = &step.assignment.agent;
+        if work.recalled.preferences.blocks(agent) {
+            part.failure = Some(not_asked(turn, preferences::is_blocked(agent)));
+            return Ok(None);
+        }
         if let Some((_, forbidden)) = work.demands.forbids(agent) {
             let why = labels::forbids(agent, forbidden.say.as_deref());
             part.failure = Some(not_asked(turn, why));

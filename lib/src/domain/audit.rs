@@ -17,6 +17,16 @@ pub enum Entry {
     Export(PersonEntry),
     /// A person's data was erased.
     Erasure(PersonEntry),
+    /// A person's preferences were changed.
+    Preferences {
+        at: Millis,
+        by: By,
+        /// The person's pseudonym.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        who: Option<TurnId>,
+        /// The names of those that are different now.
+        changed: Vec<Cow<'static, str>>,
+    },
     /// The log itself was read or checked.
     Read {
         at: Millis,

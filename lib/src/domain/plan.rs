@@ -10,6 +10,7 @@ use super::fact::Fact;
 use super::ids::AgentId;
 use super::language::Language;
 use super::message::Message;
+use super::preference::Wish;
 
 /// Who works, and in what pattern.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +24,10 @@ pub enum Plan {
     Clarify([AgentId; 2]),
     /// A rule forbids the agent that was chosen: this is said instead.
     Refused(Refusal),
+    /// The user says what they want of every turn, or asks what they said.
+    Preferences(Vec<Wish>),
+    /// The user named an agent that they never want asked.
+    Blocked(AgentId),
 }
 
 /// An agent that a rule forbids, and what the administrator wants to be said of it.
@@ -96,7 +101,11 @@ impl Plan {
         let (single, steps) = match self {
             Self::Single(assignment) => (Some(&assignment.agent), &[][..]),
             Self::Steps(steps) => (None, steps.as_slice()),
-            Self::About(_) | Self::Clarify(_) | Self::Refused(_) => (None, &[][..]),
+            Self::About(_)
+            | Self::Clarify(_)
+            | Self::Refused(_)
+            | Self::Preferences(_)
+            | Self::Blocked(_) => (None, &[][..]),
         };
         let steps = steps.iter().map(|step| &step.assignment.agent);
         single.into_iter().chain(steps)
@@ -154,6 +163,8 @@ pub enum DecisionSource {
     /// The user, by naming an agent.
     Explicit,
     Rule,
+    /// The user said something of their preferences.
+    Preference,
     /// The question was about the system itself.
     About,
     /// A hook of the administrator.
@@ -173,6 +184,7 @@ impl DecisionSource {
         match self {
             Self::Explicit => "explicit",
             Self::Rule => "rule",
+            Self::Preference => "preference",
             Self::About => "about",
             Self::Hook => "hook",
             Self::Sticky => "sticky",
@@ -223,7 +235,12 @@ impl RoutingDecision {
     pub fn assignment(&self) -> Option<&Assignment> {
         match &self.plan {
             Plan::Single(assignment) => Some(assignment),
-            Plan::Steps(_) | Plan::About(_) | Plan::Clarify(_) | Plan::Refused(_) => None,
+            Plan::Steps(_)
+            | Plan::About(_)
+            | Plan::Clarify(_)
+            | Plan::Refused(_)
+            | Plan::Preferences(_)
+            | Plan::Blocked(_) => None,
         }
     }
 }

@@ -209,6 +209,11 @@ pub struct Price {
 pub struct Prices(BTreeMap<String, Vec<Price>>);
 
 impl Prices {
+    /// Whether no model has one.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Adds a price. Of several of one model, the newest that has begun holds.
     pub fn set(&mut self, model: &str, price: Price) {
         let known = self.0.entry(model.to_owned()).or_default();

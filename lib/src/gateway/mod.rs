@@ -231,6 +231,11 @@ impl Gateways {
         Ok(Self { by_agent })
     }
 
+    /// All agents that there are.
+    pub fn names(&self) -> Vec<AgentId> {
+        self.by_agent.keys().cloned().collect()
+    }
+
     pub fn get(&self, agent: &AgentId) -> Option<&Arc<dyn Gateway>> {
         self.by_agent.get(agent)
     }

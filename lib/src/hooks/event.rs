@@ -86,6 +86,8 @@ impl<'a> Event<'a> {
                 Plan::Refused(_) => "refused",
                 Plan::About(_) => "about",
                 Plan::Clarify(_) => "clarify",
+                Plan::Preferences(_) => "preferences",
+                Plan::Blocked(_) => "blocked",
             },
             decided_by: decision.source.as_str(),
             confidence: decision.confidence,

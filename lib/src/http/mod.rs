@@ -8,6 +8,7 @@ mod health;
 mod language;
 mod metrics;
 mod person;
+mod preferences;
 mod route;
 mod trace;
 
@@ -110,6 +111,13 @@ pub fn api_routes(app: Arc<App>) -> Router {
         .route(
             "/v1/route",
             post(route::explain).fallback(|| async { wrong_method_for("POST") }),
+        )
+        .route(
+            "/v1/preferences",
+            get(preferences::show)
+                .put(preferences::set)
+                .delete(preferences::forget)
+                .fallback(|| async { wrong_method_for("GET, PUT, DELETE") }),
         )
         .route("/v1/audit/{day}", get(audit::show))
         .route("/v1/audit/{day}/verify", get(audit::verify))

@@ -58,6 +58,8 @@ fn shown(verdict: &Verdict, rulebook: &Rulebook) -> Value {
             Plan::Steps(steps) => json!({"steps": steps}),
             Plan::About(_) => json!("about"),
             Plan::Refused(refusal) => json!({"refused": refusal.agent.as_str()}),
+            Plan::Preferences(_) => json!("preferences"),
+            Plan::Blocked(agent) => json!({"blocked": agent.as_str()}),
             Plan::Clarify(agents) => json!({"clarify": agents.each_ref().map(AgentId::as_str)}),
         },
         "decided_by": decision.source.as_str(),

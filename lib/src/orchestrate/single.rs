@@ -10,6 +10,7 @@ use crate::domain::event::{AgentEvent, StageStatus};
 use crate::domain::ids::AgentId;
 use crate::domain::language::Language;
 use crate::domain::message::{Attachment, OpaqueState};
+use crate::domain::preference::Stages;
 use crate::domain::rules::Caps;
 use crate::domain::turn::AgentTask;
 use crate::domain::usage::ModelUsage;
@@ -58,6 +59,8 @@ pub struct Out<'a> {
     pub sink: &'a AnswerSink,
     /// Its text is the answer itself; else it is shown in its stage, and somebody else writes the answer.
     pub answers: bool,
+    /// How much of its work is shown.
+    pub stages: Stages,
 }
 
 /// The agents at work: their gateways, and how their stages are shown.
@@ -86,7 +89,12 @@ impl Agents {
         report: &mut Report,
     ) -> Result<(), Error> {
         let agent = &card.id;
-        let stage = (out.sink).open_stage(Some(&labels::agent_stage(agent)), None);
+        let stage = match out.stages {
+            Stages::None => out.sink.hidden_stage(),
+            Stages::Summary | Stages::Full => {
+                (out.sink).open_stage(Some(&labels::agent_stage(agent)), None)
+            }
+        };
         if let Some(other) = instead_of {
             stage.say(labels::stands_in(other, agent));
         }
@@ -121,13 +129,17 @@ impl Agents {
         mut events: EventStream,
         agent: &AgentId,
         stage: &Stage,
-        Out { sink, answers }: Out<'_>,
+        Out {
+            sink,
+            answers,
+            stages,
+        }: Out<'_>,
         report: &mut Report,
     ) -> Result<(), Error> {
         let write = async |text: &str| {
             if answers {
                 sink.stream(text).await;
-            } else {
+            } else if stages == Stages::Full {
                 stage.stream(text).await;
             }
         };
@@ -140,7 +152,11 @@ impl Agents {
                 Some(Ok(AgentEvent::Text(text))) => {
                     write(report.add(&text, self.caps.text, language)).await;
                 }
-                Some(Ok(AgentEvent::Stage { index, change })) => mirror.apply(index, &change),
+                Some(Ok(AgentEvent::Stage { index, change })) => {
+                    if stages == Stages::Full {
+                        mirror.apply(index, &change);
+                    }
+                }
                 Some(Ok(AgentEvent::Attachment(attachment))) => match mirror.take(&attachment) {
                     Ok(()) => {
                         sink.attach(&attachment);
@@ -152,14 +168,16 @@ impl Agents {
                 Some(Ok(AgentEvent::State(state))) => report.state = Some(state),
                 Some(Ok(AgentEvent::Usage(lines))) => report.used.extend(lines),
                 Some(Ok(AgentEvent::Form(schema))) => {
-                    if form::is_harmless(&schema, self.caps.attachment) && sink.form(&schema) {
+                    let harmless =
+                        form::is_harmless(&schema, self.caps.attachment, &self.gateways.names());
+                    if harmless && sink.form(&schema) {
                         report.form = true;
                     } else {
                         tracing::warn!(agent.id = %agent, security = "form_left_out", "a form of an agent is left out");
                     }
                 }
                 Some(Ok(AgentEvent::Session { id, created })) => {
-                    if created {
+                    if created && stages == Stages::Full {
                         stage.say(labels::session_created(agent, &id));
                     }
                     report.session = Some((id, created));

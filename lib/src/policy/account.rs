@@ -144,6 +144,15 @@ impl Account {
         Ok(next)
     }
 
+    /// What was spent on the day of this moment, in millionths of a dollar.
+    pub fn spent(&self, now: Millis) -> u64 {
+        if self.day == now.0 / DAY {
+            self.spend
+        } else {
+            0
+        }
+    }
+
     /// The account without turns that are known to be over, though it was not told.
     pub fn without(&self, over: impl Fn(&TurnId) -> bool) -> Cow<'_, Self> {
         if !self.running.keys().any(&over) {

@@ -66,6 +66,10 @@ impl DecisionCache {
     /// The name of what is asked; `None` for what is not worth keeping.
     fn name(&self, query: &RouteQuery<'_>) -> Option<String> {
         let (last, earlier) = query.messages.split_last()?;
+        // What was decided for one person's taste is nobody else's.
+        if query.preferences.steer() {
+            return None;
+        }
         // What the model is shown beside these words must be in the name, or not be there: another conversation would
         // find what was decided for this one.
         let alone = !query

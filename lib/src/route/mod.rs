@@ -5,6 +5,7 @@ mod cache;
 mod explicit;
 mod fallback;
 mod model;
+mod preference;
 mod prompt;
 mod rules;
 mod sticky;
@@ -14,6 +15,7 @@ pub use cache::{CacheRouter, DecisionCache};
 pub use explicit::ExplicitRouter;
 pub use fallback::DefaultRouter;
 pub use model::ModelRouter;
+pub use preference::PreferenceRouter;
 pub use rules::RuleRouter;
 pub use sticky::StickyRouter;
 
@@ -29,7 +31,8 @@ use crate::domain::conversation::Last;
 use crate::domain::fact::Fact;
 use crate::domain::ids::{AgentId, Timestamp};
 use crate::domain::message::Message;
-use crate::domain::plan::{RoutingDecision, Rung, RungVerdict};
+use crate::domain::plan::{Assignment, DecisionSource, Plan, RoutingDecision, Rung, RungVerdict};
+use crate::domain::preference::Preferences;
 use crate::domain::rulebook::{Demands, Judgement, Rulebook};
 use crate::domain::turn::Caller;
 use crate::domain::usage::Tally;
@@ -56,6 +59,8 @@ pub struct RouteQuery<'a> {
     pub facts: &'a [Fact],
     /// The rules and what they come to; the ladder sees to it.
     pub judged: Option<(&'a Rulebook, &'a Judgement)>,
+    /// What the user wants of every turn.
+    pub preferences: &'a Preferences,
 }
 
 impl<'a> RouteQuery<'a> {
@@ -210,7 +215,9 @@ impl Chain {
                 reason: Cow::Borrowed("nothing else decided"),
                 micros: 0,
             });
-            begun.judgement.allowed(self.floor.decision())
+            begun
+                .judgement
+                .allowed(self.floor.decision(query.preferences))
         });
         Verdict {
             decision,
@@ -233,16 +240,54 @@ impl Chain {
     }
 }
 
+/// Why a decision does not count.
+const NOT_WANTED: &str = "the user does not want that agent";
+
+/// A decision, as far as the user's preferences let it be. Whoever names an agent that they blocked is told so; all other
+/// rungs go on to the next.
+fn wanted(mut decision: RoutingDecision, preferences: &Preferences) -> Option<RoutingDecision> {
+    match &decision.plan {
+        Plan::Single(Assignment { agent, .. }) if preferences.blocks(agent) => {
+            if decision.source != DecisionSource::Explicit {
+                return None;
+            }
+            decision.plan = Plan::Blocked(agent.clone());
+        }
+        // Of several agents, the others go on.
+        Plan::Steps(_)
+            if decision
+                .plan
+                .agents()
+                .all(|agent| preferences.blocks(agent)) =>
+        {
+            return None;
+        }
+        Plan::Clarify(agents) => {
+            let mut left = agents.iter().filter(|agent| !preferences.blocks(agent));
+            match (left.next(), left.next()) {
+                (None, _) => return None,
+                (Some(only), None) => decision.plan = Plan::Single(Assignment::plain(only)),
+                _ => {}
+            }
+        }
+        _ => {}
+    }
+    Some(decision)
+}
+
 async fn climb(rungs: &[Box<dyn Router>], query: &RouteQuery<'_>, mut so_far: Climb) -> Climb {
     for rung in rungs {
         let begun = Instant::now();
         let asked = rung.route(query, &mut so_far.tally);
         let said = telemetry::within(telemetry::rung(rung.name()), asked).await;
         let (verdict, reason) = match said {
-            Ok(Opinion::Decided(decision)) => {
-                so_far.decision = Some(so_far.judgement.allowed(decision));
-                (RungVerdict::Decided, Cow::Borrowed(""))
-            }
+            Ok(Opinion::Decided(decision)) => match wanted(decision, query.preferences) {
+                Some(decision) => {
+                    so_far.decision = Some(so_far.judgement.allowed(decision));
+                    (RungVerdict::Decided, Cow::Borrowed(""))
+                }
+                None => (RungVerdict::Abstained, Cow::Borrowed(NOT_WANTED)),
+            },
             Ok(Opinion::Abstained(reason)) => (RungVerdict::Abstained, reason),
             Err(error) => {
                 let reason = error.to_string();

@@ -12,6 +12,7 @@ use crate::domain::agent::{Effect, Registry};
 use crate::domain::fact::Fact;
 use crate::domain::ids::AgentId;
 use crate::domain::plan::{Assignment, DecisionSource, Plan, RoutingDecision, Step as PlanStep};
+use crate::domain::preference::Preferences;
 use crate::domain::rules::Caps;
 use crate::domain::usage::{Step, Tally};
 use crate::llm::{Completion, Models, Prompt, PromptMessage};
@@ -33,6 +34,8 @@ pub struct ModelRouter {
     history: usize,
     /// The model may name the coordinator itself.
     knows_self: bool,
+    /// Facts pass between agents.
+    shares: bool,
     /// Below this the user is asked.
     floor: Option<f64>,
 }
@@ -85,6 +88,7 @@ impl ModelRouter {
             steps: caps.steps,
             history: caps.routing_history,
             knows_self: prompt::knows_self(registry),
+            shares: prompt::shares(registry),
             floor: floor.map(|percent| f64::from(percent) / 100.0),
         }
     }
@@ -95,7 +99,8 @@ impl ModelRouter {
     }
 
     fn prompt(&self, query: &RouteQuery<'_>) -> Prompt {
-        let mut messages = vec![PromptMessage::system(self.system.clone())];
+        let wishes = prompt::wishes(query.preferences, &self.agents);
+        let mut messages = vec![PromptMessage::system(format!("{}{wishes}", self.system))];
         let (last, earlier) = match query.messages.split_last() {
             Some((last, earlier)) => (Some(last), earlier),
             None => (None, query.messages),
@@ -106,12 +111,25 @@ impl ModelRouter {
         let mut prompt = Prompt {
             model: Arc::clone(&self.model),
             messages,
-            response_format: Some(Arc::clone(&self.response_format)),
+            response_format: Some(self.format(query.preferences)),
             caller: Arc::clone(query.caller),
             deadline: query.deadline,
         };
         prompt.fit(self.history);
         prompt
+    }
+
+    /// The schema of the answer: agents that the user blocked are no legal answers.
+    fn format(&self, preferences: &Preferences) -> Arc<RawValue> {
+        if preferences.blocked_agents.is_empty() {
+            return Arc::clone(&self.response_format);
+        }
+        let left = (self.agents.iter()).filter(|agent| !preferences.blocks(agent));
+        let left: Vec<&str> = left.map(AgentId::as_str).collect();
+        if left.is_empty() {
+            return Arc::clone(&self.response_format);
+        }
+        prompt::format_of(&left, self.knows_self, self.shares)
     }
 
     /// Asks once, or once more with half of the conversation if all of it is too long.
@@ -228,11 +246,19 @@ impl ModelRouter {
             return decision;
         };
         let second = second.or_else(|| {
-            let mut others = self.agents.iter().filter(|agent| **agent != first);
+            let wanted = |agent: &&AgentId| **agent != first && !query.preferences.blocks(agent);
+            let mut others = self.agents.iter().filter(wanted);
             others.next().cloned()
         });
         if let Some(second) = second.filter(|_| doubtful && !asked && query.caller.depth == 0) {
-            decision.plan = Plan::Clarify([first, second]);
+            decision.plan = match query.preferences.preferred_of([&first, &second]) {
+                // What the user prefers breaks the tie; what was to be added was for the first.
+                Some(preferred) if *preferred != first => {
+                    Plan::Single(Assignment::plain(preferred))
+                }
+                Some(_) => return decision,
+                None => Plan::Clarify([first, second]),
+            };
         }
         decision
     }

@@ -190,7 +190,11 @@ fn compare(
     let told = judged.choice.as_ref().and_then(|(_, plan)| match plan {
         Plan::Single(assignment) => assignment.instructions.as_deref(),
         Plan::Steps(steps) => steps.first()?.assignment.instructions.as_deref(),
-        Plan::About(_) | Plan::Clarify(_) | Plan::Refused(_) => None,
+        Plan::About(_)
+        | Plan::Clarify(_)
+        | Plan::Refused(_)
+        | Plan::Preferences(_)
+        | Plan::Blocked(_) => None,
     });
     match expected.instructions.as_deref() {
         Some(wanted) if told != Some(wanted.trim()) => {

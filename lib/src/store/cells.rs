@@ -108,13 +108,15 @@ impl Table {
     ) -> Result<TransactWriteItem, Error> {
         let json =
             serde_json::to_string(&new.value).map_err(|error| Error::Unreadable(Some(error)))?;
-        built(
-            self.put(key.clone(), expires_at)
-                .item("value", text(json))
-                .item("version", number(new.version))
-                .condition_expression("version = :seen")
-                .expression_attribute_values(":seen", number(new.version - 1)),
-        )
+        let put = (self.put(key.clone(), expires_at))
+            .item("value", text(json))
+            .item("version", number(new.version));
+        built(if new.version == 1 {
+            put.condition_expression("attribute_not_exists(version)")
+        } else {
+            put.condition_expression("version = :seen")
+                .expression_attribute_values(":seen", number(new.version - 1))
+        })
     }
 
     /// Writes the version after the one that was read, unless somebody else did.

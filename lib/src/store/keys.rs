@@ -7,6 +7,7 @@
 //! | session: an agent's id belongs to this owner | `T#tenant#O#owner` | `SESSION#agent#session` |
 //! | proposal: a request that waits for consent | `T#tenant#O#owner` | `PROPOSAL#digest` |
 //! | account: what the owner uses now | `T#tenant#O#owner` | `ACCOUNT` |
+//! | preferences: what the owner wants of every turn | `T#tenant#O#owner` | `PREFERENCES` |
 //! | erased: the owner's data up to a turn is gone, and stays so | `T#tenant#O#owner` | `ERASED` |
 //! | reference: a line of the audit log is about this owner | `T#tenant#O#owner` | `AUDIT#day#chain#line` |
 //! | audit, the roll of days: its head, its lines | `AUDIT#tenant` | `HEAD#ROLL`, `LINE#ROLL#line` |
@@ -57,6 +58,13 @@ pub fn account(owner: &Owner) -> Key {
     Key {
         pk: partition(owner),
         sk: "ACCOUNT".into(),
+    }
+}
+
+pub fn preferences(owner: &Owner) -> Key {
+    Key {
+        pk: partition(owner),
+        sk: "PREFERENCES".into(),
     }
 }
 
@@ -127,6 +135,7 @@ pub enum Kind {
     /// By its digest.
     Proposal(String),
     Account,
+    Preferences,
     Erased,
     /// Day, chain and number of a line of the audit log.
     Reference(Day, String, u64),
@@ -144,6 +153,7 @@ impl Kind {
         let mut parts = sk.split('#');
         let kind = match parts.next()? {
             "ACCOUNT" => Self::Account,
+            "PREFERENCES" => Self::Preferences,
             "ERASED" => Self::Erased,
             "PROPOSAL" => Self::Proposal(text(parts.next()?)),
             "CONV" => {
@@ -241,6 +251,7 @@ mod tests {
         );
         let day: Day = "2026-11-20".parse().unwrap();
         assert_eq!(sk(account(&owner)), "ACCOUNT");
+        assert_eq!(sk(preferences(&owner)), "PREFERENCES");
         assert_eq!(sk(erased(&owner)), "ERASED");
         assert_eq!(
             sk(reference(&owner, day, "w-1", 7)),
@@ -271,6 +282,7 @@ mod tests {
                 Kind::Session(agent, "a#b".into()),
             ),
             (account(&owner), Kind::Account),
+            (preferences(&owner), Kind::Preferences),
             (erased(&owner), Kind::Erased),
             (
                 reference(&owner, day, "w-1", 7),
@@ -280,7 +292,7 @@ mod tests {
             assert_eq!(Kind::of(&key.sk), kind, "{}", key.sk);
             assert_eq!(Kind::of(&format!("{}#x", key.sk)), Kind::Unknown);
         }
-        assert_eq!(Kind::of("PREFERENCES"), Kind::Unknown);
+        assert_eq!(Kind::of("SOMETHING"), Kind::Unknown);
     }
 
     proptest! {

@@ -15,6 +15,7 @@ mod inspect;
 pub mod keyring;
 mod keys;
 mod person;
+mod preferences;
 mod proposals;
 mod requests;
 mod save;
@@ -29,6 +30,7 @@ pub use conversations::Conversations;
 pub use decisions::{Decision, Decisions};
 pub use inspect::Shown;
 pub use person::{Person, Record};
+pub use preferences::{Changed, Wishes};
 pub use save::{Saved, Session, Write, Written};
 
 pub use proposals::Proposals;

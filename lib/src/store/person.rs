@@ -36,6 +36,9 @@ pub enum Record {
     Account {
         account: Box<RawValue>,
     },
+    Preferences {
+        preferences: Box<RawValue>,
+    },
     /// What was there up to this turn is erased.
     Erased {
         turn: TurnId,
@@ -75,6 +78,7 @@ impl Record {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Account { .. } => "account",
+            Self::Preferences { .. } => "preferences",
             Self::Erased { .. } => "erased",
             Self::Conversation { .. } => "conversation",
             Self::Turn { .. } => "turn",
@@ -106,6 +110,9 @@ impl Person {
                 match Kind::of(string(item, "sk").unwrap_or_default()) {
                     Kind::Account => records.push(Record::Account {
                         account: raw(string(item, "value").unwrap_or_default()),
+                    }),
+                    Kind::Preferences => records.push(Record::Preferences {
+                        preferences: raw(string(item, "value").unwrap_or_default()),
                     }),
                     Kind::Erased => {
                         records.extend(id(item, "turn").map(|turn| Record::Erased { turn }));
@@ -205,6 +212,7 @@ impl Person {
                         last_turn = turn;
                         ""
                     }
+                    Kind::Preferences => "preferences",
                     Kind::Proposal(_) => "proposals",
                     Kind::Reference(..) => "references",
                     Kind::Unknown => "others",

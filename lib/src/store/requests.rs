@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, TransactWriteItem};
 
 use super::attributes::{Item, number, text};
-use super::keys::Key;
+use super::keys::{self, Key};
 use super::{Error, Table};
-use crate::domain::ids::Timestamp;
+use crate::domain::ids::{Owner, Timestamp, TurnId};
 use crate::resilience::retry::luck;
 
 /// Between two tries, at most, times the number of tries so far.
@@ -90,6 +90,24 @@ impl Table {
             }
             _ => Err(error.into()),
         }
+    }
+
+    /// Nothing of a person comes back that was under way when the person was erased.
+    pub(super) fn not_erased(
+        &self,
+        owner: &Owner,
+        turn: TurnId,
+    ) -> Result<TransactWriteItem, Error> {
+        let [(pk, owner), (sk, mark)] = key_of(keys::erased(owner));
+        let check = ConditionCheck::builder()
+            .table_name(&self.name)
+            .key(pk, owner)
+            .key(sk, mark)
+            .condition_expression("attribute_not_exists(turn) OR turn < :turn")
+            .expression_attribute_values(":turn", text(turn.to_string()))
+            .build()
+            .map_err(|error| Error::Call(Box::new(error)))?;
+        Ok(TransactWriteItem::builder().condition_check(check).build())
     }
 
     /// The next page of what begins with a prefix, in the order of the keys; nothing at the end.

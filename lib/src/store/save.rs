@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use tokio::time::timeout;
 
 use super::accounts::{Accounts, Leave};
@@ -103,7 +103,13 @@ impl Conversations {
             match &leaving {
                 Some(leaving) => items.push((Part::Account, leaving.item.clone())),
                 // Whoever erases a person begins with the account: where that is still the same, nobody has.
-                None => items.insert(0, (Part::Tombstone, self.not_erased(write)?)),
+                None => items.insert(
+                    0,
+                    (
+                        Part::Tombstone,
+                        self.table.not_erased(&self.owner, write.record.id)?,
+                    ),
+                ),
             }
             let line = match audit {
                 Some((audit, entry)) => self.line(audit, entry).await,
@@ -204,20 +210,6 @@ impl Conversations {
             items.push((Part::Record, built(self.table.put(key, expires_at))?));
         }
         Ok(items)
-    }
-
-    /// Nothing of a person comes back that was under way when the person was erased.
-    fn not_erased(&self, write: Write<'_>) -> Result<TransactWriteItem, Error> {
-        let [(pk, owner), (sk, mark)] = key_of(keys::erased(&self.owner));
-        let check = ConditionCheck::builder()
-            .table_name(&self.table.name)
-            .key(pk, owner)
-            .key(sk, mark)
-            .condition_expression("attribute_not_exists(turn) OR turn < :turn")
-            .expression_attribute_values(":turn", text(write.record.id.to_string()))
-            .build()
-            .map_err(|error| Error::Call(Box::new(error)))?;
-        Ok(TransactWriteItem::builder().condition_check(check).build())
     }
 
     /// The head changes only where this turn changed something, so that two turns at once lose nothing of each other.

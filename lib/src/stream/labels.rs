@@ -92,6 +92,7 @@ pub fn routed_to(plan: &Plan) -> Phrase {
         Plan::About(_) => to_this_assistant(),
         Plan::Clarify(_) => to_a_question(),
         Plan::Refused(refusal) => to_nobody(&refusal.agent),
+        Plan::Preferences(_) | Plan::Blocked(_) => to_preferences(),
     }
 }
 
@@ -133,13 +134,23 @@ pub fn decision(decision: &RoutingDecision) -> String {
         agent_name: assignment.map(|assignment| assignment.agent.as_str()),
         candidates: match &decision.plan {
             Plan::Clarify([first, second]) => Some([first.as_str(), second.as_str()]),
-            Plan::Single(_) | Plan::Steps(_) | Plan::About(_) | Plan::Refused(_) => None,
+            Plan::Single(_)
+            | Plan::Steps(_)
+            | Plan::About(_)
+            | Plan::Refused(_)
+            | Plan::Preferences(_)
+            | Plan::Blocked(_) => None,
         },
         additional_instructions: assignment
             .and_then(|assignment| assignment.instructions.as_deref()),
         steps: match &decision.plan {
             Plan::Steps(steps) => Some(steps),
-            Plan::Single(_) | Plan::About(_) | Plan::Clarify(_) | Plan::Refused(_) => None,
+            Plan::Single(_)
+            | Plan::About(_)
+            | Plan::Clarify(_)
+            | Plan::Refused(_)
+            | Plan::Preferences(_)
+            | Plan::Blocked(_) => None,
         },
         confidence: decision.confidence,
         decided_by: (decision.source != DecisionSource::Model).then(|| decision.source.as_str()),

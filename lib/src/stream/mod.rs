@@ -4,6 +4,7 @@ pub mod about;
 mod body;
 pub mod labels;
 mod mirror;
+pub mod preferences;
 mod sentences;
 mod sink;
 

@@ -100,6 +100,10 @@ sentences! {
         en: " → a question back",
         uk: " → зустрічне запитання",
     }
+    to_preferences() {
+        en: " → your preferences",
+        uk: " → ваші налаштування",
+    }
     rung_failed(rung, agent) {
         en: "\nThe routing {rung} gave no decision, so {agent} answers by default.\n",
         uk: "\nМаршрутизація ({rung}) не дала рішення, тому типово відповідає {agent}.\n",

@@ -154,6 +154,14 @@ impl AnswerSink {
         }
     }
 
+    /// A stage that nobody sees: whatever is written to it is nothing on the wire.
+    pub fn hidden_stage(&self) -> Stage {
+        Stage {
+            sink: self.clone(),
+            index: u32::MAX,
+        }
+    }
+
     /// Adds an attachment to the answer.
     pub fn attach(&self, attachment: &Attachment) {
         let mut shared = self.lock();
