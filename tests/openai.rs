@@ -7,10 +7,13 @@ use crate::world::{Plan, World, delta, echoed, finish, plan, user};
 
 /// The stand-in at the GPA's place answers as such a server.
 const AGENTS: &str = "agents:\n\
-    - {name: GPA, protocol: openai, endpoint: '{gpa}/v1', model: tiny, key: k-1, effect: none, accepts: ['image/*']}\n";
+    - {name: GPA, protocol: openai, endpoint: '{gpa}/v1', model: tiny, key: '${MODEL_KEY}', effect: none, accepts: ['image/*']}\n";
 
 fn agents(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Plan {
-    plan("GPA").gpa(answer).set("MAS_AGENTS", AGENTS)
+    plan("GPA")
+        .gpa(answer)
+        .set("MAS_AGENTS", AGENTS)
+        .set("MODEL_KEY", "k-1")
 }
 
 fn says(text: &str) -> Reply {
