@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use coordinator::context::facts;
 use coordinator::coordinator::Coordinator;
 use coordinator::domain::access::Way;
 use coordinator::domain::ids::{Clock, TurnId};
 use coordinator::domain::rules::Quotas;
+use coordinator::facts::Extractor;
 use coordinator::gateway::{Gateways, Reach};
 use coordinator::guard::Guard;
+use coordinator::hooks::Hooks;
 use coordinator::http::auth::Auth;
 use coordinator::http::error::Statuses;
 use coordinator::http::{self, App};
@@ -127,7 +130,9 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
         synthesis: settings.synthesis,
         metrics: shared.metrics,
         agents: agents(settings, &client, &guard)?,
+        extractor: extractor(settings, &models),
         comparer: Comparer::new(models.clone(), &settings.routing_model),
+        hooks: Hooks::connect(&settings.hooks, &client, &guard),
         synthesizer: Synthesizer::new(models, &settings.synthesis_model),
         accounts: Accounts::of(
             &table,
@@ -164,6 +169,14 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
             settings.times.retry_after,
         ),
     ))
+}
+
+/// What looks for facts, where some agent may be told any.
+fn extractor(settings: &Settings, models: &Models) -> Option<Extractor> {
+    let kinds = facts::kinds(&settings.registry);
+    let times = settings.facts.filter(|_| !kinds.is_empty())?;
+    let model = &settings.routing_model;
+    Some(Extractor::new(models.clone(), model, kinds, times))
 }
 
 /// How models are called.

@@ -10,6 +10,12 @@ use serde_json::{Value, json};
 
 use crate::world::{delta, echoed, finish, model, plan, routes, user};
 
+/// The agents as they are built in, and somebody who looks on.
+const AGENTS: &str = concat!(
+    include_str!("../infra/agents.yaml"),
+    "hooks:\n  - {name: on-looker, refuse: [nothing]}\n"
+);
+
 #[test]
 fn the_documented_catalogue_is_the_one_in_the_code() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md"))
@@ -68,6 +74,7 @@ async fn every_metric_of_the_catalogue_is_there_after_some_use() {
         .set("MAS_ROUTING", "check=100%,guess=80%")
         .set("MAS_CAPS", "agent_history=1KB")
         .set("MAS_PRICES", "gpt-4o=1/1")
+        .set("MAS_AGENTS", AGENTS)
         .start()
         .await;
     for turn in 0..10 {

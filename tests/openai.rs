@@ -7,13 +7,10 @@ use crate::world::{Plan, World, delta, echoed, finish, plan, user};
 
 /// The stand-in at the GPA's place answers as such a server.
 const AGENTS: &str = "agents:\n\
-    - {name: GPA, protocol: openai, endpoint: '{gpa}/v1', model: tiny, key: '${MODEL_KEY}', effect: none, accepts: ['image/*']}\n";
+    - {name: GPA, protocol: openai, endpoint: '{gpa}/v1', model: tiny, key: '${GPA_API_KEY}', effect: none, accepts: ['image/*']}\n";
 
 fn agents(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Plan {
-    plan("GPA")
-        .gpa(answer)
-        .set("MAS_AGENTS", AGENTS)
-        .set("MODEL_KEY", "k-1")
+    plan("GPA").gpa(answer).set("MAS_AGENTS", AGENTS)
 }
 
 fn says(text: &str) -> Reply {
@@ -38,7 +35,7 @@ async fn a_plain_server_is_asked_in_its_own_words_and_told_its_own_turns() {
         .await;
     let seen = world.gpa.seen();
     assert_eq!(seen[0].path, "/v1/chat/completions");
-    assert_eq!(seen[0].header("authorization"), Some("Bearer k-1"));
+    assert_eq!(seen[0].header("authorization"), Some("Bearer gpa-key"));
     assert_eq!(seen[0].header("api-key"), None);
     assert_eq!(
         seen[1].json(),

@@ -313,14 +313,14 @@ async fn agents_outside_core_get_their_own_key_and_the_listed_headers_alone() {
         "x-trace-id",
     ];
     const AGENTS: &str = "agents:\n\
-        - {name: GPA, endpoint: '{gpa}/gpa', key: '${OWN_KEY}', effect: none}\n\
-        - {name: UMS, protocol: conversation, endpoint: '{ums}', key: '${OWN_KEY}'}\n";
+        - {name: GPA, endpoint: '{gpa}/gpa', key: '${GPA_API_KEY}', effect: none}\n\
+        - {name: UMS, protocol: conversation, endpoint: '{ums}', key: '${GPA_API_KEY}'}\n";
     for agent in ["GPA", "UMS"] {
         let world = plan(agent)
             .model(move |seen| core(seen, agent))
             .set("DIAL_URL", "{model}")
+            .set("GPA_API_KEY", "own-key")
             .set("MAS_AGENTS", AGENTS)
-            .set("OWN_KEY", "own-key")
             .start()
             .await;
         let mut request = world.post(&json!({"messages": [user("hi")], "stream": true}));

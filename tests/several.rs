@@ -263,7 +263,7 @@ async fn a_plan_that_goes_in_circles_is_put_right_or_left_to_the_default() {
 async fn what_two_agents_say_differently_is_shown_before_the_answer() {
     let claims = json!([{"about": "employees", "claims": [
         {"agent": "GPA", "passage": "120 employees"}, {"agent": "HR", "passage": "98 employees"}]}]);
-    let agents = "agents:\n- {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY:-}', effect: none}\n\
+    let agents = "agents:\n- {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY}', effect: none}\n\
                   - {name: HR, endpoint: '{ums}/hr', effect: none}\n";
     let world = plan("GPA")
         .model(planner_that_compares(
@@ -299,7 +299,7 @@ async fn of_two_forms_the_first_is_shown() {
             .data(finish())
             .done()
     };
-    let agents = "agents:\n- {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY:-}', effect: none}\n\
+    let agents = "agents:\n- {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY}', effect: none}\n\
                   - {name: HR, endpoint: '{ums}/hr', effect: none}\n";
     let world = plan("GPA")
         .model(planner(json!([

@@ -97,6 +97,27 @@ fn named<'a>(spans: &'a [Spanned], name: &str, which: &str) -> &'a Spanned {
     found.unwrap_or_else(|| panic!("no {name} {which} in {spans:#?}"))
 }
 
+#[tokio::test]
+async fn a_hook_is_a_span_where_it_is_asked() {
+    let watch = Watch::start([]).await;
+    let hooks =
+        "hooks:\n  - {name: on-looker, at: [before_route, before_agent], refuse: [nothing]}\n";
+    let agents = concat!(include_str!("../infra/agents.yaml"), "\n").to_owned() + hooks;
+    let world = plan("GPA").set("MAS_AGENTS", &agents).start().await;
+    ask(&world, &[user("hi")], &[]).await;
+    let spans = watch.spans(world).await;
+    let (turn, route) = (named(&spans, "turn", ""), named(&spans, "route", ""));
+    let above = |at| &named(&spans, "hook", at).parent;
+    assert_eq!(
+        (above("before_route"), above("before_agent")),
+        (&route.id, &turn.id)
+    );
+    assert_eq!(
+        named(&spans, "hook", "before_agent").attributes["hook.name"],
+        "on-looker"
+    );
+}
+
 fn parent_of(seen: &Seen) -> &str {
     let parent = seen.header("traceparent").unwrap();
     assert_eq!(parent.get(..36).unwrap(), format!("00-{TRACE}-"));

@@ -107,6 +107,7 @@ async fn main() {
             at: Timestamp(1_700_000_000),
             choice: None,
             last,
+            facts: &[],
             judged: None,
         };
         if rung == "cache" {

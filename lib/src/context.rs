@@ -1,5 +1,6 @@
 //! What one agent may see: its own turns, and nothing of any other agent's.
 
+pub mod facts;
 mod prune;
 
 use std::collections::{HashMap, HashSet};
@@ -8,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::agent::AgentCard;
 use crate::domain::conversation::{Exchange, Last, Memory, Recalled, Sessions, Stored, TurnRecord};
+use crate::domain::fact::Fact;
 use crate::domain::ids::{AgentId, ConversationId, TurnId};
 use crate::domain::message::{Attachment, Message, OpaqueState, Role};
 use crate::domain::plan::Assignment;
@@ -84,6 +86,7 @@ pub fn recollect(
         sessions: sessions(recalled, stored),
         exchanges,
         last: turns.last().and_then(|place| place.last(messages)),
+        facts: (turns.last()).map_or_else(Vec::new, |place| place.facts().to_vec()),
     }
 }
 
@@ -176,6 +179,11 @@ impl Place<'_> {
             }
             (None, Recalled::Nothing) => None,
         }
+    }
+
+    /// What was known after this turn.
+    fn facts(&self) -> &[Fact] {
+        self.record.map_or(&[], |record| record.facts.as_slice())
     }
 
     /// What the agents said in this turn: from the store, from the client's state, or at worst as the user saw it.
@@ -298,7 +306,7 @@ pub fn view(
         history,
         pruned,
         text,
-        instructions: assignment.instructions.clone(),
+        instructions: assignment.note(),
         given: Vec::new(),
         attachments: taken,
         manifest: other.iter().map(Attachment::manifest).collect(),

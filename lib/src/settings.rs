@@ -6,6 +6,7 @@ mod cases;
 pub mod document;
 mod env;
 mod forms;
+mod hooks;
 mod parse;
 mod place;
 mod rulebook;
@@ -17,6 +18,8 @@ use std::time::Duration;
 
 use crate::domain::access::{Callers, Way};
 use crate::domain::agent::Registry;
+use crate::domain::fact::FactTimes;
+use crate::domain::hook::HookCard;
 use crate::domain::ids::Secret;
 use crate::domain::network::Networks;
 use crate::domain::rulebook::Rulebook;
@@ -63,8 +66,12 @@ pub struct Settings {
     pub registry: Registry,
     /// The rules of the same document.
     pub rulebook: Rulebook,
+    /// The hooks of the agents file; `MAS_HOOK_KEY` signs where they name no other key.
+    pub hooks: Vec<HookCard>,
     /// `MAS_ROUTING`: how it is decided who answers.
     pub routing: Routing,
+    /// How long facts are kept for other agents (`MAS_FACTS`); `None` where none are looked for.
+    pub facts: Option<FactTimes>,
     /// `MAS_SYNTHESIS`: when a second model writes the answer.
     pub synthesis: Synthesis,
     /// `MAS_TABLE`: name of the `DynamoDB` table.
@@ -116,7 +123,7 @@ pub struct Settings {
 }
 
 /// Every variable that is read, for the template's and the README's tests.
-pub const VARIABLES: [&str; 57] = [
+pub const VARIABLES: [&str; 59] = [
     "MAS_PORT",
     "DIAL_URL",
     "OPENAI_BASE_URL",
@@ -128,6 +135,8 @@ pub const VARIABLES: [&str; 57] = [
     "GPA_API_KEY",
     "UMS_AGENT_ENDPOINT",
     "MAS_DEFAULT_AGENT",
+    "MAS_FACTS",
+    "MAS_HOOK_KEY",
     "MAS_ROUTING",
     "MAS_SYNTHESIS",
     "MAS_TABLE",
@@ -181,7 +190,10 @@ impl Settings {
     pub fn read(env: &Env) -> Result<Self, Error> {
         let text = |name, default: &str| env.get(name).unwrap_or(default).to_owned();
         let Document {
-            registry, rulebook, ..
+            registry,
+            rulebook,
+            hooks,
+            ..
         } = document::read(env)?;
         let settings = Self {
             port: parsed(env, "MAS_PORT", 8055, "a port from 0 to 65535", |value| {
@@ -193,8 +205,10 @@ impl Settings {
             routing_model: text("MAS_ROUTING_MODEL", "gpt-4o"),
             synthesis_model: text("MAS_SYNTHESIS_MODEL", "gpt-4o"),
             registry,
+            hooks,
             rulebook,
             routing: rules::routing(env)?,
+            facts: rules::facts(env)?,
             synthesis: rules::synthesis(env)?,
             table: parsed(
                 env,

@@ -21,7 +21,9 @@ use json::Flat;
 use lines::Lines;
 use sampling::{Sample, Sampling};
 pub use sender::Post;
-pub use spans::{ENDED, agent, ended, failed, point, route, rung, store, synthesis, turn, within};
+pub use spans::{
+    ENDED, agent, ended, failed, hook, point, route, rung, store, synthesis, turn, within,
+};
 
 /// Which spans the log knows: turns, whatever else it is to hold, so that every line of a turn names it; none of their
 /// steps, which so cost next to nothing where nobody collects traces; and not what the function runtime says of itself

@@ -36,10 +36,12 @@ fn record(n: u128, shown: &str, exchange: Exchange) -> TurnRecord {
         confidence: None,
         rationale: String::new(),
         calls: Vec::new(),
+        hooks: Vec::new(),
         exchanges: vec![exchange],
         shown: digest(shown),
         rungs: Vec::new(),
         last: None,
+        facts: Vec::new(),
         usage: Vec::new(),
         duration_ms: 1,
     }
@@ -171,6 +173,7 @@ fn a_follow_up_reaches_an_agent_with_its_own_words_alone() {
     let assignment = Assignment {
         agent: AgentId::new("GPA"),
         instructions: None,
+        facts: Vec::new(),
     };
     let task = view(
         &turn(mixed(), None),
@@ -310,6 +313,7 @@ fn files_reach_agents_that_take_them_and_others_hear_of_them() {
     let assignment = Assignment {
         agent: AgentId::new("GPA"),
         instructions: None,
+        facts: Vec::new(),
     };
     let task = view(
         &turn(vec![message], None),
@@ -376,6 +380,7 @@ fn addresses_that_are_not_in_the_request_are_not_sent_again() {
     let assignment = Assignment {
         agent: AgentId::new("GPA"),
         instructions: None,
+        facts: Vec::new(),
     };
     let task = view(
         &turn(messages, None),
@@ -415,7 +420,7 @@ proptest! {
         }
         messages.push(Message::user("now"));
         let memory = recollected(&messages, &recalled, &stored);
-        let assignment = Assignment { agent: AgentId::new(AGENTS[asked]), instructions: None };
+        let assignment = Assignment { agent: AgentId::new(AGENTS[asked]), instructions: None , facts: Vec::new()};
         let task = view(&turn(messages, Some("x")), &memory, &card(AGENTS[asked], &["*/*"]), &assignment, usize::MAX);
         let seen = format!("{:?} {:?} {:?}", task.history, task.text, task.session);
         for (who, other) in AGENTS.iter().enumerate() {

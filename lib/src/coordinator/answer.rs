@@ -76,8 +76,22 @@ impl Coordinator {
         }
     }
 
+    /// The answer: the agent's own, which the user has read already, or one written from the reports.
+    pub(super) async fn write(
+        &self,
+        turn: &ChatTurn,
+        sink: &AnswerSink,
+        progress: &mut Progress,
+    ) -> Result<FinishReason, Failure> {
+        if !progress.parts.iter().all(|part| part.passed) {
+            return self.synthesize(turn, sink, progress).await;
+        }
+        progress.outcome = Some(Outcome::Answered);
+        Ok(FinishReason::Stop)
+    }
+
     /// The answer, as the model writes it; what it loses of the agent's links and images is appended.
-    pub(super) async fn synthesize(
+    async fn synthesize(
         &self,
         turn: &ChatTurn,
         sink: &AnswerSink,
@@ -85,7 +99,7 @@ impl Coordinator {
     ) -> Result<FinishReason, Failure> {
         let begun = Instant::now();
         self.contradictions(turn, sink, progress).await;
-        let write = self.write(turn, sink, progress);
+        let write = self.compose(turn, sink, progress);
         let written = telemetry::within(telemetry::synthesis(), write).await;
         progress.marks.synthesis = Some(begun.elapsed());
         let reason = match written {
@@ -115,7 +129,7 @@ impl Coordinator {
         Ok(reason)
     }
 
-    async fn write(
+    async fn compose(
         &self,
         turn: &ChatTurn,
         sink: &AnswerSink,
@@ -235,7 +249,7 @@ pub(super) fn forbidden(
     sink: &AnswerSink,
     progress: &mut Progress,
 ) -> FinishReason {
-    let words = labels::refused(&refusal.agent, refusal.say.as_deref());
+    let words = labels::forbids(&refusal.agent, refusal.say.as_deref());
     progress.say(sink, &words.told(sink.language()));
     progress.outcome = Some(Outcome::Answered);
     FinishReason::Stop

@@ -26,12 +26,13 @@ impl Coordinator {
         let (Some(last), Some(recalled)) = (turn.messages.last(), &progress.recalled) else {
             return Err(Failure::internal(&turn.id.reference()));
         };
+        let note = assignment.note();
         let proposal = Proposal {
             turn: turn.id,
             agent: assignment.agent,
             request: last.text.clone(),
             attachments: context::by_address(&last.attachments),
-            instructions: assignment.instructions,
+            instructions: note,
             conversation: recalled.memory.conversation.clone(),
             left_out: (last.attachments.iter())
                 .filter(|file| file.url.is_none())
@@ -113,6 +114,7 @@ impl Coordinator {
             plan: Plan::Single(Assignment {
                 agent: proposal.agent,
                 instructions: proposal.instructions,
+                facts: Vec::new(),
             }),
             source: DecisionSource::Approval,
             confidence: None,

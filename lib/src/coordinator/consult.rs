@@ -10,8 +10,9 @@ use crate::context;
 use crate::domain::agent::{AgentCard, Approval, Effect};
 use crate::domain::conversation::AgentCall;
 use crate::domain::failure::{Code, Failure};
+use crate::domain::hook::Point;
 use crate::domain::ids::AgentId;
-use crate::domain::plan::Assignment;
+use crate::domain::plan::{Assignment, RoutingDecision};
 use crate::domain::rulebook::Demands;
 use crate::domain::turn::{AgentTask, ChatTurn, Given};
 use crate::orchestrate::{Error, Guess, Out, Report};
@@ -24,6 +25,7 @@ pub(super) struct Job<'a> {
     pub turn: &'a ChatTurn,
     pub recalled: &'a Recollection,
     pub sink: &'a AnswerSink,
+    pub decision: Option<&'a RoutingDecision>,
     /// By when the agent must have answered.
     pub until: Instant,
     /// Results that the agent is told.
@@ -78,6 +80,7 @@ impl Coordinator {
             turn,
             recalled,
             sink,
+            decision: progress.decision.as_ref(),
             until: turn.deadline,
             given: &[],
             earlier: &[],
@@ -117,11 +120,15 @@ impl Coordinator {
             let task = job.task(card, &assignment, budget);
             let (pruned, history) = (task.pruned, task.history.len());
             part.pruned |= pruned;
+            self.agent_hook(Point::BeforeAgent, job, &assignment, part)
+                .await?;
             let guess = guess.take().filter(|guess| guess.agent == card.id);
             let called = self
                 .call(card, task, guess, instead_of.as_ref(), job, part)
                 .await;
             let Err(error) = called else {
+                self.agent_hook(Point::AfterAgent, job, &assignment, part)
+                    .await?;
                 part.reported = true;
                 return Ok(None);
             };

@@ -52,6 +52,7 @@ impl Coordinator {
         verification: Verification,
     ) -> Result<Verdict, Failure> {
         let mut progress = Progress::default();
+        let turn = &*self.hooks.redacted(turn, &mut progress.hooks);
         let decided = timeout_at(turn.deadline, async {
             let known = self.identify(turn, verification).await?;
             Box::pin(self.decide(turn, &known, false, &mut progress)).await
@@ -75,6 +76,9 @@ impl Coordinator {
         guessing: bool,
         progress: &mut Progress,
     ) -> Result<Verdict, Failure> {
+        if let Some(verdict) = self.preempt(turn, known, progress).await? {
+            return Ok(verdict);
+        }
         let hint = context::last_turn(turn, &known.recalled);
         let before = match hint {
             Some(last) => last,
@@ -105,10 +109,20 @@ impl Coordinator {
         progress.demands = begun.demands().clone();
         let asking = !begun.is_over();
         progress.asking = asking.then_some(Step::Route);
-        let mut guessing = guessing && asking;
-        if asking && self.account_first && progress.recalled.is_none() {
+        let mut guessing = guessing && asking && self.may_guess();
+        // What agents found out is in the store alone.
+        let waits = self.account_first || self.extractor.is_some();
+        if asking && waits && progress.recalled.is_none() {
             progress.recalled = Some(recall.as_mut().await?);
         }
+        let facts = match &progress.recalled {
+            Some(recalled) if asking => self.facts(turn, recalled),
+            _ => Vec::new(),
+        };
+        let query = RouteQuery {
+            facts: &facts,
+            ..query
+        };
         let verdict = {
             let mut rest = pin!(self.chain.finish(&query, begun));
             loop {
@@ -175,6 +189,7 @@ impl Coordinator {
             at: turn.received_at,
             choice: turn.choice.as_ref(),
             last,
+            facts: &[],
             judged: None,
         }
     }
@@ -266,8 +281,10 @@ impl Coordinator {
         let wrong = !(well && own) || progress.marks.agrees == Some(false);
         let kept = match decision.source {
             DecisionSource::Model if well && own => cache.keep(&query, decision).boxed(),
-            // Who left has not judged the answer.
-            DecisionSource::Cache if wrong && progress.outcome != Some(Outcome::Left) => {
+            // Who left has not judged the answer, and a hook that refused it not the decision.
+            DecisionSource::Cache
+                if wrong && !matches!(progress.outcome, Some(Outcome::Left | Outcome::Refused)) =>
+            {
                 cache.forget(&query).boxed()
             }
             _ => return,
@@ -313,7 +330,7 @@ pub(super) async fn beside<A, B>(
 /// The agent of a decision that leaves the request as it is.
 fn plainly(decision: &RoutingDecision) -> Option<&AgentId> {
     (decision.assignment())
-        .filter(|assignment| assignment.instructions.is_none() && decision.request.is_none())
+        .filter(|assignment| assignment.is_plain() && decision.request.is_none())
         .map(|assignment| &assignment.agent)
 }
 

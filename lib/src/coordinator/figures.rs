@@ -101,6 +101,7 @@ impl Coordinator {
             kept: decision.and_then(|decision| decision.kept),
             rungs: &progress.rungs,
             calls: &calls,
+            hooks: &progress.hooks,
             whole: begun.elapsed(),
             first_byte: marks.first_byte,
             first_stage: marks.first_stage,

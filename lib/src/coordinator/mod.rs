@@ -5,10 +5,12 @@ mod approve;
 mod consult;
 mod decide;
 mod figures;
+mod hook;
 mod memory;
 mod part;
 mod readiness;
 mod record;
+mod share;
 mod together;
 
 use std::sync::Arc;
@@ -22,7 +24,9 @@ use crate::domain::access::Identity;
 use crate::domain::agent::{Approval, Registry};
 use crate::domain::conflict::Conflict;
 use crate::domain::conversation::{AgentCall, Last, Outcome};
+use crate::domain::fact::Fact;
 use crate::domain::failure::{Code, Failure};
+use crate::domain::hook::{HookCall, Point};
 use crate::domain::ids::AgentId;
 use crate::domain::message::Message;
 use crate::domain::plan::{Plan, RoutingDecision, Rung};
@@ -30,7 +34,9 @@ use crate::domain::rulebook::Demands;
 use crate::domain::rules::{Caps, Routing, Synthesis, Times};
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::{Prices, Step, Tally};
+use crate::facts::Extractor;
 use crate::guard::Guard;
+use crate::hooks::Hooks;
 use crate::metrics::Metrics;
 use crate::orchestrate::{Agents, Comparer, Guess, Likely};
 use crate::policy::Consent;
@@ -60,9 +66,13 @@ pub struct Coordinator {
     pub likely: Option<Likely>,
     pub routing: Routing,
     pub agents: Agents,
+    /// Whom the administrator lets look on, and refuse.
+    pub hooks: Hooks,
     pub synthesizer: Synthesizer,
     /// Finds what several agents say differently.
     pub comparer: Comparer,
+    /// Takes facts out of reports, where some agent may be told any.
+    pub extractor: Option<Extractor>,
     pub synthesis: Synthesis,
     pub metrics: Arc<Metrics>,
     pub table: Table,
@@ -112,10 +122,16 @@ struct Progress {
     asked: Option<Message>,
     /// What each agent of the plan does.
     parts: Vec<Part>,
+    /// Every hook that was asked, in order, and what came of it.
+    hooks: Vec<HookCall>,
     /// What several agents say differently.
     conflicts: Vec<Conflict>,
     /// The answer was withheld.
     filtered: bool,
+    /// So many reports are being looked at for facts.
+    extracting: usize,
+    /// What was found out in this turn that other agents may want to know.
+    found: Vec<Fact>,
     /// The agents have done what they will do, and there is something to answer from.
     reported: bool,
     /// The client has its half of the memory.
@@ -144,9 +160,12 @@ impl Progress {
         }
         self.gather();
         // What one agent has finished is not lost because of another.
-        self.reported |= self.parts.iter().any(|part| part.reported);
+        self.reported |= self.refused_by().is_none() && self.parts.iter().any(|part| part.reported);
         if let Some(step) = self.asking.take() {
             self.tally.add_unknown(step);
+        }
+        for _ in 0..std::mem::take(&mut self.extracting) {
+            self.tally.add_unknown(Step::Facts);
         }
         if std::mem::take(&mut self.checking) {
             self.tally.add_unknown(Step::Route);
@@ -180,6 +199,7 @@ impl Coordinator {
     pub async fn answer(&self, turn: ChatTurn, verification: Verification, sink: AnswerSink) {
         let begun = Instant::now();
         let mut progress = Progress::default();
+        let turn = self.hooks.redacted(&turn, &mut progress.hooks);
         let _flight = self.metrics.flight();
         sink.begin();
         let work = timeout_at(
@@ -200,7 +220,9 @@ impl Coordinator {
             }
         };
         progress.cut_off();
-        if end.is_err() && progress.reported {
+        if let (Err(refusal), Some(_)) = (&end, progress.refused_by()) {
+            end = Ok(progress.withhold(&sink, &refusal.display.clone()));
+        } else if end.is_err() && progress.reported {
             // What is missing is only the synthesis: the agent's own text is the answer.
             end = Ok(answer::fall_back(&sink, &mut progress));
         }
@@ -213,10 +235,12 @@ impl Coordinator {
             self.send_state(&turn, &sink, &progress);
         }
         let saving = Instant::now();
-        let (anchor, ()) = join!(
+        let (anchor, (), told) = join!(
             self.save(&turn, &sink, &progress, begun),
             self.learn(&turn, &progress),
+            self.tell_hooks(&turn, &progress, begun),
         );
+        progress.hooks.extend(told);
         progress.marks.store = saving.elapsed();
         log(&progress, anchor.as_ref(), begun);
         progress.trace();
@@ -284,15 +308,12 @@ impl Coordinator {
         progress.decision = Some(verdict.decision);
         let (checking, before) = (progress.checking, progress.before.clone());
 
-        let acted = self.act(asking.as_ref().unwrap_or(turn), approved, sink, progress);
+        let acted = Box::pin(self.act(asking.as_ref().unwrap_or(turn), approved, sink, progress));
         if !checking {
             return acted.await;
         }
-        let (reason, second) = decide::beside(
-            Box::pin(acted),
-            Box::pin(self.second_opinion(turn, &known, before)),
-        )
-        .await;
+        let (reason, second) =
+            decide::beside(acted, Box::pin(self.second_opinion(turn, &known, before))).await;
         if let Some(second) = second {
             Self::compare(&second, progress);
         }
@@ -307,10 +328,8 @@ impl Coordinator {
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> Result<FinishReason, Failure> {
-        let plan = progress
-            .decision
-            .as_ref()
-            .map(|decision| decision.plan.clone());
+        let plan = self.gated(turn, sink, progress);
+        self.hook(Point::AfterRoute, turn, progress).await?;
         let withheld = match plan {
             Some(Plan::Single(assignment)) => {
                 let needs_consent = (self.registry.get(assignment.agent.as_str()))
@@ -334,15 +353,19 @@ impl Coordinator {
             progress.outcome = Some(Outcome::Answered);
             return Ok(reason);
         }
+        if !progress.parts.iter().all(|part| part.passed) {
+            self.hook(Point::BeforeSynthesis, turn, progress).await?;
+        }
         progress.reported = true;
         self.send_state(turn, sink, progress);
         progress.stated = true;
-        if !progress.parts.iter().all(|part| part.passed) {
-            return self.synthesize(turn, sink, progress).await;
-        }
-        // The agent itself has answered.
-        progress.outcome = Some(Outcome::Answered);
-        Ok(FinishReason::Stop)
+        let telling = self.telling(turn, progress);
+        let (ended, found) = join!(
+            self.write(turn, sink, progress),
+            self.extract(turn, telling)
+        );
+        progress.learn_facts(found);
+        ended
     }
 }
 

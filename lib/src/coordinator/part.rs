@@ -6,6 +6,7 @@ use super::Progress;
 use crate::context;
 use crate::domain::conversation::{AgentCall, Exchange, Last, asks};
 use crate::domain::failure::Failure;
+use crate::domain::hook::HookCall;
 use crate::domain::ids::AgentId;
 use crate::domain::message::Message;
 use crate::domain::plan::Assignment;
@@ -29,6 +30,8 @@ pub(super) struct Part {
     pub reported: bool,
     /// Every agent that was asked, in order, and what came of it.
     pub calls: Vec<AgentCall>,
+    /// Every hook that was asked of it.
+    pub hooks: Vec<HookCall>,
     /// Why there is no answer.
     pub failure: Option<Failure>,
     pub tally: Tally,
@@ -50,6 +53,7 @@ impl Part {
             passed: false,
             reported: false,
             calls: Vec::new(),
+            hooks: Vec::new(),
             failure: None,
             tally: Tally::default(),
             counted: false,
@@ -72,7 +76,7 @@ impl Part {
         Some(Exchange {
             agent,
             request: asked.text.clone(),
-            instructions: self.assignment.instructions.clone(),
+            instructions: self.assignment.note(),
             request_attachments: context::by_address(&asked.attachments),
             answer: self.report.text.clone(),
             attachments: context::by_address(&self.report.attachments),
@@ -116,6 +120,7 @@ impl Progress {
     pub(super) fn gather(&mut self) {
         for part in &mut self.parts {
             part.count();
+            self.hooks.append(&mut part.hooks);
             self.tally.merge(&std::mem::take(&mut part.tally));
             if std::mem::take(&mut part.pruned) {
                 self.marks.pruned.push(Use::Agent);

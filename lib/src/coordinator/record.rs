@@ -182,9 +182,14 @@ impl Coordinator {
             rationale: decision.map_or_else(String::new, |decision| decision.rationale.clone()),
             rungs: progress.rungs.clone(),
             calls: progress.calls(),
+            hooks: (progress.hooks.iter())
+                .filter(|call| call.is_remarkable())
+                .cloned()
+                .collect(),
             exchanges: exchanges(turn, progress),
             shown: context::digest(&progress.shown),
             last: progress.last(),
+            facts: progress.known_facts(turn),
             usage: self.priced(progress),
             duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         }
@@ -209,6 +214,7 @@ impl Coordinator {
             calls: record.calls.clone(),
             outcome: record.outcome,
             error: progress.error.map(|code| code.as_str().into()),
+            refused_by: progress.refused_by().map(ToString::to_string),
             request: self.audit.hash(tenant, asked),
             shown: self.audit.hash(tenant, &progress.shown),
             version: env!("CARGO_PKG_VERSION").into(),

@@ -1,6 +1,6 @@
 //! Several agents in one turn: each at its part as soon as what it waits for is there.
 
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use tokio::sync::SetOnce;
 use tokio::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::AgentId;
 use crate::domain::phrase::Phrase;
-use crate::domain::plan::Step;
+use crate::domain::plan::{RoutingDecision, Step};
 use crate::domain::rulebook::Demands;
 use crate::domain::turn::{ChatTurn, Given};
 use crate::stream::{AnswerSink, FinishReason, Stage, labels};
@@ -32,6 +32,7 @@ struct Work<'a> {
     turn: &'a ChatTurn,
     recalled: &'a Recollection,
     sink: &'a AnswerSink,
+    decision: Option<&'a RoutingDecision>,
     stage: &'a Stage,
     until: Instant,
     steps: &'a [Step],
@@ -63,6 +64,7 @@ impl Coordinator {
             turn,
             recalled,
             sink,
+            decision: progress.decision.as_ref(),
             stage: &stage,
             until: self.until(turn),
             steps,
@@ -70,10 +72,11 @@ impl Coordinator {
             done: steps.iter().map(|_| SetOnce::new()).collect(),
         };
         let parts = progress.parts.iter_mut().enumerate();
-        join_all(parts.map(|(at, part)| self.step(&work, at, part))).await;
+        let ended = try_join_all(parts.map(|(at, part)| self.step(&work, at, part))).await;
         drop(work);
         progress.marks.agents = Some(begun.elapsed());
         progress.gather();
+        ended?;
         let whole = progress.parts.iter().all(|part| part.failure.is_none());
         stage.close(if whole {
             StageStatus::Completed
@@ -98,9 +101,9 @@ impl Coordinator {
         turn.deadline - (left / 4).min(self.times.model_first_byte)
     }
 
-    /// One step, from the moment that those it waits for are done.
-    async fn step(&self, work: &Work<'_>, at: usize, part: &mut Part) {
-        let output = self.give(work, at, part).await;
+    /// One step, from the moment that those it waits for are done. An error ends the turn: a hook refused it.
+    async fn step(&self, work: &Work<'_>, at: usize, part: &mut Part) -> Result<(), Failure> {
+        let output = self.give(work, at, part).await?;
         let name = &part.name;
         match &part.failure {
             None => (work.stage).say(labels::step_took(name, part.time.unwrap_or_default())),
@@ -114,11 +117,19 @@ impl Coordinator {
             // Each step ends once.
             let _ = done.set(output);
         }
+        Ok(())
     }
 
     /// What the step gives, or why it gives nothing, in its part.
-    async fn give(&self, work: &Work<'_>, at: usize, part: &mut Part) -> Option<Output> {
-        let step = work.steps.get(at)?;
+    async fn give(
+        &self,
+        work: &Work<'_>,
+        at: usize,
+        part: &mut Part,
+    ) -> Result<Option<Output>, Failure> {
+        let Some(step) = work.steps.get(at) else {
+            return Ok(None);
+        };
         let turn = work.turn;
         let (mut given, mut earlier) = (Vec::new(), Vec::new());
         for (other, done) in work.steps.iter().zip(&work.done).take(at) {
@@ -140,16 +151,16 @@ impl Coordinator {
                         turn,
                         labels::step_needs(labels::quoted(&other.name)),
                     ));
-                    return None;
+                    return Ok(None);
                 }
                 None => {}
             }
         }
         let agent = &step.assignment.agent;
         if let Some((_, forbidden)) = work.demands.forbids(agent) {
-            let why = labels::refused(agent, forbidden.say.as_deref());
+            let why = labels::forbids(agent, forbidden.say.as_deref());
             part.failure = Some(not_asked(turn, why));
-            return None;
+            return Ok(None);
         }
         if work.demands.wants_approval(agent)
             || (self.registry.get(agent.as_str()))
@@ -157,7 +168,7 @@ impl Coordinator {
         {
             let why = labels::step_needs_approval(agent);
             part.failure = Some(not_asked(turn, why));
-            return None;
+            return Ok(None);
         }
         let others: Vec<AgentId> = (work.steps.iter())
             .map(|step| step.assignment.agent.clone())
@@ -166,6 +177,7 @@ impl Coordinator {
             turn,
             recalled: work.recalled,
             sink: work.sink,
+            decision: work.decision,
             until: work.until,
             given: &given,
             earlier: &earlier,
@@ -178,16 +190,16 @@ impl Coordinator {
             Ok(Some(_)) => {
                 part.failure = Some(not_asked(turn, labels::withheld()));
             }
+            Err(refusal) if part.hooks.iter().any(|call| call.said.refuses()) => {
+                return Err(refusal);
+            }
             Err(failure) => part.failure = Some(failure),
         }
-        let exchange = turn
-            .messages
-            .last()
-            .and_then(|asked| part.exchange(asked))?;
-        Some(Output {
+        let exchange = turn.messages.last().and_then(|asked| part.exchange(asked));
+        Ok(exchange.map(|exchange| Output {
             exchange,
             session: part.report.session.as_ref().map(|(id, _)| id.clone()),
-        })
+        }))
     }
 
     /// A result as the next agent is told it.

@@ -43,6 +43,9 @@ pub struct TurnEntry {
     pub outcome: Outcome,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Cow<'static, str>>,
+    /// The hook that refused the turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_by: Option<String>,
     /// Keyed hashes: they tell nothing, and yet show whether a text that somebody has is the one that was meant.
     /// Of what was asked; where it was approved, of what was approved.
     pub request: String,

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::fact::Fact;
+use super::hook::HookCall;
 use super::ids::{AgentId, ConversationId, Timestamp, TurnId};
 use super::message::{Attachment, OpaqueState};
 use super::plan::Rung;
@@ -120,6 +122,8 @@ pub enum Outcome {
     Proposed,
     /// The user said no to what an agent would do. Nothing was done.
     Rejected,
+    /// A hook of the administrator refused it.
+    Refused,
     /// The client left before the end.
     Left,
 }
@@ -150,6 +154,9 @@ pub struct TurnRecord {
     /// Every agent that was asked, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<AgentCall>,
+    /// What hooks said, where that was more than to go on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookCall>,
     /// One for each agent whose answer was completed.
     #[serde(
         rename = "exchange",
@@ -163,6 +170,9 @@ pub struct TurnRecord {
     /// `None` in records of version 1.0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Last>,
+    /// What is known for other agents after the turn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<Fact>,
     /// What each step used, and what that cost where a price is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub usage: Vec<StepUsage>,
@@ -230,6 +240,8 @@ pub struct Memory {
     pub exchanges: Vec<Exchange>,
     /// The turn before this one, where it is known.
     pub last: Option<Last>,
+    /// What agents found out, oldest first.
+    pub facts: Vec<Fact>,
 }
 
 impl Envelope {

@@ -26,6 +26,8 @@ pub struct Then {
     pub approve: Option<Approve>,
     /// When a second model writes the answer of this turn.
     pub synthesis: Option<Synthesis>,
+    /// Kinds of facts that the agents asked are told.
+    pub share: Vec<String>,
 }
 
 /// An agent that nobody may ask for this request, and what the user is told.
@@ -64,6 +66,8 @@ pub struct Demands {
     forbidden: Vec<(usize, Forbidden)>,
     approve: Vec<Approve>,
     pub synthesis: Option<Synthesis>,
+    /// Kinds of facts that the agents asked are told, of those that they take.
+    pub share: Vec<String>,
 }
 
 /// What all rules come to.
@@ -104,6 +108,7 @@ impl Judgement {
         self.demands.forbidden.extend(forbidden);
         self.demands.approve.extend(then.approve.clone());
         self.demands.synthesis = self.demands.synthesis.or(then.synthesis);
+        self.demands.share.extend_from_slice(&then.share);
     }
 
     /// The decision, or that it is refused, where a rule forbids an agent that it is for.
@@ -181,6 +186,9 @@ impl fmt::Display for Then {
                 parts.push(format!("ask for approval of {}", agents.join(", ")));
             }
             None => {}
+        }
+        if !self.share.is_empty() {
+            parts.push(format!("share {}", self.share.join(", ")));
         }
         let synthesis = self.synthesis.map(Synthesis::as_str);
         parts.extend(synthesis.map(|word| format!("set synthesis to {word}")));

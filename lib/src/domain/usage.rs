@@ -51,6 +51,8 @@ pub enum Step {
     Speculation,
     /// The reports of several agents were compared.
     Check,
+    /// Facts were taken out of a report.
+    Facts,
 }
 
 impl Step {
@@ -61,6 +63,7 @@ impl Step {
             Self::Synthesis => "synthesis",
             Self::Speculation => "speculation",
             Self::Check => "check",
+            Self::Facts => "facts",
         }
     }
 }

@@ -61,5 +61,7 @@ catalogue! {
     COST "mas_cost_dollars_total" Kind::Counter, ["tenant", "step", "agent"], "Their price, where it is known.";
     UNKNOWN_USAGE "mas_unknown_usage_total" Kind::Counter, ["step"], "Calls that did not say what they used.";
     UNKNOWN_PRICE "mas_unknown_price_total" Kind::Counter, ["model"], "Calls of models without a price.";
+    HOOKS "mas_hook_calls_total" Kind::Counter, ["hook", "point", "result"], "Hooks that were asked, and what came of it.";
+    HOOK "mas_hook_seconds" Kind::Histogram(TIMES), ["hook", "point"], "Time of hooks.";
     PRUNED "mas_pruned_total" Kind::Counter, ["step"], "Histories that were cut to their budget.";
 }

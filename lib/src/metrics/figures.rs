@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::catalogue as all;
 use super::{Metric, Sample};
 use crate::domain::conversation::{AgentCall, Outcome};
+use crate::domain::hook::HookCall;
 use crate::domain::ids::Millis;
 use crate::domain::plan::{DecisionSource, Kept, NOT_LOOKED_UP, Rung, RungVerdict};
 use crate::domain::usage::{Step, StepUsage};
@@ -25,6 +26,7 @@ pub struct Figures<'a> {
     pub kept: Option<Kept>,
     pub rungs: &'a [Rung],
     pub calls: &'a [AgentCall],
+    pub hooks: &'a [HookCall],
     pub whole: Duration,
     pub first_byte: Option<Duration>,
     pub first_stage: Option<Duration>,
@@ -92,6 +94,12 @@ impl<'a> Figures<'a> {
                 let time = Duration::from_millis(call.duration_ms);
                 samples.time(all::AGENT, [agent], Some(time));
             }
+        }
+        for call in self.hooks {
+            let (hook, at) = (&*call.hook, call.at.as_str());
+            samples.add(all::HOOKS, [hook, at, call.said.as_str()], 1.0);
+            let time = Duration::from_micros(call.micros);
+            samples.time(all::HOOK, [hook, at], Some(time));
         }
         self.money(&mut samples, free);
         for step in self.pruned {
@@ -199,6 +207,7 @@ fn word(outcome: Outcome) -> &'static str {
         Outcome::Clarified => "clarified",
         Outcome::Proposed => "proposed",
         Outcome::Rejected => "rejected",
+        Outcome::Refused => "refused",
         Outcome::Left => "left",
     }
 }

@@ -132,7 +132,7 @@ impl DecisionCache {
     ) -> Result<(), store::Error> {
         let assignment = decision.assignment();
         let Some(agent) = assignment
-            .filter(|assignment| assignment.instructions.is_none())
+            .filter(|assignment| assignment.is_plain())
             .filter(|_| decision.source == DecisionSource::Model)
             // Nobody shares a doubt, and an agent does not decide for people.
             .filter(|_| decision.confidence.is_some_and(|sure| sure >= self.floor))

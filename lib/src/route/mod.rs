@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use crate::domain::access::Role;
 use crate::domain::agent::Registry;
 use crate::domain::conversation::Last;
+use crate::domain::fact::Fact;
 use crate::domain::ids::{AgentId, Timestamp};
 use crate::domain::message::Message;
 use crate::domain::plan::{RoutingDecision, Rung, RungVerdict};
@@ -51,6 +52,8 @@ pub struct RouteQuery<'a> {
     pub choice: Option<&'a AgentId>,
     /// How the turn before this one ended; `None` where there was none.
     pub last: Option<&'a Last>,
+    /// What agents found out in this conversation, for others that may be told.
+    pub facts: &'a [Fact],
     /// The rules and what they come to; the ladder sees to it.
     pub judged: Option<(&'a Rulebook, &'a Judgement)>,
 }

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::prompt::{self, SELF};
 use super::{AboutRouter, Error, Opinion, RouteQuery, Router};
 use crate::domain::agent::Registry;
+use crate::domain::fact::Fact;
 use crate::domain::ids::AgentId;
 use crate::domain::plan::{Assignment, DecisionSource, Plan, RoutingDecision, Step as PlanStep};
 use crate::domain::rules::Caps;
@@ -93,7 +94,13 @@ impl ModelRouter {
 
     fn prompt(&self, query: &RouteQuery<'_>) -> Prompt {
         let mut messages = vec![PromptMessage::system(self.system.clone())];
-        messages.extend(query.messages.iter().filter_map(prompt::shown));
+        let (last, earlier) = match query.messages.split_last() {
+            Some((last, earlier)) => (Some(last), earlier),
+            None => (None, query.messages),
+        };
+        messages.extend(earlier.iter().filter_map(prompt::shown));
+        messages.extend(prompt::facts(query.facts));
+        messages.extend(last.and_then(prompt::shown));
         let mut prompt = Prompt {
             model: Arc::clone(&self.model),
             messages,
@@ -118,7 +125,7 @@ impl ModelRouter {
     }
 
     /// The decision in a model's answer, or what is wrong with it.
-    fn read(&self, answer: &str) -> Result<Answered, String> {
+    fn read(&self, answer: &str, facts: &[Fact]) -> Result<Answered, String> {
         #[derive(Deserialize)]
         struct Answer {
             agent_name: String,
@@ -132,6 +139,8 @@ impl ModelRouter {
             reason: Option<String>,
             #[serde(default)]
             steps: Vec<AnsweredStep>,
+            #[serde(default)]
+            facts: Vec<String>,
         }
         let answer: Answer = serde_json::from_str(unfenced(answer))
             .map_err(|error| cut(&error.to_string(), 200).to_owned())?;
@@ -153,13 +162,15 @@ impl ModelRouter {
             .filter(|text| !text.is_empty());
         let mut decision = RoutingDecision::plain(agent, DecisionSource::Model, reason);
         decision.confidence = answer.confidence.map(|value| value.clamp(0.0, 1.0));
+        let facts = chosen(facts, &answer.facts);
         decision.plan = if answer.steps.is_empty() {
             Plan::Single(Assignment {
                 agent: agent.clone(),
                 instructions,
+                facts,
             })
         } else {
-            self.plan(answer.steps)?
+            self.plan(answer.steps, &facts)?
         };
         let second = answer.alternative.as_deref().and_then(named);
         Ok(Answered {
@@ -169,7 +180,7 @@ impl ModelRouter {
     }
 
     /// A plan of the steps that a model names.
-    fn plan(&self, steps: Vec<AnsweredStep>) -> Result<Plan, String> {
+    fn plan(&self, steps: Vec<AnsweredStep>, facts: &[Fact]) -> Result<Plan, String> {
         let step = |step: AnsweredStep| {
             let named = self
                 .agents
@@ -185,6 +196,8 @@ impl ModelRouter {
                 assignment: Assignment {
                     agent,
                     instructions: (!task.is_empty()).then(|| format!("{YOUR_PART}{task}")),
+                    // Each agent is told those that it takes.
+                    facts: facts.to_vec(),
                 },
                 after: step.after.iter().map(|after| name(after)).collect(),
             })
@@ -229,7 +242,7 @@ impl Router for ModelRouter {
         let decided = |answered| Opinion::Decided(self.settle(answered, query));
         let mut prompt = self.prompt(query);
         let first = self.ask(&mut prompt, tally).await?;
-        let problem = match self.read(&first) {
+        let problem = match self.read(&first, query.facts) {
             Ok(answered) => return Ok(decided(answered)),
             Err(problem) => problem,
         };
@@ -241,10 +254,20 @@ impl Router for ModelRouter {
             "That is not a decision ({problem}). Answer again with nothing but the JSON object of the schema."
         )));
         let second = self.ask(&mut prompt, tally).await?;
-        self.read(&second)
+        self.read(&second, query.facts)
             .map(decided)
             .map_err(|_| Error::NoDecision)
     }
+}
+
+/// The facts that a model names, as they are listed in its prompt.
+fn chosen(facts: &[Fact], names: &[String]) -> Vec<Fact> {
+    let named = |at: usize| {
+        let name = format!("f{}", at + 1);
+        names.iter().any(|chosen| chosen.trim() == name)
+    };
+    let facts = facts.iter().enumerate().filter(|(at, _)| named(*at));
+    facts.map(|(_, fact)| fact.clone()).collect()
 }
 
 /// The text without a Markdown fence around it, which models like to add.

@@ -54,7 +54,7 @@ pub fn cards(agents: Vec<Agent>, env: &Env, problems: &mut Vec<Problem>) -> Vec<
 }
 
 /// Puts variables into one value. What they hold is taken as it is: it never becomes YAML.
-fn substitute(value: &str, env: &Env) -> Result<String, String> {
+pub fn substitute(value: &str, env: &Env) -> Result<String, String> {
     let mut out = String::with_capacity(value.len());
     let mut rest = value;
     while let Some((before, from)) = rest.split_once("${") {

@@ -5,8 +5,9 @@ use serde::Deserialize;
 use super::place::{Place, Problem, Problems};
 use super::rulebook::Names;
 use super::written::Written;
-use super::{Env, Error, agents, cases, rulebook};
+use super::{Env, Error, agents, cases, hooks, rulebook};
 use crate::domain::agent::Registry;
+use crate::domain::hook::HookCard;
 use crate::domain::rulebook::Rulebook;
 
 /// The version of the language that is understood.
@@ -16,10 +17,11 @@ pub const SCHEMA: &str = include_str!("../../../infra/agents.schema.json");
 const BUILT_IN: &str = include_str!("../../../infra/agents.yaml");
 
 /// A document without mistakes, whose own tests have passed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Document {
     pub registry: Registry,
     pub rulebook: Rulebook,
+    pub hooks: Vec<HookCard>,
     /// How many tests it has.
     pub tests: usize,
 }
@@ -125,6 +127,8 @@ pub fn parse(text: &str, env: &Env) -> Result<Document, Problems> {
         problems.push(name.place.problem(problem));
     }
     let rulebook = rulebook::read(&written.routing.rules, text, names, &mut problems);
+    let fill = |text: &str| agents::substitute(text, env);
+    let hooks = hooks::read(&written.hooks, names.0, &fill, &mut problems);
     if problems.is_empty() {
         cases::run(&written.tests, &rulebook, names, &mut problems);
     }
@@ -133,6 +137,7 @@ pub fn parse(text: &str, env: &Env) -> Result<Document, Problems> {
         Ok(registry) if problems.is_empty() => Ok(Document {
             registry,
             rulebook,
+            hooks,
             tests: written.tests.len(),
         }),
         Err(problem) if problems.is_empty() => Err(one(Place::default().problem(problem))),

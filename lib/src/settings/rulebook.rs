@@ -115,9 +115,11 @@ fn read_actions(actions: &Actions, place: Place, names: Names<'_>) -> Result<The
         choice,
         approve,
         synthesis: actions.set.as_ref().map(|set| set.value.synthesis.into()),
+        share: actions.share.clone(),
     };
     if then == Then::default() {
-        let problem = "the rule does nothing, expected route, fan_out, forbid, approve or set";
+        let problem =
+            "the rule does nothing, expected route, fan_out, forbid, approve, share or set";
         return Err(place.problem(problem));
     }
     Ok(then)
@@ -135,6 +137,7 @@ fn read_choice(actions: &Actions, names: Names<'_>) -> Result<Option<Plan>, Prob
         (Some(name), None) => Ok(Some(Plan::Single(Assignment {
             agent: names.at(name)?,
             instructions,
+            facts: Vec::new(),
         }))),
         (None, Some(several)) => {
             let agents = names.all(&several.value, several.place)?;
@@ -143,6 +146,7 @@ fn read_choice(actions: &Actions, names: Names<'_>) -> Result<Option<Plan>, Prob
                 assignment: Assignment {
                     agent,
                     instructions: instructions.clone(),
+                    facts: Vec::new(),
                 },
                 after: Vec::new(),
             };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::parse::{Group, duration, list, parse_price, parsed};
 use super::{Env, Error};
 use crate::domain::day::Day;
+use crate::domain::fact::FactTimes;
 use crate::domain::network::Networks;
 use crate::domain::rules::{BreakerRules, Caps, Quotas, Routing, Synthesis, Times};
 use crate::domain::usage::{Price, Prices};
@@ -162,6 +163,21 @@ pub fn routing(env: &Env) -> Result<Routing, Error> {
         check: group.off_or("check", rules.check, Group::percent)?,
         guess: group.off_or("guess", rules.guess, Group::percent)?,
     })
+}
+
+/// How long facts are kept for other agents; `None` where none are looked for.
+pub fn facts(env: &Env) -> Result<Option<FactTimes>, Error> {
+    const NAME: &str = "MAS_FACTS";
+    if env.get(NAME) == Some("off") {
+        return Ok(None);
+    }
+    let group = Group::read(env, NAME, &["keep", "personal", "within"])?;
+    let times = FactTimes::default();
+    Ok(Some(FactTimes {
+        keep: group.duration("keep", times.keep)?,
+        personal: group.duration("personal", times.personal)?,
+        within: group.duration("within", times.within)?,
+    }))
 }
 
 /// When a second model writes the answer.

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::hooks;
 use super::place::{At, Place};
 use crate::domain::agent::{Approval, Effect, Protocol};
 
@@ -20,6 +21,9 @@ pub struct Written {
     pub agents: Vec<Agent>,
     #[serde(default)]
     pub routing: Routing,
+    /// Who looks on at turns, and may refuse them.
+    #[serde(default)]
+    pub hooks: Vec<At<hooks::Written>>,
     /// Cases that the rules are tested with whenever the document is read.
     #[serde(default)]
     pub tests: Vec<Case>,
@@ -76,6 +80,8 @@ pub struct Actions {
     pub say: Option<At<String>>,
     /// The user must approve the request first: whoever is asked, or these agents.
     pub approve: Option<At<Approve>>,
+    /// Kinds of facts that the agents asked are told, of those that they take.
+    pub share: Vec<String>,
     /// How this turn is answered.
     pub set: Option<At<Modes>>,
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::domain::agent::Effect;
 use crate::domain::conflict::Conflict;
+use crate::domain::fact::Fact;
 use crate::domain::ids::AgentId;
 use crate::domain::language::Language;
 use crate::domain::message::Attachment;
@@ -53,6 +54,15 @@ pub fn step_stopped(name: &str, why: &Phrase, language: Language) -> String {
     format!("- {}: {}\n", quoted(name), why.told(language))
 }
 
+/// What an agent is told of others' answers, and from whom it is.
+pub fn shared(facts: &[Fact]) -> String {
+    let mut text = String::new();
+    for fact in facts {
+        let _ = writeln!(text, "- {} \u{2190} {}", quoted(&fact.told()), fact.source);
+    }
+    text
+}
+
 /// What several agents say differently, in their own words.
 pub fn conflicts(conflicts: &[Conflict]) -> String {
     let mut text = String::new();
@@ -95,7 +105,7 @@ pub fn routed_to(plan: &Plan) -> Phrase {
 }
 
 /// What the user is told where a rule forbids the agent.
-pub fn refused(agent: &AgentId, say: Option<&str>) -> Phrase {
+pub fn forbids(agent: &AgentId, say: Option<&str>) -> Phrase {
     say.map_or_else(|| forbidden(agent), Phrase::from)
 }
 
@@ -151,6 +161,15 @@ pub fn advice(effect: Effect) -> Phrase {
     match effect {
         Effect::None => try_again(),
         Effect::Reversible | Effect::Irreversible => check_first(),
+    }
+}
+
+/// A turn that a hook refused, in its own words; or in ours where it could not be asked.
+pub fn refused(sentence: Option<&str>, done: Effect, reference: &str) -> Phrase {
+    let sentence = sentence.map_or_else(|| cannot_be_checked(reference), Phrase::from);
+    match done {
+        Effect::None => sentence,
+        Effect::Reversible | Effect::Irreversible => refused_after(sentence, advice(done)),
     }
 }
 

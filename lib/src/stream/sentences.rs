@@ -78,6 +78,11 @@ sentences! {
         en: "\n\n_{agent} is missing here: {why}_",
         uk: "\n\n_Тут бракує {agent}: {why}_",
     }
+    /// The stage that shows what an agent is told of another's answers.
+    shared_with(agent) {
+        en: "Shared with {agent}",
+        uk: "Передано {agent}",
+    }
     /// The stage that shows what agents say differently.
     contradictions() {
         en: "Contradictions",
@@ -117,6 +122,16 @@ sentences! {
     session_created(agent, id) {
         en: "_Created new {agent} conversation: {id}_\n\n",
         uk: "_Створено нову розмову з {agent}: {id}_\n\n",
+    }
+    /// A turn that a hook refused without a word.
+    cannot_be_checked(reference) {
+        en: "This cannot be checked at the moment, so it is not answered. Please try again later. (reference {reference})",
+        uk: "Зараз це неможливо перевірити, тому відповіді не буде. Спробуйте пізніше. (код {reference})",
+    }
+    /// What is said after a refusal where something may have been done already.
+    refused_after(sentence, advice) {
+        en: "{sentence}\n\nPlease note: {advice}",
+        uk: "{sentence}\n\nЗауважте: {advice}",
     }
     try_again() {
         en: "Please try again.",

@@ -11,6 +11,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use super::ids;
 use crate::domain::conversation::Outcome;
 use crate::domain::failure::Code;
+use crate::domain::hook;
 use crate::domain::ids::{AgentId, TurnId};
 use crate::domain::plan::DecisionSource;
 use crate::domain::trace::{Point, Trace};
@@ -57,6 +58,11 @@ pub fn rung(name: &'static str) -> Span {
 /// One agent at work.
 pub fn agent(id: &AgentId) -> Span {
     info_span!(target: STEP, "agent", agent.id = id.as_str())
+}
+
+/// Somebody who looks on.
+pub fn hook(name: &str, at: hook::Point) -> Span {
+    info_span!(target: STEP, "hook", hook.name = name, hook.point = at.as_str())
 }
 
 pub fn synthesis() -> Span {

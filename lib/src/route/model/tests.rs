@@ -54,6 +54,7 @@ fn decisions_are_read_from_plain_and_fenced_json() {
         plan: Plan::Single(Assignment {
             agent: AgentId::new("UMS"),
             instructions: Some("Be brief".into()),
+            facts: Vec::new(),
         }),
         source: DecisionSource::Model,
         confidence: Some(1.0),
@@ -65,7 +66,7 @@ fn decisions_are_read_from_plain_and_fenced_json() {
         format!("```json\n{json}\n```"),
         format!("\n```{json}```"),
     ] {
-        let read = router().read(&answer).unwrap();
+        let read = router().read(&answer, &[]).unwrap();
         assert_eq!(read.decision, decision, "{answer}");
     }
 }
@@ -73,7 +74,10 @@ fn decisions_are_read_from_plain_and_fenced_json() {
 #[test]
 fn a_model_that_gives_only_the_references_two_fields_is_understood() {
     let decision = router()
-        .read(r#"{"agent_name":"GPA","additional_instructions":null}"#)
+        .read(
+            r#"{"agent_name":"GPA","additional_instructions":null}"#,
+            &[],
+        )
         .unwrap()
         .decision;
     assert_eq!(decision.confidence, None);
@@ -81,7 +85,8 @@ fn a_model_that_gives_only_the_references_two_fields_is_understood() {
         decision.plan,
         Plan::Single(Assignment {
             agent: AgentId::new("GPA"),
-            instructions: None
+            instructions: None,
+            facts: Vec::new()
         })
     );
 }
@@ -94,7 +99,7 @@ fn what_is_no_decision_is_refused_with_the_reason() {
         (r#"{"agent_name":"HR"}"#, "no agent \"HR\""),
         (r#"{"agent_name":["GPA"]}"#, "string"),
     ] {
-        let problem = router().read(answer).unwrap_err();
+        let problem = router().read(answer, &[]).unwrap_err();
         assert!(problem.contains(part), "{answer}: {problem}");
     }
 }
@@ -119,7 +124,7 @@ fn the_schema_names_the_registrys_agents_and_is_strict() {
 proptest::proptest! {
     #[test]
     fn any_answer_is_read_or_refused(answer in ".{0,200}") {
-        let _ = router().read(&answer);
+        let _ = router().read(&answer, &[]);
     }
 
     #[test]

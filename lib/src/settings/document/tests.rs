@@ -166,7 +166,7 @@ fn every_mistake_is_told_with_its_place() {
     check(
         "routing:\n  rules:\n  - if: 'true'\n    then: {}\n",
         &[
-            "line 7, column 11: the rule does nothing, expected route, fan_out, forbid, approve or set",
+            "line 7, column 11: the rule does nothing, expected route, fan_out, forbid, approve, share or set",
         ],
     );
     check(

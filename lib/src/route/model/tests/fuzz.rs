@@ -90,7 +90,7 @@ impl Answer {
 }
 
 fn check(answer: &str) -> bool {
-    let Ok(Answered { decision, second }) = router().read(answer) else {
+    let Ok(Answered { decision, second }) = router().read(answer, &[]) else {
         return false;
     };
     let Some(assignment) = decision.assignment() else {
