@@ -423,8 +423,11 @@ async fn the_roadmaps_own_example_loads_unchanged() {
 
 #[test]
 fn every_example_of_the_page_loads_and_passes_its_own_tests() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
-    let page = std::fs::read_to_string(page).unwrap();
+    let pages = ["configuration", "several-agents", "facts", "approval"].map(|page| {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        std::fs::read_to_string(docs.join(format!("{page}.md"))).unwrap()
+    });
+    let page = pages.join("\n");
     let env = Env::from([
         ("HR_URL", "https://hr.example.com"),
         ("HR_KEY", "k"),
@@ -447,7 +450,7 @@ fn every_example_of_the_page_loads_and_passes_its_own_tests() {
         tests += read.tests;
     }
     assert!(
-        documents == 4 && tests >= 10,
+        documents == 7 && tests >= 13,
         "{documents} documents, {tests} tests"
     );
 }
