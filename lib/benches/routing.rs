@@ -102,6 +102,7 @@ async fn main() {
             choice: None,
             last,
             preferences: &preferences,
+            allowance: None,
         };
         if rung == "cache" {
             let mut decision =

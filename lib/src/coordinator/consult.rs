@@ -57,11 +57,14 @@ impl Coordinator {
             }
             // An agent that only reads is told half of its history where all of it is too long.
             let again = error.is_too_long() && card.effect == Effect::None && history > 0;
+            let again = again && !self.is_used_up(turn, progress);
             if again && budget == self.caps.agent_history && nothing_seen(&progress.report) {
                 budget /= 2;
                 continue;
             }
-            let Some(fallback) = self.stand_in(card, &error, progress) else {
+            let affordable = !self.is_used_up(turn, progress);
+            let stand_in = self.stand_in(card, &error, progress);
+            let Some(fallback) = stand_in.filter(|_| affordable) else {
                 return Err(failed(turn, card, &error));
             };
             instead_of = Some(std::mem::replace(&mut assignment.agent, fallback));

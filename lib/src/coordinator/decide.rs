@@ -7,11 +7,13 @@ use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::budget::Extra;
 use super::consult::out_of_time;
 use super::memory::Known;
 use super::{Coordinator, Progress, Recollection, Verification};
 use crate::context;
 use crate::domain::agent::{AgentCard, Approval, Effect, Protocol};
+use crate::domain::budget::Budget;
 use crate::domain::conversation::{Last, Outcome};
 use crate::domain::failure::Failure;
 use crate::domain::ids::AgentId;
@@ -117,7 +119,13 @@ impl Coordinator {
         if progress.wants_other(assumed) {
             return Ok(None);
         }
-        let query = self.query(turn, known.owner.tenant(), before.as_ref(), assumed);
+        // Their own limit counts once it is known; until then the request's and the service's.
+        let budget = turn.budget.least(self.budget).least(Budget {
+            dollars: assumed.spend_per_turn,
+            ..Budget::default()
+        });
+        let mut query = self.query(turn, known.owner.tenant(), before.as_ref(), assumed);
+        query.allowance = Some(self.allowance(budget));
         let entered = Arc::clone(&progress.entered);
         let mut recall = Box::pin(self.recollection(turn, known, &entered));
 
@@ -155,6 +163,12 @@ impl Coordinator {
                 if let (true, Some(recalled)) = (guessing, &progress.recalled) {
                     guessing = false;
                     match self.guess(turn, recalled, before.as_ref()) {
+                        // Nothing is sent before it is polled.
+                        Some(Ok(guess))
+                            if !self.has_room(turn, Extra::Guess, Some(&guess.agent), progress) =>
+                        {
+                            progress.given_up.push(Extra::Guess);
+                        }
                         Some(Ok(guess)) => progress.guess = Some(guess),
                         Some(Err(withheld)) => progress.marks.guess = Some(withheld),
                         None => {}
@@ -228,6 +242,7 @@ impl Coordinator {
             choice: turn.choice.as_ref(),
             last,
             preferences,
+            allowance: None,
         }
     }
 
@@ -261,10 +276,23 @@ impl Coordinator {
     }
 
     /// Whether this decision, made before, is compared with what the model says now.
-    pub(super) fn is_checked(&self, turn: &ChatTurn, decision: &RoutingDecision) -> bool {
+    pub(super) fn is_checked(
+        &self,
+        turn: &ChatTurn,
+        decision: &RoutingDecision,
+        progress: &mut Progress,
+    ) -> bool {
         let share = f64::from(self.routing.check.unwrap_or(0)) / 100.0;
         // Who comes through an agent has another turn's time to keep.
-        decision.source == DecisionSource::Cache && turn.caller.depth == 0 && luck() < share
+        if decision.source != DecisionSource::Cache || turn.caller.depth > 0 || luck() >= share {
+            return false;
+        }
+        let agent = decision.assignment().map(|assignment| &assignment.agent);
+        let room = self.has_room(turn, Extra::Comparison, agent, progress);
+        if !room {
+            progress.given_up.push(Extra::Comparison);
+        }
+        room
     }
 
     /// What the model says now.

@@ -2,6 +2,7 @@
 
 mod answer;
 mod approve;
+mod budget;
 mod consult;
 mod decide;
 mod figures;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::domain::access::Identity;
 use crate::domain::agent::{Approval, Registry};
+use crate::domain::budget::Budget;
 use crate::domain::conversation::{AgentCall, Last, Outcome, asks};
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::AgentId;
@@ -38,6 +40,8 @@ use crate::store::{Accounts, Audit, Table, Wishes};
 use crate::stream::{AnswerSink, FinishReason, labels};
 use crate::synthesize::Synthesizer;
 use crate::telemetry;
+pub use budget::Experience;
+use budget::Extra;
 use consult::out_of_time;
 use figures::Marks;
 use memory::{Entered, Recollection, memory_trouble};
@@ -65,6 +69,10 @@ pub struct Coordinator {
     /// What each owner wants.
     pub wishes: Wishes,
     pub prices: Prices,
+    /// What any turn may use.
+    pub budget: Budget,
+    /// What steps took of late.
+    pub experience: Experience,
     /// Models are paid by us and not by the caller's key: who is over a limit gets none, so the account comes first.
     pub account_first: bool,
     /// Who may be called.
@@ -115,6 +123,8 @@ struct Progress {
     filtered: bool,
     /// The agent's answer is complete.
     reported: bool,
+    /// What the budget had no room for.
+    given_up: Vec<Extra>,
     /// What the user is told of their preferences.
     told: Option<String>,
     /// The text the user was shown.
@@ -228,6 +238,7 @@ impl Coordinator {
         log(&progress, anchor.as_ref(), begun);
         progress.trace();
         self.measure(&sink, &progress, begun);
+        self.learn_costs(&progress);
         if self.log_content {
             log_content(&turn, &progress);
         }
@@ -276,7 +287,8 @@ impl Coordinator {
             }
         };
         self.learn_likely(progress, &verdict);
-        answer::show(&stage, &verdict, &progress.wanted(), sink.language());
+        progress.checking = self.is_checked(turn, &verdict.decision, progress);
+        answer::show(&stage, &verdict, progress, sink.language());
         drop(stage);
         progress.marks.route = begun.elapsed();
         if !progress
@@ -290,7 +302,6 @@ impl Coordinator {
         progress.rungs = std::mem::take(&mut verdict.rungs);
         progress.asked = verdict.decision.request.take();
         let asking = progress.asked.clone().map(|request| turn.asking(request));
-        progress.checking = self.is_checked(turn, &verdict.decision);
         progress.decision = Some(verdict.decision);
         let (checking, before) = (progress.checking, progress.before.clone());
         let wanted = progress.wanted();
@@ -343,6 +354,7 @@ impl Coordinator {
             ));
         }
         Self::keep_own_limit(turn, progress)?;
+        self.keep_budget(turn, &assignment.agent, progress)?;
         let needs_consent = (self.registry.get(assignment.agent.as_str()))
             .is_some_and(|card| card.approval == Approval::Always);
         if needs_consent && !approved {
@@ -355,6 +367,11 @@ impl Coordinator {
         }
         progress.reported = true;
         self.send_state(turn, sink, progress);
+        if !progress.passed && !self.has_room(turn, Extra::Synthesis, None, progress) {
+            let reason = answer::fall_back(sink, progress);
+            progress.say(sink, &labels::no_synthesis().told(sink.language()));
+            return Ok(reason);
+        }
         if !progress.passed {
             return self.synthesize(turn, sink, progress).await;
         }

@@ -26,6 +26,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::domain::agent::Registry;
+use crate::domain::budget::Allowance;
 use crate::domain::conversation::Last;
 use crate::domain::ids::AgentId;
 use crate::domain::message::Message;
@@ -50,6 +51,8 @@ pub struct RouteQuery<'a> {
     pub last: Option<&'a Last>,
     /// What the user wants of every turn.
     pub preferences: &'a Preferences,
+    /// What may be used; `None` is no limit.
+    pub allowance: Option<Allowance<'a>>,
 }
 
 impl<'a> RouteQuery<'a> {

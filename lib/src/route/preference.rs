@@ -91,6 +91,7 @@ mod tests {
             choice: None,
             last: None,
             preferences: &Preferences::default(),
+            allowance: None,
         };
         let opinion =
             futures_util::FutureExt::now_or_never(router.route(&query, &mut Tally::default()));
