@@ -132,6 +132,7 @@ async fn the_spans_of_a_turn_are_one_tree_in_the_callers_trace() {
             "    rung about",
             "    rung explicit",
             "    rung model",
+            "    rung preference",
             "    rung rule",
             "    rung sticky",
             "    store enter",
