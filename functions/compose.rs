@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use coordinator::context::facts;
-use coordinator::coordinator::Coordinator;
+use coordinator::coordinator::{Coordinator, Experience};
 use coordinator::domain::access::Way;
+use coordinator::domain::budget::Budget;
 use coordinator::domain::ids::{Clock, TurnId};
+use coordinator::domain::money::Money;
 use coordinator::domain::rules::Quotas;
 use coordinator::facts::Extractor;
 use coordinator::gateway::{Gateways, Reach};
@@ -26,7 +28,9 @@ use coordinator::settings::document::{self, Source};
 use coordinator::settings::{Env, Settings};
 use coordinator::store::envelope::Seal;
 use coordinator::store::secrets::{self, Reference};
-use coordinator::store::{self, Accounts, Audit, Breakers, Decisions, Known, Table, Wire, Wishes};
+use coordinator::store::{
+    self, Accounts, Audit, Breakers, Decisions, Known, Seen, Table, Wire, Wishes,
+};
 use coordinator::stream::Nesting;
 use coordinator::synthesize::Synthesizer;
 use coordinator::upstream::{Bounds, Certificates, Client};
@@ -89,6 +93,7 @@ pub async fn app(settings: &Settings, metrics: Metrics) -> Result<Arc<App>, Fail
 pub struct Shared {
     metrics: Arc<Metrics>,
     accounts: Known,
+    wishes: Seen,
 }
 
 impl Shared {
@@ -96,6 +101,7 @@ impl Shared {
         Self {
             metrics: Arc::new(metrics),
             accounts: Known::default(),
+            wishes: Seen::default(),
         }
     }
 }
@@ -140,9 +146,14 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
             settings.state_ttl,
             shared.accounts,
         ),
-        wishes: Wishes::of(&table),
+        wishes: Wishes::of(&table, shared.wishes),
         audit: audit(settings, &table, &seal),
         prices: settings.prices.clone(),
+        budget: Budget {
+            dollars: settings.quotas.turn.map(Money),
+            ..Budget::default()
+        },
+        experience: Experience::default(),
         // Where everybody is trusted and nobody limited, there is nobody to keep from it.
         account_first: settings.openai_base_url.is_some()
             && (settings.callers.ways != [Way::None] || settings.quotas != Quotas::default()),

@@ -69,6 +69,7 @@ fn turn(messages: Vec<Message>, conversation: Option<&str>) -> ChatTurn {
         deadline: Instant::now(),
         messages: messages.into(),
         choice: None,
+        budget: crate::domain::budget::Budget::default(),
         caller: Arc::new(Caller {
             conversation: conversation.map(Into::into),
             ..Caller::default()

@@ -2,6 +2,7 @@
 
 mod answer;
 mod approve;
+mod budget;
 mod consult;
 mod decide;
 mod figures;
@@ -25,6 +26,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::domain::access::Identity;
 use crate::domain::agent::Registry;
+use crate::domain::budget::Budget;
 use crate::domain::conflict::Conflict;
 use crate::domain::conversation::{AgentCall, Last, Outcome};
 use crate::domain::fact::Fact;
@@ -49,6 +51,8 @@ use crate::stream::{AnswerSink, FinishReason, labels};
 use crate::synthesize::Synthesizer;
 use crate::telemetry;
 use approve::Consented;
+pub use budget::Experience;
+use budget::Extra;
 use consult::out_of_time;
 use figures::{Marks, log, log_content};
 use memory::{Entered, Recollection, memory_trouble};
@@ -83,6 +87,10 @@ pub struct Coordinator {
     /// What each owner wants.
     pub wishes: Wishes,
     pub prices: Prices,
+    /// What any turn may use.
+    pub budget: Budget,
+    /// What steps took of late.
+    pub experience: Experience,
     /// Models are paid by us and not by the caller's key: who is over a limit gets none, so the account comes first.
     pub account_first: bool,
     /// Who may be called.
@@ -142,6 +150,8 @@ struct Progress {
     reported: bool,
     /// The client has its half of the memory.
     stated: bool,
+    /// What the budget had no room for.
+    given_up: Vec<Extra>,
     /// What the user is told of their preferences.
     told: Option<String>,
     /// The text the user was shown.
@@ -204,6 +214,7 @@ impl Coordinator {
         log(&progress, anchor.as_ref(), begun);
         progress.trace();
         self.measure(&sink, &progress, begun);
+        self.learn_costs(&progress);
         if self.log_content {
             log_content(&turn, &progress);
         }
@@ -262,7 +273,8 @@ impl Coordinator {
             }
         };
         self.learn_likely(progress, &verdict);
-        answer::show(&stage, &verdict, &progress.wanted(), sink.language());
+        progress.checking = self.is_checked(turn, &verdict.decision, progress);
+        answer::show(&stage, &verdict, progress, sink.language());
         drop(stage);
         progress.marks.route = begun.elapsed();
         if !progress
@@ -276,7 +288,6 @@ impl Coordinator {
         progress.rungs = std::mem::take(&mut verdict.rungs);
         progress.asked = verdict.decision.request.take();
         let asking = progress.asked.clone().map(|request| turn.asking(request));
-        progress.checking = self.is_checked(turn, &verdict.decision);
         progress.decision = Some(verdict.decision);
         let (checking, before) = (progress.checking, progress.before.clone());
         let wanted = progress.wanted();
@@ -312,6 +323,7 @@ impl Coordinator {
                     return Ok(Self::tell_preferences(agent, sink, progress));
                 }
                 Self::keep_own_limit(turn, progress)?;
+                self.keep_budget(turn, &assignment.agent, progress)?;
                 if !approved && self.needs_approval(turn, &assignment, &progress.demands) {
                     return self.propose(turn, assignment, sink, progress).await;
                 }

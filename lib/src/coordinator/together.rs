@@ -8,6 +8,7 @@ use super::consult::Job;
 use super::memory::Recollection;
 use super::part::Part;
 use super::{Coordinator, Progress};
+use crate::domain::budget::Budget;
 use crate::domain::conversation::Exchange;
 use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
@@ -17,6 +18,7 @@ use crate::domain::plan::{RoutingDecision, Step};
 use crate::domain::preference::Stages;
 use crate::domain::rulebook::Demands;
 use crate::domain::turn::{ChatTurn, Given};
+use crate::domain::usage::Tally;
 use crate::stream::{AnswerSink, FinishReason, Stage, labels, preferences};
 
 /// What a finished step leaves to those that wait for it.
@@ -36,6 +38,8 @@ struct Work<'a> {
     /// Results of an earlier turn.
     given: &'a [Given],
     stage: &'a Stage,
+    budget: Budget,
+    spent: &'a Tally,
     until: Instant,
     steps: &'a [Step],
     demands: &'a Demands,
@@ -57,6 +61,8 @@ impl Coordinator {
             .map(|step| Part::new(&step.name, step.assignment.clone()))
             .collect();
         progress.marks.stage();
+        let budget = self.budget(turn, progress);
+        self.leave_out(turn, progress);
         let Some(recalled) = &progress.recalled else {
             return Err(Failure::internal(&turn.id.reference()));
         };
@@ -73,6 +79,8 @@ impl Coordinator {
             decision: progress.decision.as_ref(),
             given: &progress.given,
             stage: &stage,
+            budget,
+            spent: &progress.tally,
             until: self.until(turn),
             steps,
             demands: &progress.demands,
@@ -99,6 +107,24 @@ impl Coordinator {
             .filter_map(|part| part.failure.take());
         let first = failures.next();
         Err(first.unwrap_or_else(|| Failure::internal(&turn.id.reference())))
+    }
+
+    /// Of several agents, those for which the budget has no room are left out: never the first.
+    fn leave_out(&self, turn: &ChatTurn, progress: &mut Progress) {
+        let agents: Vec<AgentId> = (progress.parts.iter())
+            .map(|part| part.assignment.agent.clone())
+            .collect();
+        let room: Vec<bool> = (1..=agents.len())
+            .map(|count| {
+                let so_far = agents.get(..count).unwrap_or_default();
+                count == 1 || self.has_room_for(turn, so_far, progress)
+            })
+            .collect();
+        for (part, fits) in progress.parts.iter_mut().zip(room) {
+            if !fits {
+                part.failure = Some(not_asked(turn, labels::no_room()));
+            }
+        }
     }
 
     /// By when agents must have answered, so that there is time to write the answer: one that is late costs nothing of
@@ -134,7 +160,7 @@ impl Coordinator {
         at: usize,
         part: &mut Part,
     ) -> Result<Option<Output>, Failure> {
-        let Some(step) = work.steps.get(at) else {
+        let Some(step) = work.steps.get(at).filter(|_| part.failure.is_none()) else {
             return Ok(None);
         };
         let turn = work.turn;
@@ -186,6 +212,8 @@ impl Coordinator {
             recalled: work.recalled,
             sink: work.sink,
             decision: work.decision,
+            budget: work.budget,
+            spent: work.spent,
             until: work.until,
             given: &given,
             earlier: &earlier,

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::budget::Budget;
 use super::conversation::Exchange;
 use super::ids::{AgentId, Secret, Timestamp, TurnId};
 use super::message::{Attachment, Message};
@@ -50,6 +51,8 @@ pub struct ChatTurn {
     pub messages: Arc<[Message]>,
     /// The agent that the request's configuration names.
     pub choice: Option<AgentId>,
+    /// What the request itself allows the turn to use. Its time is in the deadline already.
+    pub budget: Budget,
     pub caller: Arc<Caller>,
 }
 

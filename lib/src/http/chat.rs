@@ -26,14 +26,15 @@ use tracing::Instrument as _;
 use url::form_urlencoded;
 
 use super::error::{self, ApiError, Statuses};
-use super::{App, FunctionTime, auth, language, not_found, now, trace, wrong_method_for};
+use super::{
+    App, FunctionTime, auth, configuration, language, not_found, now, trace, wrong_method_for,
+};
 use crate::coordinator::Verification;
-use crate::dial::explain;
 use crate::dial::fold::{Fold, Folded};
-use crate::dial::request::{ChatRequest, Configuration};
+use crate::dial::request::ChatRequest;
 use crate::domain::access::Role;
 use crate::domain::failure::{Code, Failure};
-use crate::domain::ids::{AgentId, TurnId};
+use crate::domain::ids::TurnId;
 use crate::domain::language::Language;
 use crate::domain::sentences;
 use crate::domain::trace::{TRACE_ID, Trace};
@@ -61,7 +62,7 @@ pub async fn deployment(State(app): State<Arc<App>>, request: Request) -> Respon
             .filter(|id: &&str| !id.is_empty())
     };
     if ends("/configuration").is_some() {
-        return configuration(&app, request.method());
+        return configuration::schema(&app, request.method());
     }
     let Some(deployment) = ends("/chat/completions") else {
         return not_found().await.into_response();
@@ -70,27 +71,6 @@ pub async fn deployment(State(app): State<Arc<App>>, request: Request) -> Respon
         .decode_utf8_lossy()
         .into_owned();
     answer(app, Some(deployment), request).await
-}
-
-/// `/openai/deployments/{any id}/configuration`: the schema of what a request may set of its own.
-fn configuration(app: &App, method: &Method) -> Response {
-    if method != Method::GET {
-        return wrong_method_for("GET").into_response();
-    }
-    let registry = &app.coordinator.registry;
-    let agents: Vec<&str> = registry.iter().map(|card| card.id.as_str()).collect();
-    Json(json!({
-        "type": "object",
-        "properties": {
-            "agent": {
-                "type": "string",
-                "description": "The agent that is to answer; without it the coordinator decides.",
-                "enum": agents
-            }
-        },
-        "additionalProperties": false
-    }))
-    .into_response()
 }
 
 /// `/openai/v1/chat/completions`.
@@ -176,7 +156,8 @@ pub(super) async fn accept(
         .await
         .map_err(|_| too_slow())??;
     let request = ChatRequest::read(&body, app.caps.messages)?;
-    let choice = choice(app, request.configuration)?;
+    let budget = configuration::budget(&request.configuration)?;
+    let choice = configuration::choice(app, request.configuration)?;
     let depth = depth(&parts.headers);
     if depth > app.depth {
         return Err(too_deep().into());
@@ -195,13 +176,18 @@ pub(super) async fn accept(
             Instant::now(),
             &app.times,
             function_left,
-            patience(&parts.headers),
+            // The sooner of what the client waits for and what the request allows.
+            [patience(&parts.headers), budget.time()]
+                .into_iter()
+                .flatten()
+                .min(),
         ),
         request: conversation
             .as_ref()
             .map(|conversation| fingerprint(conversation, &body)),
         messages: request.messages.into(),
         choice,
+        budget,
         caller: Arc::new(Caller {
             mark: Arc::default(),
             key,
@@ -218,26 +204,6 @@ pub(super) async fn accept(
         stream: request.stream,
         model: request.model,
     })
-}
-
-/// The agent that the request's configuration names.
-fn choice(app: &App, configuration: Configuration) -> Result<Option<AgentId>, Failure> {
-    let Some(name) = configuration.agent else {
-        return Ok(None);
-    };
-    let registry = &app.coordinator.registry;
-    if let Some(card) = registry.get(&name) {
-        return Ok(Some(card.id.clone()));
-    }
-    let agents: Vec<&str> = registry.iter().map(|card| card.id.as_str()).collect();
-    let expected = format!(
-        "there is no such agent, expected one of {}",
-        agents.join(", ")
-    );
-    Err(explain::invalid(
-        expected,
-        "custom_fields.configuration.agent",
-    ))
 }
 
 /// The body, if it keeps to the cap.

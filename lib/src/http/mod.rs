@@ -3,6 +3,7 @@
 mod audit;
 pub mod auth;
 mod chat;
+mod configuration;
 pub mod error;
 mod health;
 mod language;

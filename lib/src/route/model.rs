@@ -278,6 +278,10 @@ impl Router for ModelRouter {
             Ok(answered) => return Ok(decided(answered)),
             Err(problem) => problem,
         };
+        // What was asked has used what there was.
+        if (query.allowance).is_some_and(|allowance| allowance.is_used_up(tally)) {
+            return Err(Error::NoDecision);
+        }
         // One repair, then the next rung: a model that errs twice will not get better by being asked again.
         prompt
             .messages

@@ -30,7 +30,7 @@ pub use conversations::Conversations;
 pub use decisions::{Decision, Decisions};
 pub use inspect::Shown;
 pub use person::{Person, Record};
-pub use preferences::{Changed, Wishes};
+pub use preferences::{Changed, Seen, Wishes};
 pub use save::{Saved, Session, Write, Written};
 
 pub use proposals::Proposals;

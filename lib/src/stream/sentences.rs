@@ -58,6 +58,11 @@ sentences! {
         en: "it needs the result of {name}, which there is none of.",
         uk: "для цього потрібен результат кроку {name}, а його немає.",
     }
+    /// Why there is nothing of an agent: the turn's budget.
+    no_room() {
+        en: "the budget of this turn had no room for it.",
+        uk: "на це забракло бюджету цієї репліки.",
+    }
     /// Why there is nothing of an agent: a content filter.
     withheld() {
         en: "its answer was withheld by a content filter.",
@@ -262,6 +267,23 @@ sentences! {
     attachments_over(title, cap) {
         en: "\n\n_(the attachment {title} and all after it are left out: {cap} are the most)_\n\n",
         uk: "\n\n_(вкладення {title} і всі наступні пропущено: найбільше може бути {cap})_\n\n",
+    }
+    /// Appended to an agent's own text where the budget had no room for a summary of it.
+    no_synthesis() {
+        en: "\n\n_(No summary was written: it did not fit into this turn's budget.)_",
+        uk: "\n\n_(Підсумку немає: він не вклався в бюджет цієї відповіді.)_",
+    }
+    no_comparison() {
+        en: "\n_Left out for this turn's budget: comparing the decision with an earlier one._\n",
+        uk: "\n_Пропущено через бюджет цієї відповіді: порівняння рішення з попереднім._\n",
+    }
+    no_guess() {
+        en: "\n_Left out for this turn's budget: a head start for the likeliest agent._\n",
+        uk: "\n_Пропущено через бюджет цієї відповіді: завчасний початок роботи найімовірнішого агента._\n",
+    }
+    budget_used_up(agent, reference) {
+        en: "The budget of this turn was used up before {agent} could be asked. (reference {reference})",
+        uk: "Бюджет цієї відповіді вичерпано, перш ніж вдалося запитати {agent}. (код {reference})",
     }
     untitled() {
         en: "without a title",
