@@ -170,6 +170,8 @@ impl Screen {
             }
             AgentEvent::State(state) => self.state = Some(state),
             AgentEvent::Form(form) => self.buttons(&form),
+            // The coordinator's own stream has none of these.
+            AgentEvent::Anew(_) | AgentEvent::Asks | AgentEvent::Cut => {}
             AgentEvent::Usage(_) | AgentEvent::Session { .. } | AgentEvent::Finished => {}
         }
         Ok(())

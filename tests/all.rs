@@ -21,6 +21,7 @@ mod link;
 mod spans;
 mod world;
 
+mod a2a;
 mod ambiguity;
 mod approvals;
 mod audit;

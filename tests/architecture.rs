@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Who may import whom. A room missing here may import nothing.
-const IMPORTS: [(&str, &str); 20] = [
+const IMPORTS: [(&str, &str); 21] = [
     ("domain", ""),
     ("dial", "domain"),
+    ("a2a", "domain dial"),
     ("stream", "domain dial"),
     ("resilience", "domain"),
     ("context", "domain"),
     ("upstream", "domain dial resilience telemetry"),
     ("guard", "domain resilience store"),
     ("llm", "domain dial guard resilience upstream"),
-    ("gateway", "domain dial guard resilience upstream"),
+    ("gateway", "domain dial a2a guard resilience upstream"),
     ("policy", "domain resilience"),
     ("store", "domain policy resilience"),
     ("privacy", "domain gateway store"),

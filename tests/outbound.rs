@@ -152,6 +152,7 @@ async fn plain_http_is_spoken_only_where_it_is_listed() {
 async fn gateways(protocol: Protocol, endpoint: &str, client: Client) -> Gateways {
     let card = AgentCard {
         effect: Effect::None,
+        model: Some("m".into()),
         ..AgentCard::new("A", protocol, Endpoint::Url(endpoint.parse().unwrap()))
     };
     let reach = Reach {

@@ -137,6 +137,21 @@ impl Coordinator {
             })
     }
 
+    /// Lets the agent stop whose answer nobody reads to its end: the turn ended during the call.
+    pub(super) async fn abandon(&self, progress: &Progress) {
+        let (Some(agent), Some((session, _)), false) =
+            (&progress.agent, &progress.report.session, progress.reported)
+        else {
+            return;
+        };
+        if let Err(error) = (self.agents).abandon(agent, session, self.times.save).await {
+            tracing::info!(
+                agent.id = %agent, error = &error as &dyn std::error::Error,
+                "the agent could not be told that nobody waits for it"
+            );
+        }
+    }
+
     /// What the agent of this turn may have changed.
     pub(super) fn effect(&self, progress: &Progress) -> Effect {
         (progress.agent.as_ref())

@@ -166,7 +166,7 @@ impl Progress {
             }),
             (Some(Plan::Single(_)), Some(agent)) if self.reported => Some(Last {
                 agent: Some(agent.clone()),
-                asks: self.report.form || asks(&self.report.text),
+                asks: self.report.form || self.report.asks || asks(&self.report.text),
             }),
             // A question about the system changes nothing for the agent that had asked before.
             (Some(Plan::About(_)), _) => self.before.clone(),
@@ -213,9 +213,10 @@ impl Coordinator {
             self.send_state(&turn, &sink, &progress);
         }
         let saving = Instant::now();
-        let (anchor, ()) = join!(
+        let (anchor, (), ()) = join!(
             self.save(&turn, &sink, &progress, begun),
             self.learn(&turn, &progress),
+            self.abandon(&progress),
         );
         progress.marks.store = saving.elapsed();
         log(&progress, anchor.as_ref(), begun);

@@ -15,6 +15,8 @@ pub enum Protocol {
     Conversation,
     /// A plain OpenAI-compatible server: chat completions and nothing more.
     Openai,
+    /// An agent that speaks A2A: tasks over JSON-RPC, found by its card.
+    A2a,
 }
 
 impl Protocol {

@@ -1,10 +1,12 @@
 //! Talking to an agent: a gateway is a function from a task to a stream of events.
 
+mod a2a;
 mod conversation;
 mod dial;
 mod guarded;
 mod openai;
 mod reading;
+mod task;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use tokio::time::Instant;
 
+use crate::a2a::event::State;
 use crate::dial::delta::Malformed;
 use crate::domain::agent::{AgentCard, Effect, Endpoint, Protocol, Registry};
 use crate::domain::event::AgentEvent;
@@ -37,6 +40,13 @@ pub trait Gateway: Send + Sync {
 
     /// Deletes what the agent keeps of a conversation; done, too, if it keeps nothing of it, or of any.
     async fn forget(&self, session: &str, within: Duration) -> Result<(), Error> {
+        let _ = (session, within);
+        Ok(())
+    }
+
+    /// Lets the agent stop what it still does under a session, since nobody waits for it; done, too, if dropping the call
+    /// has stopped it already.
+    async fn abandon(&self, session: &str, within: Duration) -> Result<(), Error> {
         let _ = (session, within);
         Ok(())
     }
@@ -73,6 +83,9 @@ pub enum Error {
     Resting(#[source] Resting),
     #[error("the agent named its conversation with something that cannot be an id")]
     BadSession,
+    /// The agent itself gave up what it was asked.
+    #[error("the agent's task is {}", state.as_str())]
+    Ended { state: State, said: Option<String> },
 }
 
 impl From<upstream::Error> for Error {
@@ -104,6 +117,11 @@ impl Error {
         match self {
             Self::Call(error) | Self::Unasked(error) => error.outcome(out_of_time),
             Self::Filtered | Self::Unknown | Self::Resting(_) => Outcome::Ignored,
+            Self::Ended { state, .. } => match state {
+                State::AuthRequired => Outcome::Denied,
+                State::Failed => Outcome::Failure { after: None },
+                _ => Outcome::Ignored,
+            },
             Self::Malformed(_) | Self::Unfinished | Self::Empty | Self::BadSession => {
                 Outcome::Failure { after: None }
             }
@@ -117,7 +135,7 @@ impl Error {
             Self::Call(error) => effect == Effect::None && error.may_go_elsewhere(),
             Self::BadSession | Self::Resting(_) => true,
             Self::Malformed(_) | Self::Unfinished => effect == Effect::None,
-            Self::Filtered | Self::Unknown | Self::Empty => false,
+            Self::Filtered | Self::Unknown | Self::Empty | Self::Ended { .. } => false,
         }
     }
 
@@ -133,7 +151,11 @@ impl Error {
             Self::Filtered => "filtered",
             _ if self.is_timeout() => "timeout",
             Self::Unasked(_) | Self::BadSession | Self::Unknown => "unasked",
-            Self::Call(_) | Self::Malformed(_) | Self::Unfinished | Self::Empty => "failed",
+            Self::Call(_)
+            | Self::Malformed(_)
+            | Self::Unfinished
+            | Self::Empty
+            | Self::Ended { .. } => "failed",
         }
     }
 
@@ -156,6 +178,7 @@ impl Error {
     pub fn display_message(&self) -> Option<String> {
         match self {
             Self::Call(error) | Self::Unasked(error) => error.display_message(),
+            Self::Ended { said, .. } => said.clone(),
             _ => None,
         }
     }
@@ -283,7 +306,10 @@ fn connect_to(
             let gateway = openai::OpenAiGateway::new(card, model, url, reach.clone());
             Ok(Arc::new(gateway))
         }
-        (Protocol::Conversation | Protocol::Openai, Endpoint::Deployment(name)) => Err(format!(
+        (Protocol::A2a, Endpoint::Url(base)) => {
+            Ok(Arc::new(a2a::A2aGateway::new(card, base, reach.clone())))
+        }
+        (_, Endpoint::Deployment(name)) => Err(format!(
             "agent {} is no DIAL application, so its endpoint must be a full URL, not {name}",
             card.id
         )),

@@ -26,6 +26,8 @@ pub struct Report {
     pub session: Option<(String, bool)>,
     /// It asks the user something with a form.
     pub form: bool,
+    /// It says that its answer is a question, whatever that looks like.
+    pub asks: bool,
     /// What it said that it used.
     pub used: Vec<ModelUsage>,
     /// The text is over its cap, and says so.
@@ -108,6 +110,17 @@ impl Agents {
         gateway.forget(session, within).await
     }
 
+    /// Lets an agent stop what it still does under a session.
+    pub async fn abandon(
+        &self,
+        agent: &AgentId,
+        session: &str,
+        within: Duration,
+    ) -> Result<(), Error> {
+        let gateway = self.gateways.get(agent).ok_or(Error::Unknown)?;
+        gateway.abandon(session, within).await
+    }
+
     /// Whether an agent can be reached.
     pub async fn check(&self, agent: &AgentId, within: Duration) -> Result<(), Error> {
         let gateway = self.gateways.get(agent).ok_or(Error::Unknown)?;
@@ -138,6 +151,18 @@ impl Agents {
                 Some(Ok(AgentEvent::Text(text))) => {
                     write(report.add(&text, self.caps.text)).await;
                 }
+                Some(Ok(AgentEvent::Anew(text))) => {
+                    write(labels::ANEW).await;
+                    if answers {
+                        // What was shown cannot be taken back.
+                        report.add(labels::ANEW, self.caps.text);
+                    } else {
+                        report.text.clear();
+                        report.cut = false;
+                    }
+                    write(report.add(&text, self.caps.text)).await;
+                }
+                Some(Ok(AgentEvent::Asks)) => report.asks = true,
                 Some(Ok(AgentEvent::Stage { index, change })) => mirror.apply(index, &change),
                 Some(Ok(AgentEvent::Attachment(attachment))) => match mirror.take(&attachment) {
                     Ok(()) => {
@@ -161,7 +186,9 @@ impl Agents {
                     if created {
                         stage.text(&labels::session_created(agent, &id));
                     }
-                    report.session = Some((id, created));
+                    // It may be told again, with what it is now.
+                    let before = matches!(report.session, Some((_, true)));
+                    report.session = Some((id, created || before));
                 }
                 Some(Ok(AgentEvent::Cut)) => {
                     if !report.text.is_empty() {

@@ -279,7 +279,7 @@ fn endpoint(
             "agent {agent}: its endpoint {written} is {value:?}, expected {expected}"
         ))
     };
-    if protocol == Protocol::Conversation && value.contains('?') {
+    if matches!(protocol, Protocol::Conversation | Protocol::A2a) && value.contains('?') {
         return wrong("a full URL without a query, since paths are appended to it");
     }
     if value.contains("://") {

@@ -30,6 +30,9 @@ pub const MEMORY_CUT: &str =
 /// Appended to what an agent said before it broke off.
 pub const PARTIAL: &str = "\n\n_(broken off here: this is not the whole answer)_";
 
+/// Between what an agent said and what it says in place of it.
+pub const ANEW: &str = "\n\n---\n\n";
+
 /// Appended to what an agent said up to the most that it may say at once.
 pub const AGENT_CUT: &str = "\n\n_(cut here: the agent may not say more at once)_";
 
