@@ -24,6 +24,7 @@ mod world;
 mod a2a;
 mod ambiguity;
 mod approvals;
+mod assertion;
 mod audit;
 mod auth;
 mod caps;

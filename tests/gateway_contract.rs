@@ -91,6 +91,7 @@ async fn gateways(protocol: Protocol, stub: &Stub) -> Gateways {
         idle: Duration::from_millis(300),
         guard: guard().await,
         dwell: Duration::from_mins(1),
+        signer: None,
     };
     Gateways::connect(&Registry::new(vec![card], None).unwrap(), &reach).unwrap()
 }

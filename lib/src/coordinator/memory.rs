@@ -74,6 +74,7 @@ impl Coordinator {
         let owner = verification.await?.owner;
         // Set once; a turn has one owner.
         let _ = turn.caller.mark.set(owner.mark());
+        let _ = turn.caller.owner.set(owner.clone());
         let recalled = (turn.messages.iter())
             .filter(|message| message.role == Role::Assistant)
             .map(|message| self.seal.open(&owner, message.state.as_ref()))

@@ -16,7 +16,7 @@ use crate::a2a::card::Offer;
 use crate::a2a::{CARD, Method, OLD_CARD, VERSION_HEADER, part};
 use crate::domain::agent::AgentCard;
 use crate::domain::event::AgentEvent;
-use crate::domain::turn::{AgentTask, Caller, with_note};
+use crate::domain::turn::{AgentTask, with_note};
 use crate::resilience::retry::Repeat;
 use crate::upstream::{self, Call, Limits, Trust};
 
@@ -46,7 +46,7 @@ impl A2aGateway {
         Self {
             name: card.id.as_str().into(),
             base: base.as_str().trim_end_matches('/').into(),
-            door: Door::of(card),
+            door: Door::of(card, base, &reach),
             repeat: super::repeat(card),
             reach,
             known: Arc::default(),
@@ -89,7 +89,7 @@ impl A2aGateway {
     async fn fetch(&self, limits: Limits) -> Result<Offer, upstream::Error> {
         let get = |path: &str| {
             let call = Call::get(format!("{}{path}", self.base), limits).guarded();
-            self.reach.client.body(self.door.open(call))
+            self.reach.client.body(self.door.open(call, None))
         };
         let card = match get(CARD).await {
             Err(upstream::Error::Status { status: 404, .. }) => get(OLD_CARD).await?,
@@ -116,6 +116,7 @@ impl A2aGateway {
         method: Method,
         mut params: Value,
         limits: Limits,
+        task: Option<&AgentTask>,
     ) -> Call {
         if let (Some(tenant), Some(fields)) = (&offer.tenant, params.as_object_mut()) {
             fields.insert("tenant".into(), tenant.as_str().into());
@@ -131,7 +132,11 @@ impl A2aGateway {
                 Method::Get | Method::Cancel => Repeat::Freely,
                 Method::Send | Method::Stream => self.repeat,
             });
-        self.door.open(call)
+        let call = match task {
+            Some(task) => call.traced(&task.caller),
+            None => call,
+        };
+        self.door.open(call, task)
     }
 
     /// The call that sends the user's message, into the task that waits for it if there is one.
@@ -147,15 +152,16 @@ impl A2aGateway {
             Method::Send
         };
         let params = params(offer, task, session);
-        let call = self.rpc(offer, method, params, self.reach.limits(task.deadline));
-        (method, call.traced(&task.caller))
+        let limits = self.reach.limits(task.deadline);
+        let call = self.rpc(offer, method, params, limits, Some(task));
+        (method, call)
     }
 
-    /// Tells the agent that nobody waits for a task any more.
+    /// Tells the agent that nobody waits any more for one of its tasks.
     pub(super) async fn cancel(
         &self,
-        task: &str,
-        caller: Option<&Caller>,
+        id: &str,
+        task: Option<&AgentTask>,
         within: Duration,
     ) -> Result<(), Error> {
         let until = Instant::now() + within;
@@ -165,10 +171,7 @@ impl A2aGateway {
             until,
         };
         let offer = self.offer(limits).await?;
-        let mut call = self.rpc(&offer, Method::Cancel, json!({"id": task}), limits);
-        if let Some(caller) = caller {
-            call = call.traced(caller);
-        }
+        let call = self.rpc(&offer, Method::Cancel, json!({"id": id}), limits, task);
         self.reach.client.body(call).await?;
         Ok(())
     }

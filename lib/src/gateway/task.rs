@@ -166,10 +166,9 @@ impl Work {
                     *pause = (wait * 3 / 2).min(PAUSE_CAP);
                     sleep_until((Instant::now() + wait).min(self.task.deadline)).await;
                     let limits = self.gateway.reach.limits(self.task.deadline);
-                    let call = self
-                        .gateway
-                        .rpc(&self.offer, Method::Get, json!({"id": id}), limits)
-                        .traced(&self.task.caller);
+                    let ask = json!({"id": id});
+                    let call =
+                        (self.gateway).rpc(&self.offer, Method::Get, ask, limits, Some(&self.task));
                     let body = self.gateway.reach.client.body(call).await?;
                     return Ok(Some(String::from_utf8_lossy(&body).into_owned()));
                 }
@@ -295,8 +294,7 @@ impl Work {
         let Some(id) = self.session.running.take() else {
             return;
         };
-        let caller = Arc::clone(&self.task.caller);
-        let told = (self.gateway).cancel(&id, Some(&caller), CANCEL_WITHIN);
+        let told = (self.gateway).cancel(&id, Some(&self.task), CANCEL_WITHIN);
         if let Err(error) = told.await {
             tracing::info!(
                 agent.id = %self.gateway.name, error = &error as &dyn std::error::Error,

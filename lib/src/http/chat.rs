@@ -199,6 +199,7 @@ pub(super) async fn accept(
         choice,
         caller: Arc::new(Caller {
             mark: Arc::default(),
+            owner: Arc::default(),
             key,
             conversation,
             depth,

@@ -5,6 +5,7 @@ pub mod auth;
 mod chat;
 pub mod error;
 mod health;
+mod keys;
 mod metrics;
 mod person;
 mod route;
@@ -80,6 +81,10 @@ pub fn chat_routes(app: Arc<App>) -> Router {
         // Deployment ids may hold slashes, so the whole rest is taken and looked at by hand.
         .route("/openai/deployments/{*rest}", any(chat::deployment))
         .route("/openai/v1/chat/completions", any(chat::v1))
+        .route(
+            "/.well-known/jwks.json",
+            get(keys::published).fallback(wrong_method),
+        )
         .fallback(not_found)
         .with_state(app)
 }

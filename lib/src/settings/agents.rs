@@ -56,6 +56,10 @@ struct Agent {
     #[serde(default)]
     key: Option<String>,
     #[serde(default)]
+    assertion: bool,
+    #[serde(default)]
+    audience: Option<String>,
+    #[serde(default)]
     description: String,
     #[serde(default)]
     capabilities: Vec<String>,
@@ -230,6 +234,8 @@ fn card(agent: Agent, env: &Env) -> Result<AgentCard, String> {
         key: key
             .filter(|key| !key.is_empty())
             .map(|key| Secret::new(&key)),
+        assertion: agent.assertion,
+        audience: (agent.audience.map(|audience| substitute(&audience, env))).transpose()?,
         description: substitute(&agent.description, env)?,
         capabilities: agent.capabilities,
         priority: agent.priority,
