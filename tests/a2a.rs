@@ -234,3 +234,33 @@ async fn files_the_agent_takes_are_parts_and_the_key_stays_at_the_configured_pla
             .any(|seen| seen.method == "POST" && seen.path == "/rpc")
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_of_the_page_about_agents_is_an_agents_file() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/agents.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let example = page.split("```yaml\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let world = plan("Writer")
+        .set(
+            "MAS_AGENTS",
+            &example.replace("https://models.example.com", "{gpa}"),
+        )
+        .set("MAS_ASSERTION_KEYS", crate::world::KEYS)
+        .set("DIAL_URL", "{model}")
+        .set("OPENAI_BASE_URL", "{model}")
+        .set("MAS_AUTH", "none")
+        .gpa(|_| crate::world::says("Written."))
+        .start()
+        .await;
+    let names: Vec<&str> = world
+        .app
+        .coordinator
+        .registry
+        .iter()
+        .map(|card| card.id.as_str())
+        .collect();
+    assert_eq!(names, ["GPA", "UMS", "Writer", "Booker"]);
+    world.well(&[user("Write a poem")]).await;
+    assert_eq!(world.gpa.seen()[0].path, "/v1/chat/completions");
+}

@@ -22,6 +22,7 @@ mod spans;
 mod world;
 
 mod a2a;
+mod a2a_face;
 mod ambiguity;
 mod approvals;
 mod assertion;

@@ -30,7 +30,7 @@ const IMPORTS: [(&str, &str); 21] = [
     ),
     (
         "http",
-        "domain dial upstream coordinator privacy resilience store stream route telemetry",
+        "domain dial a2a upstream coordinator privacy resilience store stream route telemetry",
     ),
     ("metrics", "domain"),
     ("settings", "domain"),

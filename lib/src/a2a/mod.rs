@@ -4,6 +4,8 @@ pub mod card;
 pub mod event;
 pub mod fold;
 pub mod part;
+pub mod request;
+pub mod tell;
 
 /// The media type of a part that is structured data.
 pub const JSON: &str = "application/json";

@@ -8,6 +8,7 @@ mod figures;
 mod memory;
 mod readiness;
 mod record;
+mod resume;
 
 use std::sync::Arc;
 use std::time::Duration;
