@@ -10,6 +10,7 @@ use coordinator::domain::ids::{Clock, TurnId};
 use coordinator::domain::money::Money;
 use coordinator::domain::rules::Quotas;
 use coordinator::facts::Extractor;
+use coordinator::gateway::assertion::Signer;
 use coordinator::gateway::{Gateways, Reach};
 use coordinator::guard::Guard;
 use coordinator::hooks::Hooks;
@@ -211,6 +212,7 @@ fn agents(settings: &Settings, client: &Client, guard: &Arc<Guard>) -> Result<Ag
         idle: settings.times.stream_idle,
         guard: Arc::clone(guard),
         dwell: settings.times.failover_dwell,
+        signer: signer(settings)?,
     };
     Ok(Agents {
         gateways: Gateways::connect(&settings.registry, &reach)?,
@@ -221,6 +223,21 @@ fn agents(settings: &Settings, client: &Client, guard: &Arc<Guard>) -> Result<Ag
         },
         caps: settings.caps,
     })
+}
+
+/// Who says to agents who calls.
+fn signer(settings: &Settings) -> Result<Option<Arc<Signer>>, Failed> {
+    let Some(keys) = &settings.assertion_keys else {
+        return Ok(None);
+    };
+    let signer = Signer::parse(
+        keys.expose(),
+        &settings.assertion_issuer,
+        TurnId::now().random(),
+        Clock::new(http::clock),
+    );
+    let signer = signer.map_err(|problem| format!("MAS_ASSERTION_KEYS: {problem}"))?;
+    Ok(Some(Arc::new(signer)))
 }
 
 /// The routing ladder, from the settings: what costs nothing is asked first.
