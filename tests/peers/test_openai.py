@@ -25,8 +25,8 @@ def plain(peers: Peers) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def asking(peers: Peers, plain: str) -> Iterator[Coordinator]:
     """Run a coordinator that asks this server."""
-    agents = f"agents:\n- {{name: GPA, protocol: openai, endpoint: '{plain}/v1', model: tiny-1, key: sk-plain, effect: none}}\n"
-    started = Coordinator(peers, {"MAS_AGENTS": agents, "MAS_SYNTHESIS": "auto"}, "mas-openai")
+    agents = f"agents:\n- {{name: GPA, protocol: openai, endpoint: '{plain}/v1', model: tiny-1, key: '${{PLAIN_KEY}}', effect: none}}\n"
+    started = Coordinator(peers, {"MAS_AGENTS": agents, "PLAIN_KEY": "sk-plain", "MAS_SYNTHESIS": "auto"}, "mas-openai")
     yield started
     started.stop()
 

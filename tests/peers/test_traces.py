@@ -54,12 +54,12 @@ def test_a_real_collector_gets_the_whole_turn(
     traced.stop()
     spans = collector.spans(trace, "turn")
     assert sorted(span["Name"] for span in spans) == [
-        "agent", "route", *["rung"] * 5, "store", "store", "synthesis", "turn",
+        "agent", "route", *["rung"] * 6, "store", "store", "synthesis", "turn",
     ]  # fmt: skip
     turn, route = the(spans, "turn"), the(spans, "route")
     assert turn["Parent ID"] == parent
     rungs = {span.attributes["route.rung"]: span for span in spans if span["Name"] == "rung"}
-    assert sorted(rungs) == ["about", "explicit", "model", "rule", "sticky"]
+    assert sorted(rungs) == ["about", "explicit", "model", "preference", "rule", "sticky"]
     assert {span["Parent ID"] for span in rungs.values()} == {route["ID"]}
     below = [the(spans, name) for name in ("agent", "route", "synthesis")]
     assert {span["Parent ID"] for span in below} == {turn["ID"]}
