@@ -547,4 +547,83 @@ async fn a_part_whose_input_is_missing_is_not_proposed() {
     let answer = world.well(&[user("Do all three")]).await;
     assert!(answer.message["custom_content"]["form_schema"].is_null());
     assert_eq!(orders(&world), Vec::<Value>::new());
+    let named = "UMS is missing here: it needs the result of city";
+    assert!(answer.text().contains(named), "{}", answer.text());
+}
+
+/// Whatever is asked, a rule of this document forbids the UMS.
+const FORBIDDEN: &str = "agents:\n\
+    - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY:-}', effect: none}\n\
+    - {name: UMS, protocol: conversation, endpoint: '${UMS_AGENT_ENDPOINT}'}\n\
+    routing: {rules: [{if: 'true', then: {forbid: UMS, say: Not today.}}]}\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rule_forbids_is_not_proposed_in_a_plan_either() {
+    let world = plan("GPA")
+        .model(planner(json!([
+            step("weather", "GPA", "Weather in Paris", "none", &[]),
+            step("bob", "UMS", "Delete user Bob", "irreversible", &[])
+        ])))
+        .set("MAS_AGENTS", FORBIDDEN)
+        .start()
+        .await;
+    let answer = world
+        .well(&[user("Weather in Paris, and delete user Bob")])
+        .await;
+    assert!(answer.message["custom_content"]["form_schema"].is_null());
+    let named = "UMS is missing here: Not today.";
+    assert!(answer.text().contains(named), "{}", answer.text());
+    assert_eq!(orders(&world), Vec::<Value>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rule_forbids_by_now_is_not_done_though_it_was_approved() {
+    let (endpoint, server) = table().await;
+    let before = plan("UMS")
+        .set("AWS_ENDPOINT_URL_DYNAMODB", &endpoint)
+        .start()
+        .await;
+    let (shown, words) = proposed(&before, "Delete user Bob").await;
+    let now = plan("UMS")
+        .set("AWS_ENDPOINT_URL_DYNAMODB", &endpoint)
+        .set("MAS_AGENTS", FORBIDDEN)
+        .start()
+        .await;
+    let said = [user("Delete user Bob"), echoed(&shown), user(&words)];
+    let answer = now.well(&said).await;
+    assert_eq!(answer.text(), "Not today.");
+    assert_eq!(orders(&now), Vec::<Value>::new());
+    server.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_proposed_costs_nothing_of_what_was_answered() {
+    let world = plan("GPA")
+        .model(planner(json!([
+            step("weather", "GPA", "Weather in Paris", "none", &[]),
+            step("bob", "UMS", "Delete user Bob", "irreversible", &[])
+        ])))
+        .gpa(|_| says("Sunny in Paris."))
+        .faulty(Place::Table, Fault::CutByClose)
+        .start()
+        .await;
+    let puts = |seen: &Seen| {
+        let target = seen.header("x-amz-target");
+        target.is_some_and(|target| target.ends_with(".PutItem"))
+    };
+    let cut = Orders::from(Fault::CutByClose).when(puts);
+    world.faulty.as_ref().unwrap().arm(cut).await;
+    let answer = world
+        .well(&[user("Weather in Paris, and delete user Bob")])
+        .await;
+    let text = answer.text();
+    assert!(
+        text.starts_with("Final answer.\n\nUMS needs your approval"),
+        "{text}"
+    );
+    assert!(
+        !text.contains("Sunny"),
+        "what was answered is not said again: {text}"
+    );
+    assert_eq!(orders(&world), Vec::<Value>::new());
 }

@@ -122,6 +122,21 @@ async fn a_router_cannot_say_in_its_own_words_what_another_agent_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_stands_in_is_told_nothing_that_was_for_the_other_agent() {
+    let agents = "agents:\n- {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY}', effect: none}\n\
+        - {name: UMS, protocol: conversation, endpoint: 'http://127.0.0.1:9', facts: {takes: [place]}, fallback: HR}\n\
+        - {name: HR, protocol: conversation, endpoint: '${UMS_AGENT_ENDPOINT}'}\n";
+    let world = plan("GPA")
+        .model(chooser(paris(), ""))
+        .gpa(|_| says(REPORT))
+        .set("MAS_AGENTS", agents)
+        .start()
+        .await;
+    create_there(&world).await;
+    assert_eq!(told(&world), "create user Bob in that city");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_facts_an_answer_is_no_worse() {
     let world = plan("GPA")
         .model(|seen| {

@@ -416,6 +416,21 @@ async fn a_hook_chooses_among_its_own_agents_and_approves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hook_cannot_choose_an_agent_that_a_rule_forbids() {
+    let desk = saying(json!({"agent": "UMS"})).await;
+    let rule = "routing: {rules: [{if: 'true', then: {forbid: UMS, say: Not today.}}]}\n";
+    let hook = webhook("before_route", "fail: closed, agents: [UMS]");
+    let world = plan("GPA")
+        .set("MAS_AGENTS", &format!("{AGENTS}{rule}hooks:\n{hook}"))
+        .set("DESK", &desk.url())
+        .set("MAS_HOOK_KEY", &key(7))
+        .start()
+        .await;
+    assert_eq!(world.well(&[user("hi")]).await.text(), "Not today.");
+    assert!(world.ums.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hook_that_keeps_failing_is_left_alone() {
     let desk = desk(|_| Reply::json(500, json!({}))).await;
     let world = hooked("GPA", &desk, &webhook("before_route", "fail: open"))

@@ -325,3 +325,27 @@ async fn of_two_forms_the_first_is_shown() {
         "who asked first in the form gets the reply"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_agent_keeps_to_itself_is_told_to_no_later_step() {
+    let agents = "agents:\n- {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY}', effect: none, facts: {gives: false}}\n\
+                  - {name: UMS, protocol: conversation, endpoint: '${UMS_AGENT_ENDPOINT}'}\n";
+    let world = plan("GPA")
+        .model(planner(json!([
+            step("city", "GPA", "Which city is it?", &[]),
+            step("create", "UMS", "Create user Bob in that city", &["city"])
+        ])))
+        .gpa(|_| says("The city is Paris."))
+        .set("MAS_AGENTS", agents)
+        .start()
+        .await;
+    let answer = world
+        .well(&[user("Find the city, then create Bob there")])
+        .await;
+    assert_eq!(world.ums.seen().len(), 0);
+    let text = answer.text();
+    assert!(
+        text.contains("UMS is missing here: what GPA finds is told to no other agent."),
+        "{text}"
+    );
+}

@@ -192,6 +192,9 @@ impl Coordinator {
 impl Coordinator {
     /// Looks for contradictions between what several agents reported, and shows them.
     async fn contradictions(&self, turn: &ChatTurn, sink: &AnswerSink, progress: &mut Progress) {
+        if self.is_used_up(turn, progress) {
+            return;
+        }
         let Progress {
             parts,
             asking,

@@ -38,17 +38,20 @@ impl Coordinator {
     }
 
     /// Of a plan of several, the steps that may be done now, and those that wait for the user's approval, or for one that
-    /// does.
+    /// does. What nobody may do is not proposed.
     pub(super) fn split(
         &self,
         turn: &ChatTurn,
         steps: Vec<Step>,
-        demands: &Demands,
+        progress: &Progress,
     ) -> (Vec<Step>, Vec<Step>) {
+        let (demands, wanted) = (&progress.demands, progress.wanted());
         let (mut now, mut later) = (Vec::new(), Vec::<Step>::new());
         for step in steps {
-            let waits = |step: &Step| later.iter().any(|other| step.after.contains(&other.name));
-            if waits(&step) || self.needs_approval(turn, &step.assignment, demands) {
+            let agent = &step.assignment.agent;
+            let barred = demands.forbids(agent).is_some() || wanted.blocks(agent);
+            let waits = later.iter().any(|other| step.after.contains(&other.name));
+            if !barred && (waits || self.needs_approval(turn, &step.assignment, demands)) {
                 later.push(step);
             } else {
                 now.push(step);
@@ -81,8 +84,14 @@ impl Coordinator {
             given.iter().any(|given| given.name == *name)
                 || steps.iter().any(|step| step.name == *name)
         };
-        if !(steps.iter()).all(|step| step.after.iter().all(there)) {
-            // What they need is not to be had, and the answer says what is missing.
+        let lacking = (steps.iter().flat_map(|step| &step.after)).find(|name| !there(name));
+        // What one of them needs is not to be had: all that waits is left, and said to be.
+        if let Some(lacking) = lacking {
+            for step in &steps {
+                let why = labels::step_needs(labels::quoted(lacking));
+                let missing = labels::missing(&step.assignment.agent, why);
+                progress.say(sink, &missing.told(sink.language()));
+            }
             return Ok(FinishReason::Stop);
         }
         let proposal = proposal(turn, progress, steps, given)?;

@@ -11,6 +11,7 @@ use crate::context;
 use crate::domain::agent::{AgentCard, Effect};
 use crate::domain::budget::Budget;
 use crate::domain::conversation::AgentCall;
+use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::hook::Point;
 use crate::domain::ids::AgentId;
@@ -133,6 +134,8 @@ impl Coordinator {
             part.pruned |= pruned;
             self.agent_hook(Point::BeforeAgent, job, &assignment, part)
                 .await?;
+            part.told = assignment.note();
+            show_shared(&assignment, job.sink);
             let guess = guess.take().filter(|guess| guess.agent == card.id);
             let called = self
                 .call(card, task, guess, instead_of.as_ref(), job, part)
@@ -162,7 +165,8 @@ impl Coordinator {
             let Some(fallback) = stand_in.filter(|_| affordable) else {
                 return Err(failed(turn, card, &error));
             };
-            instead_of = Some(std::mem::replace(&mut assignment.agent, fallback));
+            instead_of = Some(card.id.clone());
+            assignment = self.instead(job, &assignment, fallback);
         }
     }
 
@@ -231,10 +235,7 @@ impl Coordinator {
             .filter(|agent| !job.recalled.preferences.blocks(agent))
             // Consent was given for one agent, or was not needed.
             .filter(|agent| {
-                let instead = Assignment {
-                    agent: agent.clone(),
-                    ..part.assignment.clone()
-                };
+                let instead = self.instead(job, &part.assignment, agent.clone());
                 !self.needs_approval(job.turn, &instead, job.demands)
                     && job.demands.forbids(agent).is_none()
             })
@@ -265,6 +266,16 @@ impl Coordinator {
             .map(|card| card.effect)
             .max()
             .unwrap_or(Effect::None)
+    }
+}
+
+/// The user sees what an agent is told of others' answers.
+fn show_shared(assignment: &Assignment, sink: &AnswerSink) {
+    if !assignment.facts.is_empty() {
+        let name = labels::shared_with(&assignment.agent).told(sink.language());
+        let stage = sink.open_stage(Some(&name), None);
+        stage.text(&labels::shared(&assignment.facts));
+        stage.close(StageStatus::Completed);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who answers: the ladder, beside the memory it may need, and beside an agent that is begun on a guess.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
@@ -21,7 +21,7 @@ use crate::domain::rulebook::Demands;
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::Step;
 use crate::orchestrate::{Chance, Guess};
-use crate::route::{RouteQuery, Verdict};
+use crate::route::{Climb, RouteQuery, Verdict};
 
 /// Why an agent that was begun on a guess was not, or not for this turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,22 +126,10 @@ impl Coordinator {
         let entered = Arc::clone(&progress.entered);
         let mut recall = Box::pin(self.recollection(turn, known, &entered));
 
-        // What is there is kept at once: the turn may be cut off at any moment.
-        let begun = {
-            let mut quick = pin!(self.chain.begin(&query));
-            loop {
-                tokio::select! {
-                    biased;
-                    begun = &mut quick => break begun,
-                    done = &mut recall, if progress.recalled.is_none() => {
-                        progress.recalled = Some(done?);
-                        if progress.wants_other(assumed) {
-                            return Ok(None);
-                        }
-                    }
-                }
-            }
-        };
+        let begun = self.begin(&query, recall.as_mut(), progress).await?;
+        if progress.wants_other(assumed) {
+            return Ok(None);
+        }
         progress.demands = begun.demands().clone();
         let asking = !begun.is_over();
         progress.asking = asking.then_some(Step::Route);
@@ -157,10 +145,8 @@ impl Coordinator {
         if asking {
             Self::keep_own_limit(turn, progress)?;
         }
-        let facts = match &progress.recalled {
-            Some(recalled) if asking => self.facts(turn, recalled),
-            _ => Vec::new(),
-        };
+        let recalled = progress.recalled.as_ref().filter(|_| asking);
+        let facts = recalled.map_or_else(Vec::new, |recalled| self.facts(turn, recalled));
         let query = RouteQuery {
             facts: &facts,
             ..query
@@ -204,6 +190,63 @@ impl Coordinator {
         }
         progress.settle(&verdict.decision);
         Ok(Some(verdict))
+    }
+
+    /// Asks the rungs that need no model, beside what is loaded. What is there is kept at once: the turn may be cut off at
+    /// any moment.
+    async fn begin(
+        &self,
+        query: &RouteQuery<'_>,
+        mut recall: Pin<&mut (impl Future<Output = Result<Recollection, Failure>> + Send)>,
+        progress: &mut Progress,
+    ) -> Result<Climb, Failure> {
+        let mut quick = pin!(self.chain.begin(query));
+        loop {
+            tokio::select! {
+                biased;
+                begun = &mut quick => return Ok(begun),
+                done = &mut recall, if progress.recalled.is_none() => {
+                    progress.recalled = Some(done?);
+                }
+            }
+        }
+    }
+
+    /// What the rules let be of a decision that no rung made: what they forbid, nobody chooses.
+    pub(super) fn ruled(
+        &self,
+        turn: &ChatTurn,
+        known: &Known,
+        verdict: Verdict,
+        progress: &mut Progress,
+    ) -> Verdict {
+        let recalled = progress.recalled.as_ref();
+        let before = recalled.and_then(|recalled| recalled.memory.last.clone());
+        let wanted = progress.wanted();
+        let query = self.query(turn, &known.owner, &known.roles, before.as_ref(), &wanted);
+        let judgement = self.chain.judge(&query);
+        progress.demands = judgement.demands.clone();
+        progress.before = before;
+        Verdict {
+            decision: judgement.allowed(verdict.decision),
+            judgement,
+            ..verdict
+        }
+    }
+
+    /// The same for what was approved, by the rules of now. Nothing is added to it: it is what was shown.
+    pub(super) fn still_ruled(
+        &self,
+        turn: &ChatTurn,
+        known: &Known,
+        verdict: Verdict,
+        progress: &mut Progress,
+    ) -> Verdict {
+        let request = verdict.decision.request.clone();
+        let asking = request.map_or_else(|| turn.clone(), |request| turn.asking(request));
+        let verdict = self.ruled(&asking, known, verdict, progress);
+        progress.demands.share.clear();
+        verdict
     }
 
     /// How the turn before this one ended.

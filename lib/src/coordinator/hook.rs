@@ -124,7 +124,7 @@ impl Coordinator {
         self.recall(turn, known, progress).await?;
         let begun = Instant::now();
         let chosen = self.hook(Point::BeforeRoute, turn, progress).await?;
-        Ok(chosen.map(|agent| {
+        let chosen = chosen.map(|agent| {
             let why = "a hook of the administrator chose the agent";
             let mut verdict =
                 Verdict::of(RoutingDecision::plain(&agent, DecisionSource::Hook, why));
@@ -135,7 +135,8 @@ impl Coordinator {
                 micros: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
             });
             verdict
-        }))
+        });
+        Ok(chosen.map(|verdict| self.ruled(turn, known, verdict, progress)))
     }
 
     /// What a hook has still to look at reaches no agent.

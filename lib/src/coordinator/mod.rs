@@ -249,10 +249,11 @@ impl Coordinator {
         let mut verdict = match consent {
             Some(consent) => {
                 self.recall(turn, &known, progress).await?;
+                prefer::speak(&progress.wanted(), sink);
                 match self.consented(turn, &consent, progress).await {
                     Ok(Consented::To(decision)) => {
                         approved = true;
-                        Verdict::of(*decision)
+                        self.still_ruled(turn, &known, Verdict::of(*decision), progress)
                     }
                     Ok(Consented::Instead(message)) => {
                         let edited = turn.asking(message.clone());
@@ -314,7 +315,7 @@ impl Coordinator {
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> Result<FinishReason, Failure> {
-        let plan = self.gated(turn, sink, progress);
+        let plan = self.gated(turn, progress);
         self.hook(Point::AfterRoute, turn, progress).await?;
         let mut waiting = Vec::new();
         let withheld = match plan {
@@ -333,10 +334,13 @@ impl Coordinator {
             }
             Some(Plan::Steps(steps)) => {
                 Self::keep_own_limit(turn, progress)?;
+                if let Some(first) = steps.first() {
+                    self.keep_budget(turn, &first.assignment.agent, progress)?;
+                }
                 let (now, later) = if approved {
                     (steps, Vec::new())
                 } else {
-                    self.split(turn, steps, &progress.demands)
+                    self.split(turn, steps, progress)
                 };
                 if now.is_empty() {
                     let ended = self.propose_rest(turn, later, sink, progress).await;
@@ -374,9 +378,14 @@ impl Coordinator {
             self.extract(turn, telling)
         );
         progress.learn_facts(found);
-        if waiting.is_empty() || ended.is_err() {
-            return ended;
+        if !waiting.is_empty()
+            && ended.is_ok()
+            && let Err(failure) = self.propose_rest(turn, waiting, sink, progress).await
+        {
+            // The rest has been answered.
+            let words = failure.display.told(sink.language());
+            progress.say(sink, &words);
         }
-        self.propose_rest(turn, waiting, sink, progress).await
+        ended
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Part {
     pub assignment: Assignment,
     /// The agent at work, or the one that answered: another one than was assigned where it stands in.
     pub agent: Option<AgentId>,
+    /// What it was told beside the user's words.
+    pub told: Option<String>,
     pub report: Report,
     /// The agent's own text is the answer: nobody writes another one.
     pub passed: bool,
@@ -49,6 +51,7 @@ impl Part {
             name: name.to_owned(),
             assignment,
             agent: None,
+            told: None,
             report: Report::default(),
             passed: false,
             reported: false,
@@ -76,7 +79,7 @@ impl Part {
         Some(Exchange {
             agent,
             request: asked.text.clone(),
-            instructions: self.assignment.note(),
+            instructions: self.told.clone(),
             request_attachments: context::by_address(&asked.attachments),
             answer: self.report.text.clone(),
             attachments: context::by_address(&self.report.attachments),

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::consult::Job;
 use super::part::reports;
 use super::{Coordinator, Progress, Recollection};
 use crate::context::facts as rules;
-use crate::domain::event::StageStatus;
 use crate::domain::fact::Fact;
+use crate::domain::ids::AgentId;
 use crate::domain::plan::{Assignment, DecisionSource, Plan};
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::{Step, Tally};
 use crate::facts::Reported;
-use crate::stream::{AnswerSink, labels};
 
 impl Coordinator {
     /// What agents found out in this conversation, and still holds.
@@ -24,14 +24,8 @@ impl Coordinator {
         rules::known(&recalled.memory.facts, Vec::new(), turn.received_at)
     }
 
-    /// The plan as it may be carried out: of the facts those that each agent may be told, of the router's words none that
-    /// hold anything another agent said. The user sees what is shared.
-    pub(super) fn gated(
-        &self,
-        turn: &ChatTurn,
-        sink: &AnswerSink,
-        progress: &mut Progress,
-    ) -> Option<Plan> {
+    /// The plan as it may be carried out: each agent gets what it may be told of others, and no more.
+    pub(super) fn gated(&self, turn: &ChatTurn, progress: &mut Progress) -> Option<Plan> {
         let decision = progress.decision.as_mut()?;
         let source = decision.source;
         let recalled = progress.recalled.as_ref();
@@ -45,39 +39,64 @@ impl Coordinator {
             | Plan::Blocked(_) => Vec::new(),
         };
         for assignment in assignments {
-            let (Some(card), Some(recalled)) =
-                (self.registry.get(assignment.agent.as_str()), recalled)
-            else {
-                continue;
-            };
-            let ruled = rules::of_kinds(&recalled.memory.facts, &progress.demands.share);
-            assignment.facts = rules::known(&assignment.facts, ruled, turn.received_at);
-            assignment.facts =
-                rules::allowed(&assignment.facts, card, &self.registry, turn.received_at);
-            let leaks = |words: &String| {
-                let (messages, memory) = (&turn.messages, &recalled.memory);
-                rules::leaks(words, &card.id, messages, memory, &self.registry)
-            };
-            // Other rungs' words are the administrator's, or were looked at when they were proposed.
-            if source == DecisionSource::Model
-                && assignment.instructions.as_ref().is_some_and(leaks)
-            {
-                tracing::info!(agent.id = %card.id, "the router's words held what another agent said: they are left out");
-                assignment.instructions = None;
-            }
-            if !assignment.facts.is_empty() {
-                let name = labels::shared_with(&card.id).told(sink.language());
-                let stage = sink.open_stage(Some(&name), None);
-                stage.text(&labels::shared(&assignment.facts));
-                stage.close(StageStatus::Completed);
+            if let Some(recalled) = recalled {
+                let ruled = rules::of_kinds(&recalled.memory.facts, &progress.demands.share);
+                assignment.facts = rules::known(&assignment.facts, ruled, turn.received_at);
+                self.gate(turn, recalled, assignment, source);
             }
         }
         Some(decision.plan.clone())
     }
 
+    /// Leaves of an assignment what its agent may be told: the facts that it takes, and no words of the router that hold
+    /// anything another agent said. Words of other rungs are the administrator's.
+    pub(super) fn gate(
+        &self,
+        turn: &ChatTurn,
+        recalled: &Recollection,
+        assignment: &mut Assignment,
+        source: DecisionSource,
+    ) {
+        let Some(card) = self.registry.get(assignment.agent.as_str()) else {
+            return;
+        };
+        let now = turn.received_at;
+        assignment.facts = rules::allowed(&assignment.facts, card, &self.registry, now);
+        let leaks = |words: &String| {
+            let (messages, memory) = (&turn.messages, &recalled.memory);
+            rules::leaks(words, &card.id, messages, memory, &self.registry)
+        };
+        if source == DecisionSource::Model && assignment.instructions.as_ref().is_some_and(leaks) {
+            tracing::info!(agent.id = %card.id, "the router's words held what another agent said: they are left out");
+            assignment.instructions = None;
+        }
+    }
+
+    /// The same request for an agent that stands in for another: nothing that was for the other one alone.
+    pub(super) fn instead(
+        &self,
+        job: Job<'_>,
+        assignment: &Assignment,
+        agent: AgentId,
+    ) -> Assignment {
+        let source = job
+            .decision
+            .map_or(DecisionSource::Model, |decision| decision.source);
+        let mut instead = Assignment {
+            agent,
+            ..assignment.clone()
+        };
+        if source == DecisionSource::Approval {
+            instead.instructions = None;
+        }
+        self.gate(job.turn, job.recalled, &mut instead, source);
+        instead
+    }
+
     /// The reports that other agents may want to know something of.
     pub(super) fn telling(&self, turn: &ChatTurn, progress: &mut Progress) -> Vec<Reported> {
-        if self.extractor.is_none() {
+        // Nobody is told less for it now, so it is no use for a turn that has to save.
+        if self.extractor.is_none() || self.budget(turn, progress).is_of_cost() {
             return Vec::new();
         }
         let request = (progress.asked.as_ref()).or(turn.messages.last());

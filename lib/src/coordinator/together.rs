@@ -8,6 +8,7 @@ use super::consult::Job;
 use super::memory::Recollection;
 use super::part::Part;
 use super::{Coordinator, Progress};
+use crate::domain::agent::AgentCard;
 use crate::domain::budget::Budget;
 use crate::domain::conversation::Exchange;
 use crate::domain::event::StageStatus;
@@ -164,43 +165,14 @@ impl Coordinator {
             return Ok(None);
         };
         let turn = work.turn;
-        let known = (work.given.iter()).filter(|given| step.after.contains(&given.name));
-        let (mut given, mut earlier) = (known.cloned().collect::<Vec<_>>(), Vec::new());
-        for (other, done) in work.steps.iter().zip(&work.done).take(at) {
-            let needed = step.after.contains(&other.name);
-            // One agent does one thing after the other.
-            let same = other.assignment.agent == step.assignment.agent;
-            if !needed && !same {
-                continue;
+        let (given, earlier) = match self.inputs(work, at, step).await {
+            Ok(inputs) => inputs,
+            Err(why) => {
+                part.failure = Some(not_asked(turn, why));
+                return Ok(None);
             }
-            match done.wait().await {
-                Some(output) => {
-                    if needed {
-                        given.push(self.given(
-                            &other.name,
-                            &output.exchange.agent,
-                            &output.exchange.answer,
-                        ));
-                    }
-                    earlier.push(output.clone());
-                }
-                None if needed => {
-                    part.failure = Some(not_asked(
-                        turn,
-                        labels::step_needs(labels::quoted(&other.name)),
-                    ));
-                    return Ok(None);
-                }
-                None => {}
-            }
-        }
-        let agent = &step.assignment.agent;
-        if work.recalled.preferences.blocks(agent) {
-            part.failure = Some(not_asked(turn, preferences::is_blocked(agent)));
-            return Ok(None);
-        }
-        if let Some((_, forbidden)) = work.demands.forbids(agent) {
-            let why = labels::forbids(agent, forbidden.say.as_deref());
+        };
+        if let Some(why) = barred(work, &step.assignment.agent) {
             part.failure = Some(not_asked(turn, why));
             return Ok(None);
         }
@@ -238,6 +210,41 @@ impl Coordinator {
         }))
     }
 
+    /// What a step is told, and what its own agent has done before it, once that is there; or why it cannot be done.
+    async fn inputs(
+        &self,
+        work: &Work<'_>,
+        at: usize,
+        step: &Step,
+    ) -> Result<(Vec<Given>, Vec<Output>), Phrase> {
+        let known = (work.given.iter()).filter(|given| step.after.contains(&given.name));
+        let (mut given, mut earlier) = (known.cloned().collect::<Vec<_>>(), Vec::new());
+        for (other, done) in work.steps.iter().zip(&work.done).take(at) {
+            let needed = step.after.contains(&other.name);
+            // One agent does one thing after the other.
+            let same = other.assignment.agent == step.assignment.agent;
+            if !needed && !same {
+                continue;
+            }
+            let Some(output) = done.wait().await else {
+                if needed {
+                    return Err(labels::step_needs(labels::quoted(&other.name)));
+                }
+                continue;
+            };
+            let Exchange { agent, answer, .. } = &output.exchange;
+            if needed {
+                let gives = |card: &AgentCard| card.facts.gives || *agent == step.assignment.agent;
+                if !self.registry.get(agent.as_str()).is_some_and(gives) {
+                    return Err(labels::results_stay(agent));
+                }
+                given.push(self.given(&other.name, agent, answer));
+            }
+            earlier.push(output.clone());
+        }
+        Ok((given, earlier))
+    }
+
     /// A result as the next agent is told it.
     pub(super) fn given(&self, name: &str, agent: &AgentId, text: &str) -> Given {
         let end = text.floor_char_boundary(self.caps.given);
@@ -249,6 +256,15 @@ impl Coordinator {
             text: format!("{fitting}{mark}").into(),
         }
     }
+}
+
+/// Why an agent may not be asked at all: the user does not want it, or a rule forbids it.
+fn barred(work: &Work<'_>, agent: &AgentId) -> Option<Phrase> {
+    if work.recalled.preferences.blocks(agent) {
+        return Some(preferences::is_blocked(agent));
+    }
+    let (_, forbidden) = work.demands.forbids(agent)?;
+    Some(labels::forbids(agent, forbidden.say.as_deref()))
 }
 
 /// A step whose agent was not asked, or whose answer is not to be had.

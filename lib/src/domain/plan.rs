@@ -51,6 +51,9 @@ pub struct Assignment {
     pub effect: Option<Effect>,
 }
 
+/// Stands before the task of a step: its agent sees the whole request as well.
+pub const YOUR_PART: &str = "Other agents do the rest of this request. Do only this part of it: ";
+
 /// One part of a plan of several.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {

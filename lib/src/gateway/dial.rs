@@ -4,12 +4,10 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 use url::Url;
 
-use super::reading::Reading;
-use super::{Door, Error, EventStream, Gateway, Reach};
+use super::{Door, Error, EventStream, Gateway, Reach, reading};
 use crate::dial::request::{OutCustom, OutMessage, Outgoing};
 use crate::domain::agent::{AgentCard, Endpoint};
 use crate::domain::turn::{AgentTask, Caller, with_note};
@@ -72,15 +70,7 @@ impl DialGateway {
 impl Gateway for DialGateway {
     fn call(&self, task: AgentTask) -> EventStream {
         let call = self.request(&task);
-        let (client, name) = (self.reach.client.clone(), self.name.clone());
-        stream::once(async move {
-            let reading = Reading::new(client.events(call).await?, &name);
-            Ok::<_, Error>(stream::try_unfold(reading, async |mut reading| {
-                Ok::<_, Error>(reading.next().await?.map(|event| (event, reading)))
-            }))
-        })
-        .try_flatten()
-        .boxed()
+        reading::events(self.reach.client.clone(), call, self.name.clone())
     }
 
     async fn check(&self, within: Duration) -> Result<(), Error> {

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt};
 use serde::Serialize;
 use tokio::time::Instant;
 use url::Url;
 
-use super::reading::Reading;
-use super::{Door, Error, EventStream, Gateway, Reach};
+use super::{Door, Error, EventStream, Gateway, Reach, reading};
 use crate::dial::request::StreamOptions;
 use crate::domain::agent::AgentCard;
 use crate::domain::event::AgentEvent;
@@ -111,17 +110,10 @@ impl OpenAiGateway {
 impl Gateway for OpenAiGateway {
     fn call(&self, task: AgentTask) -> EventStream {
         let call = self.request(&task);
-        let (client, name) = (self.reach.client.clone(), self.name.clone());
-        stream::once(async move {
-            let reading = Reading::new(client.events(call).await?, &name);
-            Ok::<_, Error>(stream::try_unfold(reading, async |mut reading| {
-                Ok::<_, Error>(reading.next().await?.map(|event| (event, reading)))
-            }))
-        })
-        .try_flatten()
-        // What only DIAL applications say means nothing here, and is nobody's state.
-        .try_filter(|event| std::future::ready(is_plain(event)))
-        .boxed()
+        reading::events(self.reach.client.clone(), call, self.name.clone())
+            // What only DIAL applications say means nothing here, and is nobody's state.
+            .try_filter(|event| std::future::ready(is_plain(event)))
+            .boxed()
     }
 
     async fn check(&self, within: Duration) -> Result<(), Error> {

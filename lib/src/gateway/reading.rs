@@ -2,11 +2,25 @@
 
 use std::collections::VecDeque;
 
-use super::Error;
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::{Error, EventStream};
 use crate::dial::delta::Chunk;
 use crate::domain::event::AgentEvent;
 use crate::domain::usage::{ModelUsage, Usage};
-use crate::upstream::{self, Events};
+use crate::upstream::{self, Call, Client, Events};
+
+/// What an agent answers to a call, as it comes. Nothing is sent before it is polled.
+pub fn events(client: Client, call: Call, model: String) -> EventStream {
+    stream::once(async move {
+        let reading = Reading::new(client.events(call).await?, &model);
+        Ok::<_, Error>(stream::try_unfold(reading, async |mut reading| {
+            Ok::<_, Error>(reading.next().await?.map(|event| (event, reading)))
+        }))
+    })
+    .try_flatten()
+    .boxed()
+}
 
 /// A stream being read.
 #[derive(Debug)]

@@ -53,6 +53,22 @@ impl Report {
         }
         self.text.get(before..).unwrap_or_default()
     }
+
+    /// What comes now is in place of what was said. Where that was the answer, it was read and cannot be taken back.
+    fn begin_anew(&mut self, answers: bool, cap: usize, language: Language) {
+        if answers {
+            self.add(labels::ANEW, cap, language);
+        } else {
+            self.text.clear();
+            self.cut = false;
+        }
+    }
+
+    /// The agent's session, which may be told again as it is now.
+    fn keep(&mut self, id: String, created: bool) {
+        let before = matches!(self.session, Some((_, true)));
+        self.session = Some((id, created || before));
+    }
 }
 
 /// Where an agent's work is shown.
@@ -136,6 +152,16 @@ impl Agents {
         gateway.check(within).await
     }
 
+    /// Shows an agent's form, unless it would speak for the user, or another one is shown.
+    fn show_form(&self, schema: &OpaqueState, agent: &AgentId, sink: &AnswerSink) -> bool {
+        let (cap, names) = (self.caps.attachment, self.gateways.names());
+        let shown = form::is_harmless(schema, cap, &names) && sink.form(schema);
+        if !shown {
+            tracing::warn!(agent.id = %agent, security = "form_left_out", "a form of an agent is left out");
+        }
+        shown
+    }
+
     /// Mirrors an agent's events to their end.
     async fn work(
         &self,
@@ -172,13 +198,7 @@ impl Agents {
                 }
                 Some(Ok(AgentEvent::Anew(text))) => {
                     write(labels::ANEW).await;
-                    if answers {
-                        // What was shown cannot be taken back.
-                        report.add(labels::ANEW, self.caps.text, language);
-                    } else {
-                        report.text.clear();
-                        report.cut = false;
-                    }
+                    report.begin_anew(answers, self.caps.text, language);
                     write(report.add(&text, self.caps.text, language)).await;
                 }
                 Some(Ok(AgentEvent::Asks)) => report.asks = true,
@@ -193,30 +213,18 @@ impl Agents {
                 Some(Ok(AgentEvent::State(state))) => report.state = Some(state),
                 Some(Ok(AgentEvent::Usage(lines))) => report.used.extend(lines),
                 Some(Ok(AgentEvent::Form(schema))) => {
-                    let harmless =
-                        form::is_harmless(&schema, self.caps.attachment, &self.gateways.names());
-                    if harmless && sink.form(&schema) {
-                        report.form = true;
-                    } else {
-                        tracing::warn!(agent.id = %agent, security = "form_left_out", "a form of an agent is left out");
-                    }
+                    report.form |= self.show_form(&schema, agent, sink);
                 }
                 Some(Ok(AgentEvent::Session { id, created })) => {
                     if created && stages == Stages::Full {
                         stage.say(labels::session_created(agent, &id));
                     }
-                    // It may be told again, with what it is now.
-                    let before = matches!(report.session, Some((_, true)));
-                    report.session = Some((id, created || before));
+                    report.keep(id, created);
                 }
                 Some(Ok(AgentEvent::Cut)) => {
                     if !report.text.is_empty() {
-                        write(report.add(
-                            &labels::agent_cut().told(language),
-                            self.caps.text,
-                            language,
-                        ))
-                        .await;
+                        let note = labels::agent_cut().told(language);
+                        write(report.add(&note, self.caps.text, language)).await;
                     }
                 }
                 // A complete answer of nothing helps nobody: it is never a success.

@@ -4,162 +4,42 @@ use crate::domain::agent::{AgentCard, Approval, Effect};
 use crate::domain::plan::Assignment;
 
 /// Words that ask for what cannot be undone, as they are said to somebody who is to do it.
-const IRREVERSIBLE: &[&str] = &[
-    // English
-    "delete",
-    "remove",
-    "erase",
-    "purge",
-    "wipe",
-    "destroy",
-    "cancel",
-    "revoke",
-    "terminate",
-    "deactivate",
-    "overwrite",
-    "send",
-    "publish",
-    "pay",
-    "transfer",
-    "refund",
-    // Ukrainian
-    "видали",
-    "видаліть",
-    "видалити",
-    "вилучи",
-    "вилучіть",
-    "вилучити",
-    "зітри",
-    "зітріть",
-    "стерти",
-    "знищ",
-    "знищіть",
-    "знищити",
-    "скасуй",
-    "скасуйте",
-    "скасувати",
-    "відклич",
-    "відкличте",
-    "відкликати",
-    "надішли",
-    "надішліть",
-    "надіслати",
-    "відправ",
-    "відправте",
-    "відправити",
-    "опублікуй",
-    "опублікуйте",
-    "опублікувати",
-    "сплати",
-    "сплатіть",
-    "сплатити",
-    "оплати",
-    "оплатіть",
-    "оплатити",
-    "перекажи",
-    "перекажіть",
-    "переказати",
-    // German
-    "lösche",
-    "lösch",
-    "löschen",
-    "entferne",
-    "entfernen",
-    "vernichte",
-    "vernichten",
-    "storniere",
-    "stornieren",
-    "widerrufe",
-    "widerrufen",
-    "kündige",
-    "kündigen",
-    "sende",
-    "senden",
-    "schicke",
-    "schicken",
-    "veröffentliche",
-    "veröffentlichen",
-    "bezahle",
-    "bezahlen",
-    "überweise",
-    "überweisen",
-    "deaktiviere",
-    "deaktivieren",
-    // French
-    "supprime",
-    "supprimez",
-    "supprimer",
-    "efface",
-    "effacez",
-    "effacer",
-    "détruis",
-    "détruisez",
-    "détruire",
-    "annule",
-    "annulez",
-    "annuler",
-    "révoque",
-    "révoquez",
-    "révoquer",
-    "envoie",
-    "envoyez",
-    "envoyer",
-    "publie",
-    "publiez",
-    "publier",
-    "paie",
-    "payez",
-    "payer",
-    "transfère",
-    "transférez",
-    "transférer",
-    // Spanish
-    "elimina",
-    "elimine",
-    "eliminar",
-    "borra",
-    "borre",
-    "borrar",
-    "destruye",
-    "destruya",
-    "destruir",
-    "cancela",
-    "cancele",
-    "cancelar",
-    "revoca",
-    "revoque",
-    "revocar",
-    "envía",
-    "envíe",
-    "enviar",
-    "publica",
-    "publique",
-    "publicar",
-    "paga",
-    "pague",
-    "pagar",
-    "transfiere",
-    "transfiera",
-    "transferir",
-    // Polish
-    "usuń",
-    "usunąć",
-    "skasuj",
-    "skasować",
-    "zniszcz",
-    "zniszczyć",
-    "anuluj",
-    "anulować",
-    "odwołaj",
-    "odwołać",
-    "wyślij",
-    "wysłać",
-    "opublikuj",
-    "opublikować",
-    "zapłać",
-    "zapłacić",
-    "przelej",
-    "przelać",
+const IRREVERSIBLE: [(&str, &str); 6] = [
+    (
+        "English",
+        "delete remove erase purge wipe destroy cancel revoke terminate deactivate overwrite send publish pay \
+        transfer refund",
+    ),
+    (
+        "Ukrainian",
+        "видали видаліть видалити вилучи вилучіть вилучити зітри зітріть стерти знищ знищіть знищити скасуй \
+        скасуйте скасувати відклич відкличте відкликати надішли надішліть надіслати відправ відправте \
+        відправити опублікуй опублікуйте опублікувати сплати сплатіть сплатити оплати оплатіть оплатити \
+        перекажи перекажіть переказати",
+    ),
+    (
+        "German",
+        "lösche lösch löschen entferne entfernen vernichte vernichten storniere stornieren widerrufe widerrufen \
+        kündige kündigen sende senden schicke schicken veröffentliche veröffentlichen bezahle bezahlen \
+        überweise überweisen deaktiviere deaktivieren",
+    ),
+    (
+        "French",
+        "supprime supprimez supprimer efface effacez effacer détruis détruisez détruire annule annulez annuler \
+        révoque révoquez révoquer envoie envoyez envoyer publie publiez publier paie payez payer transfère \
+        transférez transférer",
+    ),
+    (
+        "Spanish",
+        "elimina elimine eliminar borra borre borrar destruye destruya destruir cancela cancele cancelar revoca \
+        revoque revocar envía envíe enviar publica publique publicar paga pague pagar transfiere transfiera \
+        transferir",
+    ),
+    (
+        "Polish",
+        "usuń usunąć skasuj skasować zniszcz zniszczyć anuluj anulować odwołaj odwołać wyślij wysłać opublikuj \
+        opublikować zapłać zapłacić przelej przelać",
+    ),
 ];
 
 /// What a request to this agent would do: never more than the registry says the agent can. Of the router's judgement and
@@ -189,7 +69,11 @@ pub fn needs_approval(card: &AgentCard, assignment: &Assignment, request: &str) 
 
 fn asks_for_what_stays(text: &str) -> bool {
     text.split(|letter: char| !letter.is_alphanumeric())
-        .any(|word| IRREVERSIBLE.contains(&word.to_lowercase().as_str()))
+        .map(str::to_lowercase)
+        .any(|word| {
+            let mut known = IRREVERSIBLE.iter().flat_map(|(_, words)| words.split(' '));
+            known.any(|one| one == word)
+        })
 }
 
 #[cfg(test)]

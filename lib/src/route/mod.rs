@@ -187,10 +187,15 @@ impl Chain {
         &self.rulebook
     }
 
+    /// What the rules come to for a request.
+    pub fn judge(&self, query: &RouteQuery<'_>) -> Judgement {
+        rules::judge(&self.rulebook, query)
+    }
+
     /// Tests the rules, and asks the rungs that need no model.
     pub async fn begin(&self, query: &RouteQuery<'_>) -> Climb {
         let begun = Instant::now();
-        let judgement = rules::judge(&self.rulebook, query);
+        let judgement = self.judge(query);
         let query = RouteQuery {
             judged: Some((&self.rulebook, &judgement)),
             ..*query

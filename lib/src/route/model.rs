@@ -11,7 +11,9 @@ use super::{AboutRouter, Error, Opinion, RouteQuery, Router};
 use crate::domain::agent::{Effect, Registry};
 use crate::domain::fact::Fact;
 use crate::domain::ids::AgentId;
-use crate::domain::plan::{Assignment, DecisionSource, Plan, RoutingDecision, Step as PlanStep};
+use crate::domain::plan::{
+    Assignment, DecisionSource, Plan, RoutingDecision, Step as PlanStep, YOUR_PART,
+};
 use crate::domain::preference::Preferences;
 use crate::domain::rules::Caps;
 use crate::domain::usage::{Step, Tally};
@@ -50,8 +52,6 @@ struct Answered {
 
 /// A longer name of a step is cut, in bytes.
 const STEP_NAME: usize = 40;
-/// Before the task of a step: its agent sees the whole request as well.
-const YOUR_PART: &str = "Other agents do the rest of this request. Do only this part of it: ";
 
 /// One step as a model writes it.
 #[derive(Deserialize)]

@@ -14,7 +14,7 @@ use crate::domain::ids::AgentId;
 use crate::domain::language::Language;
 use crate::domain::message::Attachment;
 use crate::domain::phrase::Phrase;
-use crate::domain::plan::{DecisionSource, Plan, RoutingDecision, Step};
+use crate::domain::plan::{DecisionSource, Plan, RoutingDecision, Step, YOUR_PART};
 use crate::domain::proposal::Proposal;
 pub use crate::domain::sentences::circles;
 
@@ -38,6 +38,7 @@ pub fn plan(steps: &[Step], language: Language) -> String {
         let name = quoted(name);
         let _ = write!(text, "{}. **{name}** \u{2192} {}", at + 1, assignment.agent);
         if let Some(task) = &assignment.instructions {
+            let task = task.strip_prefix(YOUR_PART).unwrap_or(task);
             let _ = write!(text, ": {}", quoted(task));
         }
         if !after.is_empty() {

@@ -63,6 +63,11 @@ sentences! {
         en: "the budget of this turn had no room for it.",
         uk: "на це забракло бюджету цієї репліки.",
     }
+    /// Why a step was not done: what it needs is told to nobody.
+    results_stay(agent) {
+        en: "what {agent} finds is told to no other agent.",
+        uk: "знахідки {agent} не передають іншим агентам.",
+    }
     /// Why there is nothing of an agent: a content filter.
     withheld() {
         en: "its answer was withheld by a content filter.",
