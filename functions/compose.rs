@@ -10,22 +10,25 @@ use coordinator::gateway::{Gateways, Reach};
 use coordinator::guard::Guard;
 use coordinator::http::auth::Auth;
 use coordinator::http::error::Statuses;
-use coordinator::http::{self, App};
+use coordinator::http::{self, App, Live};
 use coordinator::llm::{Models, Provider};
 use coordinator::metrics::Metrics;
 use coordinator::orchestrate::{Agents, Likely};
 use coordinator::privacy::Privacy;
+use coordinator::registry::{Directory, Patience, Source};
 use coordinator::route::{
     AboutRouter, CacheRouter, Chain, DecisionCache, ExplicitRouter, ModelRouter, Router,
     RuleRouter, StickyRouter,
 };
-use coordinator::settings::{Env, Settings};
+use coordinator::settings::{Env, Place, Roster, Settings};
+use coordinator::store::aws::Service;
 use coordinator::store::envelope::Seal;
 use coordinator::store::secrets::{self, Reference};
-use coordinator::store::{self, Accounts, Audit, Breakers, Decisions, Known, Table, Wire};
+use coordinator::store::{self, Accounts, Audit, Breakers, Decisions, Entries, Known, Table, Wire};
 use coordinator::stream::Nesting;
 use coordinator::synthesize::Synthesizer;
 use coordinator::upstream::{Bounds, Certificates, Client};
+use tokio::sync::watch;
 
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -55,7 +58,7 @@ pub async fn settings(mut env: Env) -> Result<Settings, Failed> {
 
 /// Builds everything a request needs. Nothing is called yet, so a start never depends on an agent.
 pub async fn app(settings: &Settings, metrics: Metrics) -> Result<Arc<App>, Failed> {
-    beside(settings, Shared::new(metrics)).await
+    beside(settings, Shared::new(metrics, watch::Sender::default())).await
 }
 
 /// What the applications of one process share.
@@ -63,22 +66,27 @@ pub async fn app(settings: &Settings, metrics: Metrics) -> Result<Arc<App>, Fail
 pub struct Shared {
     metrics: Arc<Metrics>,
     accounts: Known,
+    /// Wakes those who keep their agents fresh: one of the process has changed them, or somebody asked for it.
+    stirred: watch::Sender<()>,
 }
 
 impl Shared {
-    pub fn new(metrics: Metrics) -> Self {
+    /// `stirred` wakes all of them, to look for changed agents.
+    pub fn new(metrics: Metrics, stirred: watch::Sender<()>) -> Self {
         Self {
             metrics: Arc::new(metrics),
             accounts: Known::default(),
+            stirred,
         }
     }
 }
 
 /// Builds an application beside others of the same process.
 pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Failed> {
-    let caps = settings.caps;
     let seal = seal(settings)?;
     let certificates = certificates(settings)?;
+    let pem = certificates.as_ref().map(Certificates::pem);
+    let service = service(settings, pem).await;
     let table = table(settings, certificates.as_ref()).await;
     let client = client(settings, certificates.unwrap_or_default())?;
     let guard = Arc::new(Guard::new(
@@ -87,7 +95,6 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
         Clock::new(http::clock),
         TurnId::now().random(),
     ));
-    let models = models(settings, &client, &guard);
     let auth = Auth::new(
         &settings.callers,
         &client,
@@ -95,44 +102,38 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
         &settings.deployments,
     );
     warn(settings);
-    let (chain, cache) = ladder(settings, &models, &table, &seal);
-    let coordinator = Coordinator {
-        chain,
-        cache,
-        likely: settings.routing.guess.map(Likely::new),
-        routing: settings.routing,
-        synthesis: settings.synthesis,
-        metrics: shared.metrics,
-        agents: agents(settings, &client, &guard)?,
-        synthesizer: Synthesizer::new(models, &settings.synthesis_model),
-        accounts: Accounts::of(
-            &table,
-            quotas(settings),
-            settings.state_ttl,
-            shared.accounts,
-        ),
-        audit: audit(settings, &table, &seal),
-        prices: settings.prices.clone(),
-        // Where everybody is trusted and nobody limited, there is nobody to keep from it.
-        account_first: settings.openai_base_url.is_some()
-            && (settings.callers.ways != [Way::None] || settings.quotas != Quotas::default()),
-        table,
-        guard,
-        seal,
-        times: settings.times,
-        retention: settings.state_ttl,
-        trust_legacy_sessions: settings.legacy_sessions,
-        caps,
-        log_content: settings.log_content,
-        registry: settings.registry.clone(),
+    let source = Source {
+        place: settings.place.clone(),
+        service,
+        client: client.clone(),
+        clock: Clock::new(http::clock),
     };
+    let kit = Kit {
+        models: models(settings, &client, &guard),
+        settings: settings.clone(),
+        client,
+        guard,
+        table,
+        seal,
+    };
+    let opening = Directory::open(
+        source,
+        Entries::of(&kit.table),
+        settings.env.clone(),
+        settings.refresh,
+        Patience(settings.times.store * 4),
+        |roster| kit.coordinator(roster, &shared),
+    );
+    let (directory, coordinator) = Box::pin(opening).await?;
     let privacy = privacy(&coordinator);
+    let stirred = shared.stirred;
+    let renew = Box::new(move |old: &Coordinator, roster| kit.renewed(old, roster));
     Ok(App::new(
-        coordinator,
+        Live::new(coordinator, directory, renew, stirred),
         privacy,
         auth,
         settings.times,
-        caps,
+        settings.caps,
         settings.quotas.depth,
         Statuses::new(
             settings.rate_limit_status,
@@ -140,6 +141,141 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
             settings.times.retry_after,
         ),
     ))
+}
+
+/// What coordinators are made from, the first one and those that follow it when the agents change.
+struct Kit {
+    settings: Settings,
+    client: Client,
+    guard: Arc<Guard>,
+    models: Models,
+    table: Table,
+    seal: Seal,
+}
+
+impl Kit {
+    fn coordinator(&self, roster: Roster, shared: &Shared) -> Result<Coordinator, String> {
+        let settings = &self.settings;
+        let (chain, cache) = self.ladder(&roster, None);
+        Ok(Coordinator {
+            chain,
+            cache,
+            likely: settings.routing.guess.map(Likely::new).map(Arc::new),
+            routing: settings.routing,
+            synthesis: settings.synthesis,
+            metrics: Arc::clone(&shared.metrics),
+            agents: self.agents(&roster)?,
+            synthesizer: Synthesizer::new(self.models.clone(), &settings.synthesis_model),
+            accounts: Accounts::of(
+                &self.table,
+                quotas(settings),
+                settings.state_ttl,
+                shared.accounts.clone(),
+            ),
+            audit: audit(settings, &self.table, &self.seal),
+            prices: settings.prices.clone(),
+            // Where everybody is trusted and nobody limited, there is nobody to keep from it.
+            account_first: settings.openai_base_url.is_some()
+                && (settings.callers.ways != [Way::None] || settings.quotas != Quotas::default()),
+            table: self.table.clone(),
+            guard: Arc::clone(&self.guard),
+            seal: self.seal.clone(),
+            times: settings.times,
+            retention: settings.state_ttl,
+            trust_legacy_sessions: settings.legacy_sessions,
+            caps: settings.caps,
+            log_content: settings.log_content,
+            registry: roster.registry,
+        })
+    }
+
+    /// The coordinator of other agents. All that counts, learns or remembers is the old one's.
+    fn renewed(&self, old: &Coordinator, roster: Roster) -> Result<Coordinator, String> {
+        let (chain, cache) = self.ladder(&roster, old.cache.as_deref());
+        Ok(Coordinator {
+            chain,
+            cache,
+            agents: self.agents(&roster)?,
+            registry: roster.registry,
+            ..old.clone()
+        })
+    }
+
+    /// How agents are called.
+    fn agents(&self, roster: &Roster) -> Result<Agents, String> {
+        let settings = &self.settings;
+        let reach = Reach {
+            client: self.client.clone(),
+            core: settings.dial_url.clone(),
+            first_byte: settings.times.agent_first_byte,
+            idle: settings.times.stream_idle,
+            guard: Arc::clone(&self.guard),
+            dwell: settings.times.failover_dwell,
+        };
+        Ok(Agents {
+            gateways: Gateways::connect(&roster.registry, &reach)?,
+            nesting: if settings.nested_stages {
+                Nesting::Nested
+            } else {
+                Nesting::Flat
+            },
+            caps: settings.caps,
+        })
+    }
+
+    /// The routing ladder, from the settings: what costs nothing is asked first. What is kept of earlier decisions goes on.
+    fn ladder(
+        &self,
+        roster: &Roster,
+        kept: Option<&DecisionCache>,
+    ) -> (Chain, Option<Arc<DecisionCache>>) {
+        let (registry, settings) = (&roster.registry, &self.settings);
+        let routing = settings.routing;
+        let model = ModelRouter::new(
+            self.models.clone(),
+            &settings.routing_model,
+            registry,
+            settings.caps,
+            routing.floor,
+        );
+        let cache = routing.cache.map(|_| {
+            let registered = registry.version();
+            let version = format!("{}\n{:?}\n{registered}", model.version(), roster.rules);
+            Arc::new(match kept {
+                Some(kept) => kept.renewed(registry, &version),
+                None => DecisionCache::new(
+                    Decisions::of(&self.table, self.seal.keyring("decisions")),
+                    Clock::new(http::clock),
+                    &routing,
+                    settings.times.store / 4,
+                    registry,
+                    &version,
+                ),
+            })
+        });
+        let mut quick: Vec<Box<dyn Router>> = vec![
+            Box::new(ExplicitRouter::new(registry)),
+            Box::new(RuleRouter::new(roster.rules.clone())),
+            Box::new(AboutRouter),
+        ];
+        if let Some(words) = routing.sticky {
+            quick.push(Box::new(StickyRouter::new(registry, words)));
+        }
+        if let Some(cache) = &cache {
+            quick.push(Box::new(CacheRouter(Arc::clone(cache))));
+        }
+        (Chain::new(quick, vec![Box::new(model)], registry), cache)
+    }
+}
+
+/// The service of AWS that has the document of agents, if one has.
+async fn service(settings: &Settings, pem: Option<&str>) -> Option<Service> {
+    let endpoint = match &settings.place {
+        Place::S3 { .. } => &settings.s3_endpoint,
+        Place::Ssm(_) => &settings.ssm_endpoint,
+        _ => return None,
+    };
+    Some(Service::reach(endpoint.as_deref(), pem).await)
 }
 
 /// How models are called.
@@ -151,69 +287,6 @@ fn models(settings: &Settings, client: &Client, guard: &Arc<Guard>) -> Models {
         idle: settings.times.stream_idle,
         guard: Arc::clone(guard),
     }
-}
-
-/// How agents are called.
-fn agents(settings: &Settings, client: &Client, guard: &Arc<Guard>) -> Result<Agents, Failed> {
-    let reach = Reach {
-        client: client.clone(),
-        core: settings.dial_url.clone(),
-        first_byte: settings.times.agent_first_byte,
-        idle: settings.times.stream_idle,
-        guard: Arc::clone(guard),
-        dwell: settings.times.failover_dwell,
-    };
-    Ok(Agents {
-        gateways: Gateways::connect(&settings.registry, &reach)?,
-        nesting: if settings.nested_stages {
-            Nesting::Nested
-        } else {
-            Nesting::Flat
-        },
-        caps: settings.caps,
-    })
-}
-
-/// The routing ladder, from the settings: what costs nothing is asked first.
-fn ladder(
-    settings: &Settings,
-    models: &Models,
-    table: &Table,
-    seal: &Seal,
-) -> (Chain, Option<Arc<DecisionCache>>) {
-    let (registry, routing) = (&settings.registry, settings.routing);
-    let model = ModelRouter::new(
-        models.clone(),
-        &settings.routing_model,
-        registry,
-        settings.caps,
-        routing.floor,
-    );
-    let cache = routing.cache.map(|_| {
-        let decisions = Decisions::of(table, seal.keyring("decisions"));
-        let clock = Clock::new(http::clock);
-        let version = format!("{}\n{:?}", model.version(), settings.rules);
-        Arc::new(DecisionCache::new(
-            decisions,
-            clock,
-            &routing,
-            settings.times.store / 4,
-            registry,
-            &version,
-        ))
-    });
-    let mut quick: Vec<Box<dyn Router>> = vec![
-        Box::new(ExplicitRouter::new(registry)),
-        Box::new(RuleRouter::new(settings.rules.clone())),
-        Box::new(AboutRouter),
-    ];
-    if let Some(words) = routing.sticky {
-        quick.push(Box::new(StickyRouter::new(registry, words)));
-    }
-    if let Some(cache) = &cache {
-        quick.push(Box::new(CacheRouter(Arc::clone(cache))));
-    }
-    (Chain::new(quick, vec![Box::new(model)], registry), cache)
 }
 
 /// Whom to trust beside the built-in roots.

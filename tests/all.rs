@@ -45,6 +45,7 @@ mod models;
 mod outbound;
 mod panics;
 mod person;
+mod registry;
 mod requirements;
 mod samples;
 mod secrets;

@@ -6,10 +6,12 @@ use std::path::Path;
 use coordinator::settings::VARIABLES;
 
 /// Variables that make sense on a developer's machine alone.
-const LOCAL: [&str; 3] = [
+const LOCAL: [&str; 5] = [
     "MAS_PORT",
     "AWS_ENDPOINT_URL_DYNAMODB",
     "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL_SSM",
 ];
 
 fn file(name: &str) -> String {
@@ -74,7 +76,7 @@ fn every_function_has_a_binary_and_a_resource() {
 
 #[test]
 fn settings_are_read_nowhere_else() {
-    let parts = ["agents", "callers", "rules", "telemetry"]
+    let parts = ["agents", "callers", "over", "place", "rules", "telemetry"]
         .map(|part| file(&format!("lib/src/settings/{part}.rs")));
     let source = file("lib/src/settings.rs") + &parts.concat() + &file("functions/compose.rs");
     for name in VARIABLES {

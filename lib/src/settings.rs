@@ -3,22 +3,24 @@
 mod agents;
 mod callers;
 mod env;
+mod over;
 mod parse;
+mod place;
 mod rules;
 mod telemetry;
 
 use std::time::Duration;
 
 use crate::domain::access::{Callers, Way};
-use crate::domain::agent::Registry;
-use crate::domain::condition::Rule;
 use crate::domain::ids::Secret;
 use crate::domain::network::Networks;
 use crate::domain::rules::{BreakerRules, Caps, Quotas, Routing, Synthesis, Times};
 use crate::domain::trace::Collector;
 use crate::domain::usage::Prices;
 pub use env::Env;
+pub use over::{Over, REACH, Roster, entry, roster};
 use parse::{duration, list, origin, parsed, switch, table_name};
+pub use place::Place;
 
 /// A variable or a file is not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -51,10 +53,14 @@ pub struct Settings {
     pub routing_model: String,
     /// `MAS_SYNTHESIS_MODEL`: writes the answer.
     pub synthesis_model: String,
-    /// `MAS_AGENTS`: path of the agents file, or its text; by default the one built in. `MAS_DEFAULT_AGENT` overrides its default.
-    pub registry: Registry,
-    /// The rules of the agents file.
-    pub rules: Vec<Rule>,
+    /// `MAS_AGENTS`: where the document of agents is; by default the one built in.
+    pub place: Place,
+    /// What it says, as far as nobody has to be asked for it. `MAS_DEFAULT_AGENT` overrides its default.
+    pub roster: Roster,
+    /// What documents refer to.
+    pub env: Env,
+    /// `MAS_AGENTS_REFRESH`: how often it is looked whether agents have changed.
+    pub refresh: Duration,
     /// `MAS_ROUTING`: how it is decided who answers.
     pub routing: Routing,
     /// `MAS_SYNTHESIS`: when a second model writes the answer.
@@ -63,6 +69,9 @@ pub struct Settings {
     pub table: String,
     /// `AWS_ENDPOINT_URL_DYNAMODB`: a local emulator instead of AWS.
     pub dynamodb_endpoint: Option<String>,
+    /// `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL_SSM`: others than AWS's, for the document.
+    pub s3_endpoint: Option<String>,
+    pub ssm_endpoint: Option<String>,
     /// `MAS_STATE_KEYS`: `kid:base64` pairs; the first signs, all verify.
     pub state_keys: Option<Secret>,
     /// `MAS_LEGACY_SESSIONS`: take bare UMS conversation ids of the reference coordinator.
@@ -108,7 +117,7 @@ pub struct Settings {
 }
 
 /// Every variable that is read, for the template's and the README's tests.
-pub const VARIABLES: [&str; 57] = [
+pub const VARIABLES: [&str; 60] = [
     "MAS_PORT",
     "DIAL_URL",
     "OPENAI_BASE_URL",
@@ -116,6 +125,7 @@ pub const VARIABLES: [&str; 57] = [
     "MAS_ROUTING_MODEL",
     "MAS_SYNTHESIS_MODEL",
     "MAS_AGENTS",
+    "MAS_AGENTS_REFRESH",
     "GPA_AGENT_ENDPOINT",
     "GPA_API_KEY",
     "UMS_AGENT_ENDPOINT",
@@ -125,6 +135,8 @@ pub const VARIABLES: [&str; 57] = [
     "MAS_TABLE",
     "AWS_ENDPOINT_URL_DYNAMODB",
     "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL_SSM",
     "MAS_STATE_KEYS",
     "MAS_LEGACY_SESSIONS",
     "MAS_STATE_TTL",
@@ -172,7 +184,7 @@ impl Settings {
     /// Reads and checks everything; the first mistake is named with its variable and with what was expected.
     pub fn read(env: &Env) -> Result<Self, Error> {
         let text = |name, default: &str| env.get(name).unwrap_or(default).to_owned();
-        let (registry, rules) = agents::read(env)?;
+        let place = Place::read(env)?;
         let settings = Self {
             port: parsed(env, "MAS_PORT", 8055, "a port from 0 to 65535", |value| {
                 value.parse().ok()
@@ -182,8 +194,12 @@ impl Settings {
             openai_api_key: env.get("OPENAI_API_KEY").map(Secret::new),
             routing_model: text("MAS_ROUTING_MODEL", "gpt-4o"),
             synthesis_model: text("MAS_SYNTHESIS_MODEL", "gpt-4o"),
-            registry,
-            rules,
+            roster: over::read(&place, env)?,
+            place,
+            env: env.clone(),
+            refresh: duration(env, "MAS_AGENTS_REFRESH", Duration::from_secs(30))?,
+            s3_endpoint: origin(env, "AWS_ENDPOINT_URL_S3")?,
+            ssm_endpoint: origin(env, "AWS_ENDPOINT_URL_SSM")?,
             routing: rules::routing(env)?,
             synthesis: rules::synthesis(env)?,
             table: parsed(

@@ -41,6 +41,7 @@ fn record(n: u128, shown: &str, exchange: Exchange) -> TurnRecord {
         last: None,
         usage: Vec::new(),
         duration_ms: 1,
+        registry: String::new(),
     }
 }
 

@@ -44,15 +44,15 @@ use memory::{Entered, Recollection, memory_trouble};
 /// Who calls, as soon as it is verified. Polled beside the routing call, awaited before any agent is called.
 pub type Verification = BoxFuture<'static, Result<Identity, Failure>>;
 
-/// Everything a turn needs.
-#[derive(Debug)]
+/// Everything a turn needs. A copy shares what is counted and learned.
+#[derive(Clone, Debug)]
 pub struct Coordinator {
     pub registry: Registry,
     pub chain: Chain,
     /// What the model decided before; the chain asks it, the turn's end teaches it.
     pub cache: Option<Arc<DecisionCache>>,
     /// Whom to begin with while the model decides.
-    pub likely: Option<Likely>,
+    pub likely: Option<Arc<Likely>>,
     pub routing: Routing,
     pub agents: Agents,
     pub synthesizer: Synthesizer,
@@ -218,7 +218,7 @@ impl Coordinator {
             self.learn(&turn, &progress),
         );
         progress.marks.store = saving.elapsed();
-        log(&progress, anchor.as_ref(), begun);
+        log(&progress, self.registry.version(), anchor.as_ref(), begun);
         progress.trace();
         self.measure(&sink, &progress, begun);
         if self.log_content {
@@ -339,12 +339,13 @@ impl Coordinator {
 }
 
 /// One line per turn: ids, words and times, never content.
-fn log(progress: &Progress, anchor: Option<&Anchor>, begun: Instant) {
+fn log(progress: &Progress, registry: &str, anchor: Option<&Anchor>, begun: Instant) {
     tracing::event!(
         target: telemetry::ENDED,
         tracing::Level::INFO,
         route.agent = progress.agent.as_ref().map(AgentId::as_str),
         route.source = progress.decision.as_ref().map(|decision| decision.source.as_str()),
+        registry.version = registry,
         turn.outcome = ?progress.outcome.unwrap_or(Outcome::Failed),
         error.code = progress.error.map(Code::as_str),
         // Names the turn's line of the audit log where nobody who can change the table can change it.

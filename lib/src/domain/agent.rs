@@ -1,5 +1,7 @@
 //! Agents as data: what each is, where it answers, what it may do to the world.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use url::Url;
 
@@ -127,6 +129,8 @@ impl AgentCard {
 pub struct Registry {
     agents: Vec<AgentCard>,
     default: usize,
+    /// Names this state of the agents in records and logs.
+    version: Arc<str>,
 }
 
 impl Registry {
@@ -158,7 +162,23 @@ impl Registry {
                 .map(|(at, _)| at)
                 .ok_or("no agents are listed")?,
         };
-        Ok(Self { agents, default })
+        Ok(Self {
+            agents,
+            default,
+            version: Arc::default(),
+        })
+    }
+
+    #[must_use]
+    pub fn versioned(self, version: &str) -> Self {
+        Self {
+            version: version.into(),
+            ..self
+        }
+    }
+
+    pub fn version(&self) -> &Arc<str> {
+        &self.version
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &AgentCard> {

@@ -48,6 +48,9 @@ pub struct TurnEntry {
     pub request: String,
     pub shown: String,
     pub version: Cow<'static, str>,
+    /// The registry's, by which it was decided.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub registry: Cow<'static, str>,
     pub duration_ms: u64,
 }
 

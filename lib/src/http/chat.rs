@@ -27,7 +27,7 @@ use url::form_urlencoded;
 
 use super::error::{self, ApiError, Statuses};
 use super::{App, FunctionTime, auth, not_found, now, trace, wrong_method_for};
-use crate::coordinator::Verification;
+use crate::coordinator::{Coordinator, Verification};
 use crate::dial::explain;
 use crate::dial::fold::{Fold, Folded};
 use crate::dial::request::{ChatRequest, Configuration};
@@ -75,7 +75,8 @@ fn configuration(app: &App, method: &Method) -> Response {
     if method != Method::GET {
         return wrong_method_for("GET").into_response();
     }
-    let registry = &app.coordinator.registry;
+    let coordinator = app.coordinator();
+    let registry = &coordinator.registry;
     let agents: Vec<&str> = registry.iter().map(|card| card.id.as_str()).collect();
     Json(json!({
         "type": "object",
@@ -145,6 +146,8 @@ async fn begin(
 pub(super) struct Accepted {
     pub(super) turn: ChatTurn,
     pub(super) verification: Verification,
+    /// The one that the turn has from here on.
+    pub(super) coordinator: Arc<Coordinator>,
     stream: bool,
     model: Option<String>,
 }
@@ -172,7 +175,8 @@ pub(super) async fn accept(
         .await
         .map_err(|_| too_slow())??;
     let request = ChatRequest::read(&body, app.caps.messages)?;
-    let choice = choice(app, request.configuration)?;
+    let coordinator = app.coordinator();
+    let choice = choice(&coordinator, request.configuration)?;
     let depth = depth(&parts.headers);
     if depth > app.depth {
         return Err(too_deep().into());
@@ -209,17 +213,21 @@ pub(super) async fn accept(
     Ok(Accepted {
         turn,
         verification,
+        coordinator,
         stream: request.stream,
         model: request.model,
     })
 }
 
 /// The agent that the request's configuration names.
-fn choice(app: &App, configuration: Configuration) -> Result<Option<AgentId>, Failure> {
+fn choice(
+    coordinator: &Coordinator,
+    configuration: Configuration,
+) -> Result<Option<AgentId>, Failure> {
     let Some(name) = configuration.agent else {
         return Ok(None);
     };
-    let registry = &app.coordinator.registry;
+    let registry = &coordinator.registry;
     if let Some(card) = registry.get(&name) {
         return Ok(Some(card.id.clone()));
     }
@@ -373,7 +381,11 @@ impl Accepted {
         let turn = {
             let (sink, turn, verification) = (sink.clone(), self.turn, self.verification);
             // It holds the whole turn: that is moved as a pointer from here on.
-            async move { Box::pin(app.coordinator.answer(turn, verification, sink)).await }
+            async move {
+                let coordinator = self.coordinator;
+                let answer = Box::pin(coordinator.answer(turn, verification, sink));
+                app.live.beside(answer).await;
+            }
         };
         let body = TurnBody::new(turn, sink, heartbeat, reference.clone());
         if self.stream {

@@ -5,6 +5,7 @@ pub mod auth;
 mod chat;
 pub mod error;
 mod health;
+mod live;
 mod metrics;
 mod person;
 mod route;
@@ -24,12 +25,13 @@ use crate::privacy::Privacy;
 use auth::Auth;
 use error::{ApiError, Statuses};
 use health::Readiness;
+pub use live::{Live, Renew};
 
 /// What the routes share.
 #[derive(Debug)]
 pub struct App {
-    pub coordinator: Coordinator,
-    pub privacy: Privacy,
+    pub live: Live,
+    privacy: Privacy,
     pub auth: Auth,
     pub times: Times,
     pub caps: Caps,
@@ -41,7 +43,7 @@ pub struct App {
 
 impl App {
     pub fn new(
-        coordinator: Coordinator,
+        live: Live,
         privacy: Privacy,
         auth: Auth,
         times: Times,
@@ -50,7 +52,7 @@ impl App {
         statuses: Statuses,
     ) -> Arc<Self> {
         Arc::new(Self {
-            coordinator,
+            live,
             privacy,
             auth,
             times,
@@ -59,6 +61,19 @@ impl App {
             statuses,
             readiness: Readiness::default(),
         })
+    }
+
+    /// The coordinator of this moment.
+    pub fn coordinator(&self) -> Arc<Coordinator> {
+        self.live.now()
+    }
+
+    /// People's data, at the agents as they are now.
+    pub fn privacy(&self) -> Privacy {
+        Privacy {
+            gateways: self.coordinator().agents.gateways.clone(),
+            ..self.privacy.clone()
+        }
     }
 }
 

@@ -23,10 +23,9 @@ pub async fn explain(State(app): State<Arc<App>>, request: Request) -> Response 
     let span = telemetry::turn(id, &trace);
     let explaining = async {
         let accepted = accept(&app, id, trace, &parts, &mut body).await?;
-        let explained = app
-            .coordinator
-            .explain(&accepted.turn, accepted.verification);
-        Ok::<_, ApiError>(explained.await?)
+        let explained =
+            Box::pin((accepted.coordinator).explain(&accepted.turn, accepted.verification));
+        Ok::<_, ApiError>(app.live.beside(explained).await?)
     };
     let answer = async {
         match explaining.await {

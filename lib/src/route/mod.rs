@@ -129,10 +129,11 @@ impl Verdict {
 }
 
 /// The routers in the order they are asked; below them all, the default agent.
+#[derive(Clone)]
 pub struct Chain {
     /// Those that know without asking a model.
-    quick: Vec<Box<dyn Router>>,
-    slow: Vec<Box<dyn Router>>,
+    quick: Arc<[Box<dyn Router>]>,
+    slow: Arc<[Box<dyn Router>]>,
     floor: DefaultRouter,
 }
 
@@ -143,8 +144,8 @@ impl Chain {
         registry: &Registry,
     ) -> Self {
         Self {
-            quick,
-            slow,
+            quick: quick.into(),
+            slow: slow.into(),
             floor: DefaultRouter::new(registry),
         }
     }
@@ -223,7 +224,7 @@ async fn climb(rungs: &[Box<dyn Router>], query: &RouteQuery<'_>, mut so_far: Cl
 
 impl std::fmt::Debug for Chain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let rungs = self.quick.iter().chain(&self.slow);
+        let rungs = self.quick.iter().chain(&*self.slow);
         f.debug_list()
             .entries(rungs.map(|rung| rung.name()))
             .finish()

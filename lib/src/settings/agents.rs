@@ -3,12 +3,10 @@
 use serde::Deserialize;
 use url::Url;
 
-use super::{Env, Error};
-use crate::domain::agent::{AgentCard, Approval, Effect, Endpoint, Protocol, Registry};
+use super::Env;
+use crate::domain::agent::{AgentCard, Approval, Effect, Endpoint, Protocol};
 use crate::domain::condition::{Condition, Rule};
 use crate::domain::ids::{AgentId, Secret};
-
-const BUILT_IN: &str = include_str!("../../../infra/agents.yaml");
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -96,60 +94,16 @@ fn everything() -> Vec<String> {
     vec!["*/*".into()]
 }
 
-/// Reads the file that `MAS_AGENTS` names, or the text that it is, or the file built in: the agents, and the rules.
-pub fn read(env: &Env) -> Result<(Registry, Vec<Rule>), Error> {
-    let setting = env.get("MAS_AGENTS");
-    let (name, text) = match setting {
-        None => ("infra/agents.yaml (built in)", Ok(BUILT_IN.to_owned())),
-        Some(text) if text.contains('\n') || text.contains("agents:") => {
-            ("in the variable", Ok(text.to_owned()))
-        }
-        Some(path) => (
-            path,
-            std::fs::read_to_string(path).map_err(|error| error.to_string()),
-        ),
-    };
-    let agents = text
-        .and_then(|text| parse(&text, env))
-        .map_err(|problem| Error::Agents {
-            file: name.to_owned(),
-            problem,
-        })?;
-    agents.registry(env.get("MAS_DEFAULT_AGENT"))
-}
-
 /// The file's content, checked.
 #[derive(Debug)]
-struct Agents {
-    cards: Vec<AgentCard>,
-    default: Option<String>,
-    rules: Vec<Rule>,
+pub struct Agents {
+    pub cards: Vec<AgentCard>,
+    pub default: Option<String>,
+    pub rules: Vec<Rule>,
 }
 
-impl Agents {
-    fn registry(self, default: Option<&str>) -> Result<(Registry, Vec<Rule>), Error> {
-        let names: Vec<&str> = self.cards.iter().map(|card| card.id.as_str()).collect();
-        if let Some(name) = default.filter(|name| !names.contains(name)) {
-            return Err(Error::Refused {
-                name: "MAS_DEFAULT_AGENT",
-                problem: format!(
-                    "there is no agent {name}, expected one of {}",
-                    names.join(", ")
-                ),
-            });
-        }
-        let default = default.map(str::to_owned).or(self.default);
-        let rules = self.rules;
-        let registry = Registry::new(self.cards, default.as_deref());
-        let registry = registry.map_err(|problem| Error::Refused {
-            name: "MAS_AGENTS",
-            problem,
-        })?;
-        Ok((registry, rules))
-    }
-}
-
-fn parse(text: &str, env: &Env) -> Result<Agents, String> {
+/// Reads a document.
+pub fn parse(text: &str, env: &Env) -> Result<Agents, String> {
     let file: File =
         serde_saphyr::from_str(text).map_err(|error| error.without_snippet().to_string())?;
     let cards = file
@@ -299,10 +253,13 @@ fn endpoint(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::over::read;
+    use crate::settings::{Error, Place, Roster};
 
     #[test]
     fn the_built_in_file_names_gpa_and_ums() {
-        let (registry, _) = read(&Env::from([("UMS_AGENT_ENDPOINT", "http://ums:8000")])).unwrap();
+        let env = Env::from([("UMS_AGENT_ENDPOINT", "http://ums:8000")]);
+        let Roster { registry, .. } = read(&Place::BuiltIn, &env).unwrap();
         let names: Vec<_> = registry.iter().map(|card| card.id.as_str()).collect();
         assert_eq!(names, ["GPA", "UMS"]);
         assert_eq!(registry.default_agent().id.as_str(), "GPA");
@@ -329,7 +286,7 @@ mod tests {
                     file: "x".into(),
                     problem,
                 })
-                .and_then(|agents| agents.registry(None))
+                .and_then(|agents| agents.roster(None))
                 .unwrap_err()
                 .to_string();
             assert!(problem.contains(part), "{text:?}: {problem}");
@@ -359,7 +316,7 @@ mod tests {
             "agents:\n- {name: A, endpoint: a}\n- {name: B, endpoint: b}\n",
             &env,
         );
-        let (registry, _) = agents.unwrap().registry(Some("B")).unwrap();
+        let Roster { registry, .. } = agents.unwrap().roster(Some("B")).unwrap();
         assert_eq!(registry.default_agent().id.as_str(), "B");
         assert_eq!(registry.default_agent().effect, Effect::Irreversible);
     }
@@ -370,7 +327,7 @@ mod tests {
             "abc #def", "null", "*x", "@x", "{x", "a: b", "- x", "%x", "\"q",
         ] {
             let env = Env::from([("GPA_API_KEY", key)]);
-            let (registry, _) = read(&env).unwrap();
+            let Roster { registry, .. } = read(&Place::BuiltIn, &env).unwrap();
             let secret = registry.get("GPA").unwrap().key.as_ref().unwrap();
             assert_eq!(secret.expose(), key);
         }
@@ -381,7 +338,7 @@ mod tests {
         let env = Env::from([("HR", "hr-1, https://hr.example.com/chat")]);
         let text =
             "agents:\n- {name: A, endpoint: '${HR}', fallback: B}\n- {name: B, endpoint: [b, c]}\n";
-        let (registry, _) = parse(text, &env).unwrap().registry(None).unwrap();
+        let Roster { registry, .. } = parse(text, &env).unwrap().roster(None).unwrap();
         let places = |name| -> Vec<String> {
             let card = registry.get(name).unwrap();
             card.endpoints.iter().map(Endpoint::place).collect()
@@ -394,6 +351,8 @@ mod tests {
     #[test]
     fn the_variable_may_hold_the_agents_themselves() {
         let env = Env::from([("MAS_AGENTS", "agents:\n- {name: HR, endpoint: hr}\n")]);
-        assert_eq!(read(&env).unwrap().0.default_agent().id.as_str(), "HR");
+        let place = Place::read(&env).unwrap();
+        let Roster { registry, .. } = read(&place, &env).unwrap();
+        assert_eq!(registry.default_agent().id.as_str(), "HR");
     }
 }
