@@ -259,10 +259,11 @@ pub fn view(
     let sendable = |attachment: &Attachment| {
         (attachment.url.as_deref()).is_none_or(|url| addresses.contains(url))
     };
-    let mut history = memory
-        .exchanges
-        .iter()
-        .filter(|exchange| exchange.agent == card.id)
+    let own = |exchange: &&Exchange| exchange.agent == card.id;
+    let newest = card.history.turns.map_or(0, |turns| {
+        (memory.exchanges.iter().filter(own).count()).saturating_sub(turns)
+    });
+    let mut history = (memory.exchanges.iter().filter(own).skip(newest))
         .cloned()
         .map(|mut exchange| {
             exchange.request_attachments.retain(sendable);
@@ -270,6 +271,7 @@ pub fn view(
             exchange
         })
         .collect();
+    let budget = (card.history.bytes).map_or(budget, |bytes| bytes.min(budget));
     let pruned = prune::history(&mut history, budget);
     let (text, files) = turn
         .messages

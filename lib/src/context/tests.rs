@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::agent::{Endpoint, Protocol};
+use crate::domain::capability::HistoryRules;
 use crate::domain::conversation::{Envelope, Outcome, StoredSession};
 use crate::domain::ids::Timestamp;
 use crate::domain::turn::Caller;
@@ -320,6 +321,40 @@ fn files_reach_agents_that_take_them_and_others_hear_of_them() {
     );
     assert_eq!(task.attachments, [file("a.png", "image/png")]);
     assert_eq!(task.manifest, ["b.csv (text/csv, 3 bytes)"]);
+}
+
+#[test]
+fn an_agent_is_told_as_much_of_its_history_as_its_card_says() {
+    let turns = [("one", 1), ("two", 2), ("three", 3)];
+    let stored = Stored {
+        turns: turns
+            .map(|(text, n)| record(n, text, exchange("GPA", text, text)))
+            .into(),
+        ..Stored::default()
+    };
+    let messages: Vec<Message> = (turns.iter())
+        .flat_map(|(text, _)| [Message::user(text), Message::assistant(text)])
+        .chain([Message::user("now")])
+        .collect();
+    let memory = recollected(&messages, &[const { Recalled::Nothing }; 3], &stored);
+    let told = |turns, bytes| {
+        let mut card = card("GPA", &[]);
+        card.history = HistoryRules { turns, bytes };
+        let assignment = Assignment::plain(&card.id);
+        let task = view(
+            &turn(messages.clone(), None),
+            &memory,
+            &card,
+            &assignment,
+            1000,
+        );
+        let told: Vec<String> = task.history.into_iter().map(|one| one.answer).collect();
+        told.join(" ")
+    };
+    assert_eq!(told(None, None), "one two three");
+    assert_eq!(told(Some(2), None), "two three");
+    assert_eq!(told(Some(0), None), "");
+    assert_eq!(told(None, Some(12)), "three");
 }
 
 #[test]

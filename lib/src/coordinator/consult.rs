@@ -57,7 +57,7 @@ impl Coordinator {
             // An agent that only reads is told half of its history where all of it is too long.
             let again = error.is_too_long() && card.effect == Effect::None && history > 0;
             if again && budget == self.caps.agent_history && nothing_seen(&progress.report) {
-                budget /= 2;
+                budget = card.history.bytes.map_or(budget, |own| own.min(budget)) / 2;
                 continue;
             }
             let Some(fallback) = self.stand_in(card, &error, progress) else {

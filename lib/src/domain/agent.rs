@@ -1,10 +1,12 @@
 //! Agents as data: what each is, where it answers, what it may do to the world.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use url::Url;
 
+use super::capability::{Capability, FactRules, HistoryRules};
 use super::ids::{AgentId, Secret};
 
 /// How an agent is spoken to. A new protocol is a gateway file and a variant here.
@@ -62,7 +64,7 @@ pub struct AgentCard {
     pub key: Option<Secret>,
     /// For people and for the routing model: what the agent is good at.
     pub description: String,
-    pub capabilities: Vec<String>,
+    pub capabilities: Vec<Capability>,
     /// 1 is asked first where two are equal.
     pub priority: u8,
     pub effect: Effect,
@@ -73,6 +75,10 @@ pub struct AgentCard {
     pub fallback: Option<AgentId>,
     /// MIME patterns (`image/*`, `*/*`) of attachments the agent takes. Others reach it as a line of text.
     pub accepts: Vec<String>,
+    /// How long one call may take, where that is less than what is left of the turn.
+    pub deadline: Option<Duration>,
+    pub history: HistoryRules,
+    pub facts: FactRules,
 }
 
 impl Endpoint {
@@ -108,6 +114,9 @@ impl AgentCard {
             ready: protocol.is_for_people(),
             fallback: None,
             accepts: Vec::new(),
+            deadline: None,
+            history: HistoryRules::default(),
+            facts: FactRules::default(),
         }
     }
 

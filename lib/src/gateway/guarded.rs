@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
+use tokio::time::Instant;
 
 use super::{Error, EventStream, Gateway, Reach};
-use crate::domain::agent::Effect;
+use crate::domain::agent::{AgentCard, Effect};
 use crate::domain::event::AgentEvent;
 use crate::domain::turn::AgentTask;
 use crate::guard::{Calling, Guard, Permit};
@@ -24,6 +25,8 @@ struct Shared {
     /// In the order of the card.
     endpoints: Vec<Spot>,
     effect: Effect,
+    /// How long a call may take in all, whatever is left of the turn.
+    deadline: Option<Duration>,
     guard: Arc<Guard>,
     patience: Duration,
     dwell: Duration,
@@ -46,11 +49,12 @@ struct Running {
 }
 
 impl Guarded {
-    pub fn new(endpoints: Vec<Spot>, effect: Effect, reach: &Reach) -> Self {
+    pub fn new(endpoints: Vec<Spot>, card: &AgentCard, reach: &Reach) -> Self {
         Self {
             shared: Arc::new(Shared {
                 endpoints,
-                effect,
+                effect: card.effect,
+                deadline: card.deadline,
                 guard: Arc::clone(&reach.guard),
                 patience: reach.first_byte,
                 dwell: reach.dwell,
@@ -151,7 +155,12 @@ impl Gateway for Guarded {
             let shared = Arc::clone(&shared);
             async move {
                 let (event, running) = match step {
-                    Step::Begin(task) => shared.begin(&task).await?,
+                    Step::Begin(mut task) => {
+                        if let Some(deadline) = shared.deadline {
+                            task.deadline = task.deadline.min(Instant::now() + deadline);
+                        }
+                        shared.begin(&task).await?
+                    }
                     Step::Go(mut running) => match running.next().await? {
                         Some(event) => (event, running),
                         None => return Ok(None),

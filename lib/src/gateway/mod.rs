@@ -217,7 +217,7 @@ fn connect(card: &AgentCard, reach: &Reach) -> Result<Arc<dyn Gateway>, String> 
         })
     });
     let endpoints = endpoints.collect::<Result<_, String>>()?;
-    Ok(Arc::new(Guarded::new(endpoints, card.effect, reach)))
+    Ok(Arc::new(Guarded::new(endpoints, card, reach)))
 }
 
 fn connect_to(

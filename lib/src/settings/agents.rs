@@ -1,10 +1,14 @@
 //! The agents file: YAML with variables, into the registry.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use url::Url;
 
 use super::Env;
+use super::parse::{DURATION, parse_duration, parse_size};
 use crate::domain::agent::{AgentCard, Approval, Effect, Endpoint, Protocol};
+use crate::domain::capability::{Capability, FactRules, HistoryRules};
 use crate::domain::condition::{Condition, Rule};
 use crate::domain::ids::{AgentId, Secret};
 
@@ -54,7 +58,7 @@ struct Agent {
     #[serde(default)]
     description: String,
     #[serde(default)]
-    capabilities: Vec<String>,
+    capabilities: Vec<Skill>,
     #[serde(default = "one")]
     priority: u8,
     #[serde(default = "irreversible")]
@@ -67,6 +71,72 @@ struct Agent {
     fallback: Option<String>,
     #[serde(default = "everything")]
     accepts: Vec<String>,
+    #[serde(default)]
+    deadline: Option<String>,
+    #[serde(default)]
+    history: History,
+    #[serde(default)]
+    facts: Facts,
+}
+
+/// A capability: its name alone, or what is known of it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Skill {
+    Name(String),
+    Described(Described),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Described {
+    name: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
+    examples: Vec<String>,
+    #[serde(default)]
+    effect: Option<Effect>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct History {
+    #[serde(default)]
+    turns: Option<usize>,
+    #[serde(default)]
+    bytes: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Facts {
+    takes: Vec<String>,
+    gives: bool,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        let FactRules { takes, gives } = FactRules::default();
+        Self { takes, gives }
+    }
+}
+
+impl From<Skill> for Capability {
+    fn from(skill: Skill) -> Self {
+        match skill {
+            Skill::Name(name) => Self::named(&name),
+            Skill::Described(described) => Self {
+                name: described.name,
+                description: described.description,
+                tags: described.tags,
+                examples: described.examples,
+                effect: described.effect,
+            },
+        }
+    }
 }
 
 /// A value, a list of them, or several with commas between them, as a variable can hold.
@@ -178,7 +248,7 @@ fn card(agent: Agent, env: &Env) -> Result<AgentCard, String> {
             .filter(|key| !key.is_empty())
             .map(|key| Secret::new(&key)),
         description: substitute(&agent.description, env)?,
-        capabilities: agent.capabilities,
+        capabilities: agent.capabilities.into_iter().map(Into::into).collect(),
         priority: agent.priority,
         effect: agent.effect,
         approval: agent.approval,
@@ -188,6 +258,32 @@ fn card(agent: Agent, env: &Env) -> Result<AgentCard, String> {
         },
         fallback: agent.fallback.as_deref().map(AgentId::new),
         accepts: agent.accepts,
+        deadline: agent
+            .deadline
+            .map(|text| deadline(&name, &text))
+            .transpose()?,
+        history: history(&name, &agent.history)?,
+        facts: FactRules {
+            takes: agent.facts.takes,
+            gives: agent.facts.gives,
+        },
+    })
+}
+
+fn deadline(agent: &str, text: &str) -> Result<Duration, String> {
+    parse_duration(text)
+        .ok_or_else(|| format!("agent {agent}: its deadline is {text:?}, expected {DURATION}"))
+}
+
+fn history(agent: &str, written: &History) -> Result<HistoryRules, String> {
+    let bytes = written.bytes.as_deref().map(|text| {
+        parse_size(text).ok_or_else(|| {
+            format!("agent {agent}: its history has {text:?} bytes, expected a number, or one with KB or MB")
+        })
+    });
+    Ok(HistoryRules {
+        turns: written.turns,
+        bytes: bytes.transpose()?,
     })
 }
 
@@ -346,6 +442,27 @@ mod tests {
         assert_eq!(places("A"), ["hr-1", "hr.example.com/chat"]);
         assert_eq!(places("B"), ["b", "c"]);
         assert_eq!(registry.get("A").unwrap().fallback, Some(AgentId::new("B")));
+    }
+
+    #[test]
+    fn an_agent_says_what_it_is_good_at_and_what_it_is_told() {
+        let text = "agents:\n- name: A\n  endpoint: a\n  deadline: 20s\n  history: {turns: 3, bytes: 64KB}\n  \
+                    facts: {takes: [place], gives: false}\n  capabilities:\n  - rag\n  - name: users\n    \
+                    tags: [people]\n    examples: [List all users]\n    effect: none\n- {name: B, endpoint: b, deadline: 5}\n";
+        let cards = parse(text, &Env::default()).unwrap().cards;
+        let users = Capability {
+            tags: vec!["people".into()],
+            examples: vec!["List all users".into()],
+            effect: Some(Effect::None),
+            ..Capability::named("users")
+        };
+        assert_eq!(cards[0].capabilities, [Capability::named("rag"), users]);
+        assert_eq!(cards[0].deadline, Some(Duration::from_secs(20)));
+        let (turns, bytes) = (Some(3), Some(64 * 1024));
+        assert_eq!(cards[0].history, HistoryRules { turns, bytes });
+        assert_eq!(cards[0].facts.takes, ["place"]);
+        assert!(!cards[0].facts.gives && cards[1].facts == FactRules::default());
+        assert_eq!(cards[1].deadline, Some(Duration::from_secs(5)));
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub fn switch(env: &Env, name: &'static str, default: bool) -> Result<bool, Erro
     })
 }
 
-const DURATION: &str =
+pub const DURATION: &str =
     "a duration above zero: seconds, or a number with a unit such as 500ms, 30s, 2m, 1h, 30d";
 
 pub fn duration(env: &Env, name: &'static str, default: Duration) -> Result<Duration, Error> {
@@ -73,7 +73,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// `4096`, `64KB`, `4MB`: bytes, at least one and at most a gigabyte.
-fn parse_size(text: &str) -> Option<usize> {
+pub fn parse_size(text: &str) -> Option<usize> {
     let digits = text.find(|letter: char| !letter.is_ascii_digit());
     let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
     let unit = match unit.trim().to_ascii_uppercase().as_str() {

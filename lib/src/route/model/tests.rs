@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::agent::{AgentCard, Effect, Endpoint, Protocol};
+use crate::domain::capability::Capability;
 use crate::domain::ids::Clock;
 use crate::domain::rules::BreakerRules;
 use crate::guard::Guard;
@@ -14,7 +15,7 @@ use crate::upstream::{Bounds, Client};
 fn registry() -> Registry {
     let card = |name: &str| AgentCard {
         description: format!("{name} does things."),
-        capabilities: vec!["a".into(), "b".into()],
+        capabilities: vec![Capability::named("a"), Capability::named("b")],
         effect: Effect::None,
         ..AgentCard::new(name, Protocol::Dial, Endpoint::Deployment(name.into()))
     };
