@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::capability::{Capability, FactRules, HistoryRules};
 use super::ids::{AgentId, Secret};
 
 /// How an agent is spoken to. A new protocol is a gateway file and a variant here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// A DIAL application: chat completions with stages, attachments and state.
@@ -36,7 +36,7 @@ pub enum Endpoint {
 }
 
 /// What a call may change in the world; it decides what may be repeated or started on a guess.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
     None,
@@ -45,7 +45,7 @@ pub enum Effect {
 }
 
 /// Whether the user is asked before the agent is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Approval {
     #[default]
@@ -183,6 +183,21 @@ impl Registry {
         Self {
             version: version.into(),
             ..self
+        }
+    }
+
+    /// These agents alone, with the default among them, in the order of the whole.
+    #[must_use]
+    pub fn only(&self, agents: &[AgentId]) -> Self {
+        let default = &self.default_agent().id;
+        let kept = (self.agents.iter())
+            .filter(|card| card.id == *default || agents.contains(&card.id))
+            .cloned();
+        let kept: Vec<AgentCard> = kept.collect();
+        Self {
+            default: (kept.iter().position(|card| card.id == *default)).unwrap_or_default(),
+            agents: kept,
+            version: Arc::clone(&self.version),
         }
     }
 

@@ -7,6 +7,7 @@ mod fallback;
 mod model;
 mod prompt;
 mod rules;
+mod shortlist;
 mod sticky;
 
 pub use about::AboutRouter;
@@ -15,6 +16,7 @@ pub use explicit::ExplicitRouter;
 pub use fallback::DefaultRouter;
 pub use model::ModelRouter;
 pub use rules::RuleRouter;
+pub use shortlist::Shortlist;
 pub use sticky::StickyRouter;
 
 use std::borrow::Cow;

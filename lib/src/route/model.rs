@@ -7,13 +7,17 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::prompt::{self, SELF};
-use super::{AboutRouter, Error, Opinion, RouteQuery, Router};
+use super::{AboutRouter, Error, Opinion, RouteQuery, Router, Shortlist};
 use crate::domain::agent::Registry;
 use crate::domain::ids::AgentId;
+use crate::domain::message::Role;
 use crate::domain::plan::{Assignment, DecisionSource, Plan, RoutingDecision};
 use crate::domain::rules::Caps;
 use crate::domain::usage::{Step, Tally};
 use crate::llm::{Completion, Models, Prompt, PromptMessage};
+
+/// So many bytes of what the user said choose the agents that the model is told of.
+const SAID: usize = 4000;
 
 /// The rung that asks a model.
 #[derive(Debug)]
@@ -22,8 +26,9 @@ pub struct ModelRouter {
     model: Arc<str>,
     /// Best priority first.
     agents: Vec<AgentId>,
-    system: String,
-    response_format: Arc<RawValue>,
+    told: Told,
+    /// Where there are too many to tell of all: which of them, for each request.
+    many: Option<(Shortlist, Registry)>,
     /// Longer instructions are cut, in bytes.
     instructions_cap: usize,
     /// What of the conversation is shown, in bytes.
@@ -32,6 +37,22 @@ pub struct ModelRouter {
     knows_self: bool,
     /// Below this the user is asked.
     floor: Option<f64>,
+}
+
+/// What the model is told of agents.
+#[derive(Clone, Debug)]
+struct Told {
+    system: String,
+    response_format: Arc<RawValue>,
+}
+
+impl Told {
+    fn of(registry: &Registry) -> Self {
+        Self {
+            system: prompt::system(registry),
+            response_format: prompt::response_format(registry),
+        }
+    }
 }
 
 /// What a model answered.
@@ -59,8 +80,8 @@ impl ModelRouter {
             models,
             model: model.into(),
             agents: cards.iter().map(|card| card.id.clone()).collect(),
-            system: prompt::system(registry),
-            response_format: prompt::response_format(registry),
+            told: Told::of(registry),
+            many: Shortlist::of(registry).map(|shortlist| (shortlist, registry.clone())),
             instructions_cap: caps.instructions,
             history: caps.routing_history,
             knows_self: prompt::knows_self(registry),
@@ -70,16 +91,34 @@ impl ModelRouter {
 
     /// Everything that its decisions depend on beside the request.
     pub fn version(&self) -> String {
-        format!("{}\n{}\n{}", self.model, self.response_format, self.system)
+        let Told {
+            system,
+            response_format,
+        } = &self.told;
+        format!("{}\n{response_format}\n{system}", self.model)
+    }
+
+    /// Of all agents, or of those that may be meant: the last two things that the user said tell.
+    fn told(&self, query: &RouteQuery<'_>) -> Told {
+        let Some((shortlist, registry)) = &self.many else {
+            return self.told.clone();
+        };
+        let said = (query.messages.iter().rev()).filter(|message| message.role == Role::User);
+        let said: Vec<&str> = said.take(2).map(|message| message.text.as_str()).collect();
+        let before = query.last.and_then(|last| last.agent.as_ref());
+        let also: Vec<&AgentId> = query.choice.into_iter().chain(before).collect();
+        let said = said.join("\n");
+        Told::of(&registry.only(&shortlist.agents(cut(&said, SAID), &also)))
     }
 
     fn prompt(&self, query: &RouteQuery<'_>) -> Prompt {
-        let mut messages = vec![PromptMessage::system(self.system.clone())];
+        let told = self.told(query);
+        let mut messages = vec![PromptMessage::system(told.system)];
         messages.extend(query.messages.iter().filter_map(prompt::shown));
         let mut prompt = Prompt {
             model: Arc::clone(&self.model),
             messages,
-            response_format: Some(Arc::clone(&self.response_format)),
+            response_format: Some(told.response_format),
             caller: Arc::clone(query.caller),
             deadline: query.deadline,
         };
