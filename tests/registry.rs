@@ -298,3 +298,293 @@ async fn a_start_while_the_place_is_down_takes_the_last_copy_or_what_is_built_in
     let copy = store::Entries::of(&store::connect("mas", Some(&first.table)).await);
     assert_eq!(copy.copy().await.unwrap().unwrap().from, place);
 }
+
+const ALICE: &str = "alice-0123456789-0123456789-0123456789";
+const OPS: &str = "ops-0123456789-0123456789-0123456789ab";
+const BOSS: &str = "boss-0123456789-0123456789-0123456789a";
+
+/// A world of a user, an operator and an admin, whose model routes to what is in `agent`.
+async fn staffed(agent: &'static str) -> World {
+    let plan = plan(agent).set("MAS_AUTH", "secret").set(
+        "MAS_AUTH_SECRETS",
+        &format!("alice:{ALICE},ops/operator:{OPS},boss/admin:{BOSS}"),
+    );
+    let plan = plan.set("HERE", "{gpa}").set("AGENT_HR_KEY", "hr-secret");
+    plan.start().await
+}
+
+/// One request to the registry: status, tag, body.
+async fn call(
+    world: &World,
+    who: &str,
+    method: &str,
+    path: &str,
+    tag: Option<&str>,
+    body: Option<&Value>,
+) -> (u16, String, Value) {
+    let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+    let mut request = (world.client())
+        .request(method, format!("{}/v1/agents{path}", world.url))
+        .header("x-mas-secret", who);
+    if let Some(tag) = tag {
+        request = request.header("if-match", tag);
+    }
+    if let Some(body) = body {
+        request = request.body(body.to_string());
+    }
+    let response = request.send().await.unwrap();
+    let tag = response.headers().get("etag").cloned();
+    let tag = tag.map_or_else(String::new, |tag| tag.to_str().unwrap().to_owned());
+    (
+        response.status().as_u16(),
+        tag,
+        response.json().await.unwrap(),
+    )
+}
+
+fn hr(world: &World, description: &str) -> Value {
+    json!({"endpoint": format!("{}/hr?token=t", world.gpa.url()), "key": "${AGENT_HR_KEY}",
+           "description": description, "effect": "none"})
+}
+
+async fn turn_of(world: &World, text: &str) {
+    let body = json!({"messages": [user(text)], "stream": true});
+    World::answer(world.post(&body).header("x-mas-secret", ALICE)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_added_by_the_api_answers_the_very_next_turn() {
+    let world = staffed("HR").await;
+    let (status, tag, agent) =
+        call(&world, BOSS, "PUT", "/HR", None, Some(&hr(&world, "Leave"))).await;
+    assert_eq!((status, tag.as_str()), (200, "\"1\""), "{agent}");
+    turn_of(&world, "How many days of leave do I have?").await;
+    let seen = world.gpa.seen();
+    assert!(seen[0].path.starts_with("/hr?token=t"), "{}", seen[0].path);
+    assert_eq!(seen[0].header("api-key"), Some("hr-secret"));
+    // The model was told of it, and may name it.
+    let asked = &World::asked(&world.model)[0];
+    assert!(
+        asked["messages"][0]["content"]
+            .as_str()
+            .unwrap()
+            .contains("- HR (priority 1")
+    );
+    assert!(asked["response_format"].to_string().contains("\"HR\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_registry_is_seen_by_those_who_look_after_it_and_changed_by_admins() {
+    let world = staffed("GPA").await;
+    let entry = hr(&world, "Leave");
+    for (who, method, body, expected) in [
+        (ALICE, "GET", None, 403),
+        (ALICE, "PUT", Some(&entry), 403),
+        (OPS, "GET", None, 404),
+        (OPS, "PUT", Some(&entry), 403),
+        (OPS, "DELETE", None, 403),
+        (BOSS, "DELETE", None, 404),
+        (BOSS, "PUT", Some(&entry), 200),
+        (OPS, "GET", None, 200),
+    ] {
+        let (status, _, answer) = call(&world, who, method, "/HR", None, body).await;
+        assert_eq!(status, expected, "{method} {answer}");
+    }
+    let (_, _, all) = call(&world, OPS, "GET", "", None, None).await;
+    let names: Vec<&str> = all["agents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|agent| agent["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["GPA", "UMS", "HR"]);
+    // Neither the credential nor what an address may hold of one is told to those who only look.
+    let (_, _, one) = call(&world, OPS, "GET", "/HR", None, None).await;
+    let (_, _, history) = call(&world, OPS, "GET", "/HR/history", None, None).await;
+    for told in [&all, &one, &history] {
+        let told = told.to_string();
+        assert!(
+            !told.contains("hr-secret") && !told.contains("token=t"),
+            "{told}"
+        );
+    }
+    assert_eq!(one["has_key"], true);
+    let (_, _, own) = call(&world, BOSS, "GET", "/HR", None, None).await;
+    assert_eq!(own["entry"]["key"], "${AGENT_HR_KEY}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_changes_of_one_version_the_second_is_refused() {
+    let world = staffed("GPA").await;
+    let put = async |tag, text: &str| {
+        let entry = hr(&world, text);
+        call(&world, BOSS, "PUT", "/HR", tag, Some(&entry)).await
+    };
+    assert_eq!(put(Some("\"0\""), "one").await.0, 200);
+    assert_eq!(put(Some("\"0\""), "two").await.0, 412);
+    let (status, tag, _) = put(Some("\"1\""), "three").await;
+    assert_eq!((status, tag.as_str()), (200, "\"2\""));
+    assert_eq!(
+        call(&world, BOSS, "DELETE", "/HR", Some("\"1\""), None)
+            .await
+            .0,
+        412
+    );
+    assert_eq!(
+        call(&world, BOSS, "DELETE", "/HR", Some("\"2\""), None)
+            .await
+            .0,
+        200
+    );
+    assert_eq!(call(&world, BOSS, "GET", "/HR", None, None).await.0, 404);
+    let (_, _, history) = call(&world, OPS, "GET", "/HR/history", None, None).await;
+    let changes = history["changes"].as_array().unwrap();
+    let what: Vec<&str> = changes
+        .iter()
+        .map(|change| change["what"].as_str().unwrap())
+        .collect();
+    assert_eq!(what, ["added", "changed", "removed"]);
+    assert_eq!(
+        changes[1]["diff"],
+        json!({"description": {"before": "one", "after": "three"}})
+    );
+    assert!(changes[0]["at"].as_u64().unwrap() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_is_a_line_of_the_audit_log_that_verifies() {
+    let world = staffed("GPA").await;
+    let entry = hr(&world, "Leave");
+    call(&world, BOSS, "PUT", "/HR", None, Some(&entry)).await;
+    call(&world, BOSS, "PUT", "/HR", Some("\"9\""), Some(&entry)).await;
+    call(&world, BOSS, "DELETE", "/HR", None, None).await;
+    // Reading the entries checks them, too.
+    let lines = entries(&world.table).await;
+    let told: Vec<String> = lines
+        .iter()
+        .map(|line| {
+            format!(
+                "{} {} {} {}",
+                line["kind"], line["agent"], line["what"], line["version"]
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "\"registry\" \"HR\" \"put\" 1",
+            "\"registry\" \"HR\" \"removed\" 2"
+        ]
+    );
+    let (_, _, history) = call(&world, OPS, "GET", "/HR/history", None, None).await;
+    assert_eq!(history["changes"][0]["by"], lines[0]["by"]["person"]);
+    assert!(!lines[0].to_string().contains("Leave"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_used_is_not_taken() {
+    let world = staffed("GPA").await;
+    let url = world.gpa.url();
+    for (name, entry, said) in [
+        ("HR", json!([]), "no JSON object"),
+        ("HR", json!({"name": "IT", "endpoint": url}), "names"),
+        ("HR", json!({}), "endpoint"),
+        ("HR", json!({"endpoint": url, "colour": "red"}), "colour"),
+        (
+            "HR",
+            json!({"endpoint": url, "key": "hunter2"}),
+            "a credential is not kept here",
+        ),
+        (
+            "HR",
+            json!({"endpoint": url, "key": "${AGENT_NONE}"}),
+            "AGENT_NONE is not set",
+        ),
+        (
+            "HR",
+            json!({"endpoint": url, "description": "${MAS_STATE_KEYS}"}),
+            "is not set",
+        ),
+        (
+            "HR",
+            json!({"endpoint": url, "fallback": "Nobody"}),
+            "Nobody",
+        ),
+        (
+            "HR",
+            json!({"endpoint": "a-deployment"}),
+            "DIAL_URL must be set",
+        ),
+    ] {
+        let (status, _, answer) =
+            call(&world, BOSS, "PUT", &format!("/{name}"), None, Some(&entry)).await;
+        let problem = answer["error"]["message"].as_str().unwrap();
+        assert_eq!(status, 400, "{entry}");
+        assert!(
+            problem.contains(said) && !problem.contains("AAECAwQFBg"),
+            "{problem}"
+        );
+    }
+    // The default agent is needed.
+    assert_eq!(
+        call(&world, BOSS, "DELETE", "/GPA", None, None).await.0,
+        400
+    );
+    assert_eq!(health(&world).await["registry"]["problem"], Value::Null);
+    assert!(entries(&world.table).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_of_the_document_can_be_changed_and_removed_and_other_processes_see_it() {
+    let world = staffed("GPA").await;
+    let other = plan("GPA")
+        .set("AWS_ENDPOINT_URL_DYNAMODB", &world.table)
+        .set("MAS_AGENTS_REFRESH", "1ms")
+        .start()
+        .await;
+    assert!(other.app.coordinator().registry.get("UMS").is_some());
+    assert_eq!(
+        call(&world, BOSS, "DELETE", "/UMS", None, None).await.0,
+        200
+    );
+    let patience = Instant::now() + Duration::from_secs(20);
+    // Its own turns find out, beside their work.
+    while other.app.coordinator().registry.get("UMS").is_some() {
+        assert!(Instant::now() < patience);
+        other.well(&[user("hi")]).await;
+    }
+    // A later start sees it at once, also while nothing else changes.
+    let later = plan("GPA")
+        .set("AWS_ENDPOINT_URL_DYNAMODB", &world.table)
+        .start()
+        .await;
+    assert!(later.app.coordinator().registry.get("UMS").is_none());
+    let entry =
+        json!({"protocol": "conversation", "endpoint": world.ums.url(), "description": "Mine"});
+    assert_eq!(
+        call(&world, BOSS, "PUT", "/UMS", None, Some(&entry))
+            .await
+            .0,
+        200
+    );
+    later.app.live.refresh(true).await;
+    let coordinator = later.app.coordinator();
+    assert_eq!(coordinator.registry.get("UMS").unwrap().description, "Mine");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_at_once_all_find_their_place() {
+    let world = staffed("GPA").await;
+    let names: Vec<String> = (0..6).map(|n| format!("/A{n}")).collect();
+    let puts = names.iter().map(|name| {
+        let entry = json!({"endpoint": world.gpa.url()});
+        let world = &world;
+        async move { call(world, BOSS, "PUT", name, None, Some(&entry)).await.0 }
+    });
+    let statuses = futures_util::future::join_all(puts).await;
+    assert_eq!(statuses, [200; 6]);
+    let (_, _, all) = call(&world, OPS, "GET", "", None, None).await;
+    assert_eq!(all["agents"].as_array().unwrap().len(), 8);
+    assert!(all["version"].as_str().unwrap().starts_with("6-"));
+    assert_eq!(entries(&world.table).await.len(), 6);
+}

@@ -1,5 +1,6 @@
 //! The agents as they are now: a document, and what was changed over it, looked at again and again.
 
+mod edit;
 mod source;
 
 use std::fmt::{self, Write as _};
@@ -12,6 +13,7 @@ use tokio::time::timeout;
 use crate::domain::ids::{Clock, Millis};
 use crate::settings::{Env, Over, Place, Roster, roster};
 use crate::store::{self, Entries, Kept};
+pub use edit::{Edit, Refused, difference};
 pub use source::{Document, Source};
 
 /// A file is looked at as often as this: it is there, and whoever edits it waits for it.

@@ -10,9 +10,10 @@ use futures_util::future::{Either, select};
 use tokio::sync::watch;
 
 use crate::coordinator::Coordinator;
-use crate::registry::Directory;
+use crate::registry::{Directory, Edit, Refused};
 use crate::resilience::health::{Checked, Part};
 use crate::settings::Roster;
+use crate::store::Audit;
 
 /// Makes the coordinator of other agents from the one that serves. It shares everything that must survive.
 pub type Renew = Box<dyn Fn(&Coordinator, Roster) -> Result<Coordinator, String> + Send + Sync>;
@@ -59,11 +60,11 @@ impl Live {
             *current = Arc::new(renewed);
             Ok(())
         };
-        self.directory.look(at_once, take).await;
+        Box::pin(self.directory.look(at_once, take)).await;
     }
 
     /// Goes on with agents that were just changed here, and tells the others of the process.
-    pub async fn changed(&self) {
+    async fn changed(&self) {
         self.refresh(true).await;
         self.stirred.send_replace(());
     }
@@ -73,9 +74,19 @@ impl Live {
         self.stirred.subscribe()
     }
 
-    /// Whether agents can be used as they would be.
-    pub fn tries(&self, roster: Roster) -> Result<(), String> {
-        (self.renew)(&self.now(), roster).map(drop)
+    /// Changes the registry, if all of it could be used then. Gives back its new version.
+    pub async fn edit(&self, edit: Edit<'_>, log: &Audit) -> Result<u64, Refused> {
+        // What it is tried on is what is there now.
+        self.refresh(true).await;
+        let known = (edit.agent).is_none_or(|name| self.now().registry.get(name).is_some());
+        if edit.written.is_none() && !known {
+            return Err(Refused::Unknown);
+        }
+        let roster = self.directory.tried(&edit)?;
+        (self.renew)(&self.now(), roster).map_err(Refused::Invalid)?;
+        let version = Box::pin(self.directory.write(&edit, log)).await?;
+        self.changed().await;
+        Ok(version)
     }
 
     /// Looks beside some work, for as long as that takes: no turn waits for it, and on a function nothing runs after one.

@@ -1,5 +1,6 @@
 //! The outside door: routes, and what every request goes through.
 
+mod agents;
 mod audit;
 pub mod auth;
 mod chat;
@@ -124,6 +125,15 @@ pub fn api_routes(app: Arc<App>) -> Router {
             "/v1/route",
             post(route::explain).fallback(|| async { wrong_method_for("POST") }),
         )
+        .route("/v1/agents", get(agents::list))
+        .route(
+            "/v1/agents/{name}",
+            get(agents::show)
+                .put(agents::put)
+                .delete(agents::remove)
+                .fallback(|| async { wrong_method_for("GET, PUT, DELETE") }),
+        )
+        .route("/v1/agents/{name}/history", get(agents::history))
         .route("/v1/audit/{day}", get(audit::show))
         .route("/v1/audit/{day}/verify", get(audit::verify))
         .method_not_allowed_fallback(wrong_method)
