@@ -10,6 +10,7 @@ use coordinator::domain::audit::By;
 use coordinator::http::{self, App};
 use coordinator::metrics::Metrics;
 use coordinator::registry::{Edit, difference};
+use coordinator::store::Target;
 use serde_json::{Value, json};
 
 use crate::compose::{self, Failed};
@@ -91,18 +92,30 @@ pub async fn run(command: Command) -> Result<ExitCode, Failed> {
             let written = Edit::entry(&changed.name, read(&file)?.as_bytes())?;
             change(
                 changed.place,
-                Some(&changed.name),
+                Target::Agent(&changed.name),
                 Some(written),
                 changed.seen,
             )
             .await?;
         }
         Command::Remove(changed) => {
-            change(changed.place, Some(&changed.name), None, changed.seen).await?;
+            change(
+                changed.place,
+                Target::Agent(&changed.name),
+                None,
+                changed.seen,
+            )
+            .await?;
         }
         Command::History(options) => history(options).await?,
         Command::Publish(options) => {
-            change(options.place, None, Some(read(&options.file)?), None).await?;
+            change(
+                options.place,
+                Target::Document,
+                Some(read(&options.file)?),
+                None,
+            )
+            .await?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -183,13 +196,13 @@ async fn history(options: Named) -> Result<(), Failed> {
 
 async fn change(
     place: Place,
-    agent: Option<&str>,
+    what: Target<'_>,
     written: Option<String>,
     seen: Option<u64>,
 ) -> Result<(), Failed> {
     let (open, app) = app(place).await?;
     let edit = Edit {
-        agent,
+        what,
         written,
         seen,
         at: http::clock(),

@@ -106,6 +106,7 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
         place: settings.place.clone(),
         service,
         client: client.clone(),
+        core: settings.dial_url.clone(),
         clock: Clock::new(http::clock),
     };
     let kit = Kit {

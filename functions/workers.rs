@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::serve::Listener;
-use coordinator::http::{self, Live};
+use coordinator::http::{self, App, Live};
 use coordinator::metrics::Metrics;
 use coordinator::settings::Settings;
 use tokio::net::TcpStream;
@@ -48,13 +48,9 @@ impl Workers {
         for number in 0..count {
             let (hand, incoming) = mpsc::unbounded_channel();
             let (ready, is_ready) = oneshot::channel();
-            let work = work(
-                settings.clone(),
-                shared.clone(),
-                incoming,
-                stopped.clone(),
-                ready,
-            );
+            let mut settings = settings.clone();
+            settings.discovery = settings.discovery.filter(|_| number == 0);
+            let work = work(settings, shared.clone(), incoming, stopped.clone(), ready);
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
@@ -104,6 +100,7 @@ async fn work(
     mut stopped: watch::Receiver<bool>,
     ready: oneshot::Sender<Result<(), Failed>>,
 ) {
+    let asks = settings.discovery;
     let app = match compose::beside(&settings, shared).await {
         Ok(app) => app,
         Err(error) => {
@@ -120,9 +117,21 @@ async fn work(
     let ended = tokio::select! {
         ended = serving => ended,
         () = keep_fresh(&app.live) => Ok(()),
+        () = keep_asking(&app, asks) => Ok(()),
     };
     if let Err(error) = ended {
         tracing::error!(error = &error as &dyn std::error::Error, "a worker ended");
+    }
+}
+
+/// Asks agents what they can, again and again: one thread does, for all of them.
+async fn keep_asking(app: &App, every: Option<Duration>) {
+    let Some(every) = every else {
+        return std::future::pending().await;
+    };
+    loop {
+        app.discover_all().await;
+        tokio::time::sleep(every).await;
     }
 }
 

@@ -319,6 +319,7 @@ async fn without_keys_for_the_state_a_function_refuses_to_start() {
         env!("CARGO_BIN_EXE_chat"),
         env!("CARGO_BIN_EXE_health"),
         env!("CARGO_BIN_EXE_api"),
+        env!("CARGO_BIN_EXE_discover"),
     ] {
         let mut command = function(binary, &api);
         command

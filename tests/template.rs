@@ -6,11 +6,12 @@ use std::path::Path;
 use coordinator::settings::VARIABLES;
 
 /// Variables that make sense on a developer's machine alone.
-const LOCAL: [&str; 5] = [
+const LOCAL: [&str; 6] = [
     "MAS_PORT",
     "AWS_ENDPOINT_URL_DYNAMODB",
     "AWS_ENDPOINT_URL_SECRETS_MANAGER",
     "AWS_ENDPOINT_URL_S3",
+    "MAS_DISCOVERY",
     "AWS_ENDPOINT_URL_SSM",
 ];
 

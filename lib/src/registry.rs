@@ -1,5 +1,6 @@
 //! The agents as they are now: a document, and what was changed over it, looked at again and again.
 
+mod discovery;
 mod edit;
 mod source;
 
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 use crate::domain::ids::{Clock, Millis};
 use crate::settings::{Env, Over, Place, Roster, roster};
 use crate::store::{self, Entries, Kept};
+pub use discovery::{Discovered, Found};
 pub use edit::{Edit, Refused, difference};
 pub use source::{Document, Source};
 
@@ -52,6 +54,8 @@ struct Known {
 struct Changes {
     version: u64,
     over: Vec<Over>,
+    /// What agents said of themselves.
+    found: Vec<(String, Found)>,
 }
 
 /// How long it is looked at the first time.
@@ -205,6 +209,17 @@ impl Directory {
         compose(&self.source.place, &known.document, &changes, &self.env)
     }
 
+    /// What the registry is.
+    fn compose_now(&self) -> Result<Roster, String> {
+        let known = self.known().clone();
+        compose(
+            &self.source.place,
+            &known.document,
+            &known.changes,
+            &self.env,
+        )
+    }
+
     /// What the registry would be with another document.
     pub fn compose_from(&self, text: &str) -> Result<Roster, String> {
         let changes = self.known().changes.clone();
@@ -318,13 +333,19 @@ async fn changes(entries: &Entries, seen: Option<u64>) -> Result<Option<Changes>
     if seen == Some(version) || (seen.is_none() && version == 0) {
         return Ok(None);
     }
-    let over = entries.all().await?.into_iter().map(|entry| Over {
+    let (over, found) = join!(entries.all(), entries.all_found());
+    let over = over?.into_iter().map(|entry| Over {
         name: entry.name,
         written: entry.written,
+    });
+    let found = found?.into_iter().map(|entry| {
+        let found = Found::read(entry.written.as_deref());
+        (entry.name, found)
     });
     Ok(Some(Changes {
         version,
         over: over.collect(),
+        found: found.collect(),
     }))
 }
 
@@ -333,6 +354,9 @@ fn version(document: &Document, changes: &Changes) -> String {
     let mut all = document.text.to_string();
     for over in &changes.over {
         let _ = write!(all, "\n{} {:?}", over.name, over.written);
+    }
+    for (name, found) in &changes.found {
+        let _ = write!(all, "\n{name} {found:?}");
     }
     format!("{changes}-{}", source::digest(&all))
 }
@@ -345,6 +369,12 @@ fn compose(
 ) -> Result<Roster, String> {
     let mut roster = roster(&place.to_string(), &document.text, &changes.over, env)
         .map_err(|error| error.to_string())?;
-    roster.registry = roster.registry.versioned(&version(document, changes));
+    let registry = roster.registry.altered(|card| {
+        let found = (changes.found.iter()).find(|(name, _)| *name == card.id.as_str());
+        if let (Some(_), Some((_, found))) = (card.discover, found) {
+            found.enrich(card);
+        }
+    });
+    roster.registry = registry.versioned(&version(document, changes));
     Ok(roster)
 }

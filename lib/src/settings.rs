@@ -61,6 +61,8 @@ pub struct Settings {
     pub env: Env,
     /// `MAS_AGENTS_REFRESH`: how often it is looked whether agents have changed.
     pub refresh: Duration,
+    /// `MAS_DISCOVERY`: how often `mas` asks agents what they can.
+    pub discovery: Option<Duration>,
     /// `MAS_ROUTING`: how it is decided who answers.
     pub routing: Routing,
     /// `MAS_SYNTHESIS`: when a second model writes the answer.
@@ -117,7 +119,7 @@ pub struct Settings {
 }
 
 /// Every variable that is read, for the template's and the README's tests.
-pub const VARIABLES: [&str; 60] = [
+pub const VARIABLES: [&str; 61] = [
     "MAS_PORT",
     "DIAL_URL",
     "OPENAI_BASE_URL",
@@ -126,6 +128,7 @@ pub const VARIABLES: [&str; 60] = [
     "MAS_SYNTHESIS_MODEL",
     "MAS_AGENTS",
     "MAS_AGENTS_REFRESH",
+    "MAS_DISCOVERY",
     "GPA_AGENT_ENDPOINT",
     "GPA_API_KEY",
     "UMS_AGENT_ENDPOINT",
@@ -197,6 +200,7 @@ impl Settings {
             roster: over::read(&place, env)?,
             place,
             env: env.clone(),
+            discovery: rules::discovery(env)?,
             refresh: duration(env, "MAS_AGENTS_REFRESH", Duration::from_secs(30))?,
             s3_endpoint: origin(env, "AWS_ENDPOINT_URL_S3")?,
             ssm_endpoint: origin(env, "AWS_ENDPOINT_URL_SSM")?,

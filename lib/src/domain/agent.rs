@@ -53,6 +53,18 @@ pub enum Approval {
     Always,
 }
 
+/// Where it is looked up what an agent can do, beside what its entry says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Discover {
+    /// DIAL Core's listing.
+    Core,
+    /// A document of its own, at `/capabilities`.
+    Capabilities,
+    /// Its agent card, as the A2A protocol has it.
+    Card,
+}
+
 /// One agent of the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentCard {
@@ -77,6 +89,7 @@ pub struct AgentCard {
     pub accepts: Vec<String>,
     /// How long one call may take, where that is less than what is left of the turn.
     pub deadline: Option<Duration>,
+    pub discover: Option<Discover>,
     pub history: HistoryRules,
     pub facts: FactRules,
 }
@@ -115,6 +128,7 @@ impl AgentCard {
             fallback: None,
             accepts: Vec::new(),
             deadline: None,
+            discover: None,
             history: HistoryRules::default(),
             facts: FactRules::default(),
         }
@@ -184,6 +198,13 @@ impl Registry {
             version: version.into(),
             ..self
         }
+    }
+
+    /// The same agents, each as `alter` leaves it.
+    #[must_use]
+    pub fn altered(mut self, alter: impl FnMut(&mut AgentCard)) -> Self {
+        self.agents.iter_mut().for_each(alter);
+        self
     }
 
     /// These agents alone, with the default among them, in the order of the whole.

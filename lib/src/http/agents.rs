@@ -19,7 +19,7 @@ use crate::domain::audit::By;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::TurnId;
 use crate::registry::{Edit, Refused, difference};
-use crate::store::{Change, Entry};
+use crate::store::{Change, Entry, Target};
 
 /// The agent of a path.
 type Named = Result<Path<String>, PathRejection>;
@@ -105,6 +105,7 @@ pub async fn history(State(app): State<Arc<App>>, headers: HeaderMap, name: Name
 /// A change as it is told.
 fn told(change: &Change) -> Value {
     let what = match (&change.before, &change.after) {
+        _ if change.found => "found",
         (None, _) => "added",
         (_, Some(_)) => "changed",
         (_, None) => "removed",
@@ -196,7 +197,7 @@ async fn edit(
     let named = (privacy.accounts).pseudonym(&identity.owner, TurnId::now(), clock());
     let pseudonym = named.await.map_err(|error| unreachable(&error))?;
     let edit = Edit {
-        agent: Some(name),
+        what: Target::Agent(name),
         written,
         seen: seen(headers)?,
         at: clock(),
@@ -223,7 +224,7 @@ fn seen(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
     }
 }
 
-fn named(name: Named) -> Result<String, Failure> {
+pub(super) fn named(name: Named) -> Result<String, Failure> {
     match name {
         Ok(Path(name)) => Ok(name),
         Err(_) => Err(invalid("the path names no agent")),
@@ -240,7 +241,7 @@ async fn reader(app: &App, headers: &HeaderMap) -> Result<Identity, Failure> {
     at_home(app, identity)
 }
 
-async fn admin(app: &App, headers: &HeaderMap) -> Result<Identity, Failure> {
+pub(super) async fn admin(app: &App, headers: &HeaderMap) -> Result<Identity, Failure> {
     let identity = caller(app, headers, Role::Admin).await?;
     at_home(app, identity)
 }
@@ -256,16 +257,21 @@ fn at_home(app: &App, identity: Identity) -> Result<Identity, Failure> {
     ))
 }
 
-fn refusal(refused: Refused) -> Failure {
+pub(super) fn refusal(refused: Refused) -> Failure {
     match refused {
         Refused::Invalid(problem) => invalid(&problem),
         Refused::Unknown => unknown(),
         Refused::Other(version) => moved(&format!("version {version} is there")),
+        Refused::Silent(problem) => Failure::new(
+            Code::AgentUnavailable,
+            format!("the agent does not say what it can: {problem}"),
+            "The agent cannot be reached at the moment.",
+        ),
         Refused::Store(error) => unreachable(&error),
     }
 }
 
-fn invalid(problem: &str) -> Failure {
+pub(super) fn invalid(problem: &str) -> Failure {
     Failure::new(
         Code::InvalidRequest,
         problem,

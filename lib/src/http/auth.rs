@@ -92,6 +92,11 @@ impl Auth {
         }
     }
 
+    /// The tenant that the service itself belongs to.
+    pub fn home(&self) -> &str {
+        &self.home
+    }
+
     /// What belongs to the whole service is for its own tenant: whoever may do it in another one may not do it here.
     pub fn is_home(&self, identity: &Identity) -> bool {
         identity.owner.tenant() == &*self.home

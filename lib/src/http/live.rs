@@ -78,7 +78,7 @@ impl Live {
     pub async fn edit(&self, edit: Edit<'_>, log: &Audit) -> Result<u64, Refused> {
         // What it is tried on is what is there now.
         self.refresh(true).await;
-        let known = (edit.agent).is_none_or(|name| self.now().registry.get(name).is_some());
+        let known = (edit.what.agent()).is_none_or(|name| self.now().registry.get(name).is_some());
         if edit.written.is_none() && !known {
             return Err(Refused::Unknown);
         }

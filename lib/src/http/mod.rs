@@ -3,6 +3,7 @@
 mod agents;
 mod audit;
 pub mod auth;
+mod capabilities;
 mod chat;
 pub mod error;
 mod health;
@@ -134,6 +135,11 @@ pub fn api_routes(app: Arc<App>) -> Router {
                 .fallback(|| async { wrong_method_for("GET, PUT, DELETE") }),
         )
         .route("/v1/agents/{name}/history", get(agents::history))
+        .route(
+            "/v1/agents/{name}/discover",
+            post(capabilities::discover).fallback(|| async { wrong_method_for("POST") }),
+        )
+        .route("/capabilities", get(capabilities::ours))
         .route("/v1/audit/{day}", get(audit::show))
         .route("/v1/audit/{day}/verify", get(audit::verify))
         .method_not_allowed_fallback(wrong_method)

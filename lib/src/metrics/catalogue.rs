@@ -61,5 +61,6 @@ catalogue! {
     COST "mas_cost_dollars_total" Kind::Counter, ["tenant", "step", "agent"], "Their price, where it is known.";
     UNKNOWN_USAGE "mas_unknown_usage_total" Kind::Counter, ["step"], "Calls that did not say what they used.";
     UNKNOWN_PRICE "mas_unknown_price_total" Kind::Counter, ["model"], "Calls of models without a price.";
+    DROPPED "mas_capabilities_dropped_total" Kind::Counter, ["agent"], "Capabilities that an agent does not name any more.";
     PRUNED "mas_pruned_total" Kind::Counter, ["step"], "Histories that were cut to their budget.";
 }

@@ -6,7 +6,7 @@ use super::Directory;
 use crate::domain::audit::{By, Entry};
 use crate::domain::ids::{Millis, Owner};
 use crate::settings::{Over, REACH, Roster, entry};
-use crate::store::{self, Audit, Changing, Put};
+use crate::store::{self, Audit, Changing, Put, Target};
 
 /// A longer document does not fit into an item.
 const LONGEST: usize = 350 * 1024;
@@ -14,8 +14,7 @@ const LONGEST: usize = 350 * 1024;
 /// What is to be changed, by whom.
 #[derive(Clone, Debug)]
 pub struct Edit<'a> {
-    /// The agent; none for the document.
-    pub agent: Option<&'a str>,
+    pub what: Target<'a>,
     /// The text of its entry, or of the document; none to remove the agent.
     pub written: Option<String>,
     /// The version that it must have, see [`Changing::seen`].
@@ -36,6 +35,8 @@ pub enum Refused {
     Unknown,
     #[error("version {0} is there")]
     Other(u64),
+    #[error("the agent does not say what it can: {0}")]
+    Silent(String),
     #[error("the table cannot do it")]
     Store(#[from] store::Error),
 }
@@ -67,8 +68,13 @@ impl<'a> Edit<'a> {
         Entry::Registry {
             at: self.at,
             by: self.by,
-            agent: self.agent.map(str::to_owned),
-            what: if written.is_some() { "put" } else { "removed" }.into(),
+            agent: self.what.agent().map(str::to_owned),
+            what: match (self.what, written) {
+                (Target::Found(_), _) => "found",
+                (_, Some(_)) => "put",
+                (_, None) => "removed",
+            }
+            .into(),
             version,
             written: log.hash(self.tenant, written.unwrap_or_default()),
         }
@@ -78,14 +84,16 @@ impl<'a> Edit<'a> {
 impl Directory {
     /// What the registry would be after a change; fails with what would be wrong.
     pub fn tried(&self, edit: &Edit<'_>) -> Result<Roster, Refused> {
-        let Some(name) = edit.agent else {
-            let text = edit.written.as_deref().unwrap_or_default();
-            if text.len() > LONGEST {
-                return Err(Refused::Invalid(format!(
-                    "the document is longer than {LONGEST} bytes"
-                )));
-            }
-            return self.compose_from(text).map_err(Refused::Invalid);
+        let written = edit.written.as_deref().unwrap_or_default();
+        if written.len() > LONGEST {
+            let problem = format!("what is written is longer than {LONGEST} bytes");
+            return Err(Refused::Invalid(problem));
+        }
+        let name = match edit.what {
+            Target::Agent(name) => name,
+            Target::Document => return self.compose_from(written).map_err(Refused::Invalid),
+            // What an agent says of itself is read with care, whatever it is.
+            Target::Found(_) => return self.compose_now().map_err(Refused::Invalid),
         };
         if let Some(written) = &edit.written {
             entry(written, self.env()).map_err(Refused::Invalid)?;
@@ -104,7 +112,7 @@ impl Directory {
             By::Themselves | By::Command => "command".into(),
         };
         let changing = Changing {
-            agent: edit.agent,
+            what: edit.what,
             written: edit.written.as_deref(),
             seen: edit.seen,
             at: edit.at,

@@ -55,6 +55,8 @@ pub struct Source {
     /// For a place that is a service of AWS.
     pub service: Option<Service>,
     pub client: Client,
+    /// Origin of DIAL Core, which lists deployments.
+    pub core: Option<String>,
     pub clock: Clock,
 }
 

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::Env;
 use super::parse::{DURATION, parse_duration, parse_size};
-use crate::domain::agent::{AgentCard, Approval, Effect, Endpoint, Protocol};
+use crate::domain::agent::{AgentCard, Approval, Discover, Effect, Endpoint, Protocol};
 use crate::domain::capability::{Capability, FactRules, HistoryRules};
 use crate::domain::condition::{Condition, Rule};
 use crate::domain::ids::{AgentId, Secret};
@@ -71,6 +71,8 @@ struct Agent {
     fallback: Option<String>,
     #[serde(default = "everything")]
     accepts: Vec<String>,
+    #[serde(default)]
+    discover: Option<Discover>,
     #[serde(default)]
     deadline: Option<String>,
     #[serde(default)]
@@ -258,6 +260,7 @@ fn card(agent: Agent, env: &Env) -> Result<AgentCard, String> {
         },
         fallback: agent.fallback.as_deref().map(AgentId::new),
         accepts: agent.accepts,
+        discover: agent.discover,
         deadline: agent
             .deadline
             .map(|text| deadline(&name, &text))

@@ -42,6 +42,8 @@ pub struct Change {
     /// The agent's name; none for the document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
+    /// It is what the agent said of itself.
+    pub found: bool,
     /// What was there, and what is there since; none for nothing.
     pub before: Option<String>,
     pub after: Option<String>,
@@ -56,11 +58,28 @@ pub struct Kept {
     pub from: String,
 }
 
+/// What is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    Agent(&'a str),
+    /// What an agent said of itself.
+    Found(&'a str),
+    Document,
+}
+
+impl<'a> Target<'a> {
+    pub fn agent(self) -> Option<&'a str> {
+        match self {
+            Self::Agent(name) | Self::Found(name) => Some(name),
+            Self::Document => None,
+        }
+    }
+}
+
 /// A change to be made.
 #[derive(Clone, Copy, Debug)]
 pub struct Changing<'a> {
-    /// The agent's name; none for the document.
-    pub agent: Option<&'a str>,
+    pub what: Target<'a>,
     pub written: Option<&'a str>,
     /// The version that the entry must have: 0 where there must be none. Without it any will do.
     pub seen: Option<u64>,
@@ -99,8 +118,22 @@ impl Entries {
         Ok(entries)
     }
 
+    /// What agents said of themselves.
+    pub async fn all_found(&self) -> Result<Vec<Entry>, Error> {
+        let items = self.items(keys::FOUND).await?;
+        Ok(items.iter().filter_map(entry).collect())
+    }
+
     pub async fn get(&self, name: &str) -> Result<Option<Entry>, Error> {
-        let found = self.table.item(keys::agent(name)).await?;
+        self.entry(keys::agent(name)).await
+    }
+
+    pub async fn found(&self, agent: &str) -> Result<Option<Entry>, Error> {
+        self.entry(keys::found(agent)).await
+    }
+
+    async fn entry(&self, key: keys::Key) -> Result<Option<Entry>, Error> {
+        let found = self.table.item(key).await?;
         found
             .map(|item| entry(&item).ok_or(Error::Unreadable(None)))
             .transpose()
@@ -171,12 +204,15 @@ impl Entries {
 
     /// The version and the text of what is there.
     async fn before(&self, changing: Changing<'_>) -> Result<(u64, Option<String>), Error> {
-        Ok(match changing.agent {
-            Some(name) => {
-                let found = self.get(name).await?;
+        Ok(match changing.what {
+            Target::Agent(name) | Target::Found(name) => {
+                let found = match changing.what {
+                    Target::Agent(_) => self.get(name).await?,
+                    _ => self.found(name).await?,
+                };
                 found.map_or((0, None), |entry| (entry.version, entry.written))
             }
-            None => {
+            Target::Document => {
                 let found = self.document().await?;
                 found.map_or((0, None), |kept| {
                     (kept.version.parse().unwrap_or(0), Some(kept.text))
@@ -197,14 +233,18 @@ impl Entries {
             put.item("at", number(changing.at.0))
                 .item("by", text(changing.by))
         };
-        let put = match changing.agent {
-            Some(name) => {
-                let put = stamped(self.table.put_for_good(keys::agent(name)))
+        let put = match changing.what {
+            Target::Agent(name) | Target::Found(name) => {
+                let key = match changing.what {
+                    Target::Agent(_) => keys::agent(name),
+                    _ => keys::found(name),
+                };
+                let put = stamped(self.table.put_for_good(key))
                     .item("name", text(name))
                     .item("version", number(next));
                 with(put, "written", changing.written)
             }
-            None => {
+            Target::Document => {
                 let put = (self.table.put_for_good(keys::document()))
                     .item("version", text(next.to_string()))
                     .item("from", text("table"));
@@ -214,9 +254,11 @@ impl Entries {
         let history = stamped(self.table.put_for_good(keys::change(next)))
             .item("version", number(next))
             .condition_expression("attribute_not_exists(pk)");
-        let history = with(history, "agent", changing.agent);
+        let history = with(history, "agent", changing.what.agent());
+        let said = matches!(changing.what, Target::Found(_)).then_some("said");
+        let history = with(history, "found", said);
         // A document may be long, and what was before it is in the history anyway.
-        let before = before.filter(|_| changing.agent.is_some());
+        let before = before.filter(|_| changing.what != Target::Document);
         let history = with(with(history, "before", before), "after", changing.written);
         let top = self
             .table
@@ -266,6 +308,7 @@ fn change(item: &Item) -> Option<Change> {
         at: Millis(count(item, "at")?),
         by: text("by")?,
         agent: text("agent"),
+        found: item.contains_key("found"),
         before: text("before"),
         after: text("after"),
     })

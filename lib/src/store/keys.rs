@@ -16,6 +16,7 @@
 //! | registry: its version | `REGISTRY` | `HEAD` |
 //! | registry: an agent as it was changed here, or its end | `REGISTRY` | `AGENT#agent` |
 //! | registry: one change, with what was there before | `REGISTRY` | `CHANGE#version` |
+//! | registry: what an agent said of itself | `REGISTRY` | `FOUND#agent` |
 //! | registry: a document kept here; the last good copy of one from elsewhere | `REGISTRY` | `DOCUMENT`, `COPY` |
 //! | readiness probe: never written | `HEALTH` | `HEALTH` |
 //!
@@ -199,9 +200,10 @@ pub fn peer(sk: &str) -> String {
     percent_decode_str(sk).decode_utf8_lossy().into_owned()
 }
 
-/// What the sort keys of agents and of changes begin with.
+/// What the sort keys of agents, of changes and of what agents said begin with.
 pub const AGENTS: &str = "AGENT#";
 pub const CHANGES: &str = "CHANGE#";
+pub const FOUND: &str = "FOUND#";
 
 /// Where the registry is. It is nobody's: no person's data is in it.
 pub fn registry() -> String {
@@ -218,6 +220,10 @@ pub fn registry_head() -> Key {
 
 pub fn agent(name: &str) -> Key {
     of_registry(format!("{AGENTS}{}", part(name)))
+}
+
+pub fn found(agent: &str) -> Key {
+    of_registry(format!("{FOUND}{}", part(agent)))
 }
 
 pub fn change(version: u64) -> Key {
@@ -293,6 +299,7 @@ mod tests {
         assert_eq!(sk(breaker("model:gpt-4o")), "model%3Agpt%2D4o");
         assert_eq!(peer("model%3Agpt%2D4o"), "model:gpt-4o");
         assert_eq!(sk(agent("H R#")), "AGENT#H%20R%23");
+        assert_eq!(sk(found("HR")), "FOUND#HR");
         assert_eq!(sk(change(7)), "CHANGE#000000000007");
     }
 

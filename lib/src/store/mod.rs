@@ -29,7 +29,7 @@ pub use cells::Versioned;
 pub use client::{Table, Wire, connect, connect_by, create, is_local};
 pub use conversations::Conversations;
 pub use decisions::{Decision, Decisions};
-pub use entries::{Change, Changing, Entries, Entry, Kept, Put};
+pub use entries::{Change, Changing, Entries, Entry, Kept, Put, Target};
 pub use inspect::Shown;
 pub use person::{Person, Record};
 pub use save::{Saved, Session, Write, Written};
