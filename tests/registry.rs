@@ -800,3 +800,45 @@ async fn dial_cores_listing_says_what_a_deployment_can() {
         ("Leave and pay.", vec!["leave", "pay"])
     );
 }
+
+/// The blocks of a language that docs/registry.md shows, in order.
+fn shown(language: &str) -> Vec<String> {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/registry.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let begins = format!("```{language}\n");
+    let blocks = page.split(&begins).skip(1);
+    blocks
+        .map(|block| block.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_of_the_documentation_work() {
+    let (yaml, json) = (shown("yaml"), shown("json"));
+    let sayer = Sayer::default();
+    sayer.says(Some(serde_json::from_str(&json[1]).unwrap()));
+    let stub = sayer.start().await;
+    let world = plan("Travel")
+        .set("MAS_AGENTS", &yaml[0])
+        .set("HR_ENDPOINT", &format!("{}/chat", stub.url()))
+        .set("AGENT_TRAVEL_KEY", "travel-key")
+        .start()
+        .await;
+    world.app.discover_all().await;
+    let coordinator = world.app.coordinator();
+    let hr = coordinator.registry.get("HR").unwrap();
+    let names: Vec<&str> = hr
+        .capabilities
+        .iter()
+        .map(|known| known.name.as_str())
+        .collect();
+    assert_eq!(names, ["payroll", "leave"]);
+    let entry: Value = serde_json::from_str(&json[0]).unwrap();
+    let (status, _, agent) = call(&world, "anybody", "PUT", "/Travel", None, Some(&entry)).await;
+    assert_eq!(status, 200, "{agent}");
+    let answer = world
+        .well(&[user("Find me a train to Lviv on Friday")])
+        .await;
+    // It books, so its user is asked first.
+    assert!(answer.text().contains("approve"), "{}", answer.text());
+}
