@@ -30,7 +30,7 @@ const IMPORTS: [(&str, &str); 21] = [
     ),
     (
         "http",
-        "domain dial upstream coordinator privacy registry resilience settings store stream route telemetry",
+        "domain dial upstream coordinator privacy registry resilience store stream route telemetry",
     ),
     ("metrics", "domain"),
     ("settings", "domain"),

@@ -447,7 +447,10 @@ async fn the_health_function_tells_alive_from_ready() {
     );
     let names: Vec<_> = ready["checks"].as_array().unwrap().iter().collect();
     let names: Vec<_> = names.iter().map(|check| check["name"].as_str()).collect();
-    assert_eq!(names, ["table", "models", "GPA", "UMS"].map(Some));
+    assert_eq!(
+        names,
+        ["registry", "table", "models", "GPA", "UMS"].map(Some)
+    );
     let (status, missing) = ask("/elsewhere").await;
     assert_eq!(
         (status, &missing["error"]["code"]),

@@ -12,7 +12,8 @@ use futures_util::join;
 use tokio::time::timeout;
 
 use crate::domain::ids::{Clock, Millis};
-use crate::settings::{Env, Over, Place, Roster, roster};
+pub use crate::settings::Roster;
+use crate::settings::{Env, Over, Place, roster};
 use crate::store::{self, Entries, Kept};
 pub use discovery::{Discovered, Found};
 pub use edit::{Edit, Refused, difference};

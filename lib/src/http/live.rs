@@ -10,9 +10,8 @@ use futures_util::future::{Either, select};
 use tokio::sync::watch;
 
 use crate::coordinator::Coordinator;
-use crate::registry::{Directory, Edit, Refused};
+use crate::registry::{Directory, Edit, Refused, Roster};
 use crate::resilience::health::{Checked, Part};
-use crate::settings::Roster;
 use crate::store::Audit;
 
 /// Makes the coordinator of other agents from the one that serves. It shares everything that must survive.
