@@ -27,7 +27,7 @@ use url::form_urlencoded;
 
 use super::error::{self, ApiError, Statuses};
 use super::{App, FunctionTime, auth, language, not_found, now, trace, wrong_method_for};
-use crate::coordinator::Verification;
+use crate::coordinator::{Coordinator, Verification};
 use crate::dial::explain;
 use crate::dial::fold::{Fold, Folded};
 use crate::dial::request::{ChatRequest, Configuration};
@@ -77,7 +77,8 @@ fn configuration(app: &App, method: &Method) -> Response {
     if method != Method::GET {
         return wrong_method_for("GET").into_response();
     }
-    let registry = &app.coordinator.registry;
+    let coordinator = app.coordinator();
+    let registry = &coordinator.registry;
     let agents: Vec<&str> = registry.iter().map(|card| card.id.as_str()).collect();
     Json(json!({
         "type": "object",
@@ -149,6 +150,8 @@ pub(super) struct Accepted {
     pub(super) verification: Verification,
     /// What the caller asks for, or people write in.
     language: Language,
+    /// The one that the turn has from here on.
+    pub(super) coordinator: Arc<Coordinator>,
     stream: bool,
     model: Option<String>,
 }
@@ -176,7 +179,8 @@ pub(super) async fn accept(
         .await
         .map_err(|_| too_slow())??;
     let request = ChatRequest::read(&body, app.caps.messages)?;
-    let choice = choice(app, request.configuration)?;
+    let coordinator = app.coordinator();
+    let choice = choice(&coordinator, request.configuration)?;
     let depth = depth(&parts.headers);
     if depth > app.depth {
         return Err(too_deep().into());
@@ -186,17 +190,13 @@ pub(super) async fn accept(
             .unwrap_or_default()
             .to_owned()
     });
+    let patience = patience(&parts.headers);
     let function_left = parts.extensions.get::<FunctionTime>().map(|left| left.0);
     let language = language::of_turn(&request.messages, &parts.headers);
     let turn = ChatTurn {
         id,
         received_at: now(),
-        deadline: deadline::of_turn(
-            Instant::now(),
-            &app.times,
-            function_left,
-            patience(&parts.headers),
-        ),
+        deadline: deadline::of_turn(Instant::now(), &app.times, function_left, patience),
         request: conversation
             .as_ref()
             .map(|conversation| fingerprint(conversation, &body)),
@@ -215,17 +215,21 @@ pub(super) async fn accept(
         turn,
         verification,
         language,
+        coordinator,
         stream: request.stream,
         model: request.model,
     })
 }
 
 /// The agent that the request's configuration names.
-fn choice(app: &App, configuration: Configuration) -> Result<Option<AgentId>, Failure> {
+fn choice(
+    coordinator: &Coordinator,
+    configuration: Configuration,
+) -> Result<Option<AgentId>, Failure> {
     let Some(name) = configuration.agent else {
         return Ok(None);
     };
-    let registry = &app.coordinator.registry;
+    let registry = &coordinator.registry;
     if let Some(card) = registry.get(&name) {
         return Ok(Some(card.id.clone()));
     }
@@ -380,7 +384,11 @@ impl Accepted {
         let turn = {
             let (sink, turn, verification) = (sink.clone(), self.turn, self.verification);
             // It holds the whole turn: that is moved as a pointer from here on.
-            async move { Box::pin(app.coordinator.answer(turn, verification, sink)).await }
+            async move {
+                let coordinator = self.coordinator;
+                let answer = Box::pin(coordinator.answer(turn, verification, sink));
+                app.live.beside(answer).await;
+            }
         };
         let body = TurnBody::new(turn, sink, heartbeat, reference.clone());
         if self.stream {
