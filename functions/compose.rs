@@ -19,7 +19,7 @@ use coordinator::settings::{Env, Place, Settings};
 use coordinator::store::aws::Service;
 use coordinator::store::envelope::Seal;
 use coordinator::store::secrets::{self, Reference, Vault};
-use coordinator::store::{self, Audit, Breakers, Entries, Known, Table, Wire};
+use coordinator::store::{self, Audit, Breakers, Entries, Known, Seen, Table, Wire};
 use coordinator::upstream::{Bounds, Certificates, Client};
 use tokio::sync::watch;
 
@@ -80,6 +80,7 @@ pub async fn app(settings: &Settings, metrics: Metrics) -> Result<Arc<App>, Fail
 pub struct Shared {
     metrics: Arc<Metrics>,
     accounts: Known,
+    wishes: Seen,
     /// Wakes those who keep their agents fresh: one of the process has changed them, or somebody asked for it.
     stirred: watch::Sender<()>,
 }
@@ -90,6 +91,7 @@ impl Shared {
         Self {
             metrics: Arc::new(metrics),
             accounts: Known::default(),
+            wishes: Seen::default(),
             stirred,
         }
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use coordinator::context::facts;
 use coordinator::coordinator::Coordinator;
 use coordinator::domain::access::Way;
+use coordinator::domain::budget::Budget;
 use coordinator::domain::ids::Clock;
+use coordinator::domain::money::Money;
 use coordinator::domain::rules::Quotas;
 use coordinator::facts::Extractor;
 use coordinator::gateway::{Gateways, Reach};
@@ -59,9 +61,14 @@ impl Kit {
                 settings.state_ttl,
                 shared.accounts.clone(),
             ),
-            wishes: Wishes::of(&self.table),
+            wishes: Wishes::of(&self.table, shared.wishes.clone()),
             audit: audit(settings, &self.table, &self.seal),
             prices: settings.prices.clone(),
+            budget: Budget {
+                dollars: settings.quotas.turn.map(Money),
+                ..Budget::default()
+            },
+            experience: Arc::default(),
             // Where everybody is trusted and nobody limited, there is nobody to keep from it.
             account_first: settings.openai_base_url.is_some()
                 && (settings.callers.ways != [Way::None] || settings.quotas != Quotas::default()),

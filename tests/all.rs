@@ -25,6 +25,7 @@ mod ambiguity;
 mod approvals;
 mod audit;
 mod auth;
+mod budget;
 mod caps;
 mod chat;
 mod clockwork;

@@ -8,7 +8,7 @@ use sandbox::stub::{Reply, Seen};
 use serde_json::{Value, json};
 
 use crate::audit::entries;
-use crate::world::{Answer, Place, Plan, World, echoed, model, plan, says, table, user};
+use crate::world::{Answer, Place, Plan, World, decides, echoed, model, plan, says, table, user};
 
 /// Every request to the UMS needs consent.
 const CAREFUL: &str = "agents:\n\
@@ -381,4 +381,170 @@ async fn a_file_that_is_not_kept_is_named_in_the_question() {
         "{}",
         shown.text()
     );
+}
+
+/// A model that plans these steps and otherwise writes what it always writes.
+fn planner(steps: Value) -> impl Fn(&Seen) -> Reply + Send + Sync + 'static {
+    move |seen| {
+        let body = seen.json();
+        match body["response_format"]["json_schema"]["name"].as_str() {
+            Some("contradictions") => decides(&json!({"conflicts": []}).to_string()),
+            Some(_) => decides(
+                &json!({"agent_name": steps[0]["agent_name"], "confidence": 0.9, "steps": steps})
+                    .to_string(),
+            ),
+            None => model(seen, "GPA"),
+        }
+    }
+}
+
+fn step(name: &str, agent: &str, task: &str, effect: &str, after: &[&str]) -> Value {
+    json!({"name": name, "agent_name": agent, "task": task, "effect": effect, "after": after})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_undone_is_asked_for_and_what_can_is_done() {
+    let world = plan("UMS").start().await;
+    let (shown, words) = proposed(&world, "Delete user Bob").await;
+    world.well(&[user("List the users")]).await;
+    assert_eq!(orders(&world), [json!("List the users")]);
+    let said = [user("Delete user Bob"), echoed(&shown), user(&words)];
+    world.well(&said).await;
+    assert_eq!(orders(&world).len(), 2, "once, after the approval");
+    let again = world.well(&said).await;
+    assert!(
+        again.text().contains("not valid any more"),
+        "{}",
+        again.text()
+    );
+    assert_eq!(orders(&world).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_router_judges_to_be_final_is_asked_for_too() {
+    let world = plan("UMS")
+        .model(|seen| {
+            if !seen.json()["response_format"].is_object() {
+                return model(seen, "UMS");
+            }
+            let final_one = seen.json()["messages"].to_string().contains("Get rid");
+            let effect = if final_one {
+                "irreversible"
+            } else {
+                "reversible"
+            };
+            decides(&json!({"agent_name": "UMS", "confidence": 0.9, "effect": effect}).to_string())
+        })
+        .start()
+        .await;
+    let answer = world.well(&[user("Create user Bob")]).await;
+    assert_eq!(answer.text(), "Final answer.");
+    let answer = world.well(&[user("Get rid of Bob")]).await;
+    button(&answer, "approve");
+    assert_eq!(orders(&world).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_request_is_another_one_and_asked_for_anew() {
+    let world = plan("UMS").start().await;
+    let (shown, _) = proposed(&world, "Delete user Bob").await;
+    let edit = button(&shown, "edit");
+    assert!(edit.ends_with(": Delete user Bob"), "{edit}");
+    let edited = edit.replace("user Bob", "user Bobby");
+    let said = [user("Delete user Bob"), echoed(&shown), user(&edited)];
+    let anew = world.well(&said).await;
+    assert_eq!(orders(&world), Vec::<Value>::new());
+    assert!(
+        anew.text().contains("> Delete user Bobby"),
+        "{}",
+        anew.text()
+    );
+    let old = button(&shown, "approve");
+    let stale = world
+        .well(&[user("Delete user Bob"), echoed(&shown), user(&old)])
+        .await;
+    assert!(
+        stale.text().contains("not valid any more"),
+        "{}",
+        stale.text()
+    );
+    let approve = button(&anew, "approve");
+    let said = [said.to_vec(), vec![echoed(&anew), user(&approve)]].concat();
+    world.well(&said).await;
+    assert_eq!(orders(&world), [json!("Delete user Bobby")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_plan_what_may_be_done_is_done_and_the_rest_waits_for_approval() {
+    let world = plan("GPA")
+        .model(planner(json!([
+            step("weather", "GPA", "Weather in Paris", "none", &[]),
+            step(
+                "bob",
+                "UMS",
+                "Delete user Bob",
+                "irreversible",
+                &["weather"]
+            ),
+            step("sum", "GPA", "Say what was deleted", "none", &["bob"])
+        ])))
+        .gpa(|_| says("Sunny in Paris."))
+        .start()
+        .await;
+    let request = "Weather in Paris, delete user Bob, and say what was deleted";
+    let shown = world.well(&[user(request)]).await;
+    assert_eq!(
+        orders(&world),
+        Vec::<Value>::new(),
+        "nothing is deleted yet"
+    );
+    assert_eq!(World::asked(&world.gpa).len(), 1);
+    assert!(
+        shown.text().starts_with("Final answer."),
+        "{}",
+        shown.text()
+    );
+    for part in ["Delete user Bob", "Say what was deleted", "Sunny in Paris."] {
+        assert!(shown.text().contains(part), "{part}: {}", shown.text());
+    }
+    let words = button(&shown, "approve");
+    let done = world
+        .well(&[user(request), echoed(&shown), user(&words)])
+        .await;
+    assert_eq!(done.text(), "Final answer.");
+    let [order] = &orders(&world)[..] else {
+        panic!("{:?}", orders(&world));
+    };
+    let order = order.as_str().unwrap();
+    assert!(
+        order.contains("BEGIN weather (GPA)-----\nSunny in Paris."),
+        "{order}"
+    );
+    assert!(order.contains("Delete user Bob"), "{order}");
+    assert_eq!(
+        World::asked(&world.gpa).len(),
+        2,
+        "the weather is not asked for again"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_whose_input_is_missing_is_not_proposed() {
+    let world = plan("GPA")
+        .model(planner(json!([
+            step("city", "GPA", "Which city?", "none", &[]),
+            step("sum", "GPA", "What is 2+2?", "none", &[]),
+            step("bob", "UMS", "Delete Bob there", "irreversible", &["city"])
+        ])))
+        .gpa(|seen| {
+            if seen.json().to_string().contains("Which city") {
+                return Reply::json(500, json!({"error": {"message": "no"}}));
+            }
+            says("4")
+        })
+        .start()
+        .await;
+    let answer = world.well(&[user("Do all three")]).await;
+    assert!(answer.message["custom_content"]["form_schema"].is_null());
+    assert_eq!(orders(&world), Vec::<Value>::new());
 }

@@ -106,12 +106,12 @@ async fn strangers_are_refused_before_any_agent_is_called() {
         // What is no JSON is not Core's answer, whatever its status.
         (Some("key-astray-1"), 503, "service_unavailable"),
     ] {
-        let (block_status, block) = with_key(&world, key, &[user("Delete user Bob")], false).await;
+        let (block_status, block) = with_key(&world, key, &[user("Rename user Bob")], false).await;
         assert_eq!(block_status, status, "{key:?}: {block}");
         let block: Value = serde_json::from_str(&block).unwrap();
         assert_eq!(block["error"]["code"], code);
         assert!(block["error"]["display_message"].is_string());
-        let (stream_status, stream) = with_key(&world, key, &[user("Delete user Bob")], true).await;
+        let (stream_status, stream) = with_key(&world, key, &[user("Rename user Bob")], true).await;
         // With a key there is a stream already when Core's answer comes.
         assert_eq!(stream_status, if key.is_none() { 401 } else { 200 });
         assert!(stream.contains(code), "{stream}");
@@ -157,7 +157,7 @@ async fn nobody_reaches_anothers_conversation_by_state_or_by_id() {
     let messages = [
         user("Do we have user John?"),
         echoed(&alice),
-        user("Delete him"),
+        user("Rename him"),
     ];
     let made_anew = |answer: &Answer| {
         answer.stage("Call UMS")["content"]
@@ -225,7 +225,7 @@ fn next(answer: &Answer) -> [Value; 3] {
     [
         user("Do we have user John?"),
         echoed(answer),
-        user("Delete him"),
+        user("Rename him"),
     ]
 }
 

@@ -45,6 +45,7 @@ async fn turn(world: &World, limit: Duration) -> (Answer, Duration) {
         request: None,
         messages: vec![Message::user("hi")].into(),
         choice: None,
+        budget: Default::default(),
         caller: Arc::default(),
     };
     let sink = AnswerSink::new(&turn.id.to_string(), 1, "m");

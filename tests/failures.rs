@@ -119,7 +119,7 @@ async fn agent_fails(reply: Reply, code: &str) {
             .set("MAS_STREAM_IDLE", "300ms")
             .start()
             .await;
-        let answer = world.ask(&[user("Delete user Bob")]).await;
+        let answer = world.ask(&[user("Rename user Bob")]).await;
         let raw = String::from_utf8_lossy(&answer.raw);
         assert_eq!(answer.error_code(), code, "{agent}: {raw}");
         assert_eq!(
@@ -139,7 +139,7 @@ async fn agent_fails(reply: Reply, code: &str) {
             "the state leaves before the error event"
         );
         assert!(begun.elapsed() < Duration::from_secs(5));
-        let (status, block) = world.block(&[user("Delete user Bob")]).await;
+        let (status, block) = world.block(&[user("Rename user Bob")]).await;
         assert_eq!((status, &block["error"]["code"]), (424, &json!(code)));
     }
 }
@@ -496,7 +496,7 @@ async fn a_failure_that_is_no_loss_is_not_repeated() {
         _ => Reply::sample("ums/chat.unknown-id.http"),
     };
     let world = plan("UMS").ums(ums).start().await;
-    let answer = world.ask(&[user("Delete user Bob")]).await;
+    let answer = world.ask(&[user("Rename user Bob")]).await;
     assert_eq!(answer.error_code(), "agent_unavailable");
     let chats = world
         .ums
@@ -504,7 +504,7 @@ async fn a_failure_that_is_no_loss_is_not_repeated() {
         .iter()
         .filter(|seen| seen.path.ends_with("/chat"))
         .count();
-    assert_eq!(chats, 1, "the user is not deleted twice");
+    assert_eq!(chats, 1, "the user is not renamed twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -665,7 +665,7 @@ async fn an_agent_that_may_change_something_is_asked_once() {
             .start()
             .await;
         assert_eq!(
-            world.ask(&[user("Delete user Bob")]).await.error_code(),
+            world.ask(&[user("Rename user Bob")]).await.error_code(),
             "agent_unavailable"
         );
         let asked = world.gpa.seen().len()

@@ -139,7 +139,7 @@ async fn the_same_request_twice_is_done_once() {
         })
         .start()
         .await;
-    let delete = [user("Delete user Bob")];
+    let delete = [user("Rename user Bob")];
     let answers = join_all((0..3).map(|_| world.ask(&delete))).await;
     let ended: Vec<&str> = answers.iter().map(Answer::error_code).collect();
     assert_eq!(

@@ -134,7 +134,7 @@ async fn sessions_of_all_agents_are_carried_on_every_turn() {
     let second = world
         .well(&[user("find user John"), echoed(&first), user("weather")])
         .await;
-    let trimmed = [user("weather"), echoed(&second), user("delete user John")];
+    let trimmed = [user("weather"), echoed(&second), user("rename user John")];
     let third = world.well(&trimmed).await;
     let content = third.stage("Call UMS")["content"].clone();
     assert_eq!(content, "Done: all good.", "no new conversation was made");

@@ -205,7 +205,7 @@ async fn a_refused_agent_fails_kindly_and_its_address_is_not_shown() {
             .set("MAS_PRIVATE_NETWORKS", "10.0.0.0/8")
             .start()
             .await;
-        let answer = world.ask(&[user("Delete user Bob")]).await;
+        let answer = world.ask(&[user("Rename user Bob")]).await;
         assert_eq!(answer.error_code(), "agent_unavailable");
         // What is configured is trusted: the model on the same machine has answered.
         assert_eq!(answer.stage("Coordination Request")["status"], "completed");

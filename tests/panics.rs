@@ -49,6 +49,7 @@ async fn stream(app: &Arc<App>, at: usize) -> String {
         request: None,
         messages: vec![Message::user("hi")].into(),
         choice: None,
+        budget: Default::default(),
         caller: Arc::default(),
     };
     let sink = AnswerSink::new(&turn.id.to_string(), 1, "m");

@@ -481,6 +481,8 @@ async fn used() -> World {
         .settle(coordinator::resilience::breaker::Outcome::Failure { after: None })
         .await;
     let proposal = Proposal {
+        steps: Vec::new(),
+        given: Vec::new(),
         turn: TurnId::now(),
         agent: AgentId::new("UMS"),
         request: "words".into(),

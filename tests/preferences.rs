@@ -565,3 +565,52 @@ async fn what_a_person_wants_to_spend_a_day_is_kept_and_can_be_lifted_in_chat() 
     say(&world, "forget my daily limit").await;
     say(&world, "four").await;
 }
+
+/// The fenced blocks of a kind in a page of the documentation.
+fn blocks(page: &str, kind: &str) -> Vec<String> {
+    let fence = format!("```{kind}\n");
+    let parts = page.split(&fence).skip(1);
+    parts
+        .map(|part| part.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_examples_are_true() {
+    let page = include_str!("../docs/people.md");
+    let world = with_people("GPA").start().await;
+    let chats = blocks(page, "chat");
+    for exchange in chats[0].split("> ").skip(1) {
+        let (said, told) = exchange.split_once('\n').unwrap();
+        let answer = say(&world, said).await;
+        assert!(
+            answer.text().contains(told.trim()),
+            "{said}: {}",
+            answer.text()
+        );
+    }
+    let requests = blocks(page, "http");
+    for exchange in requests[0].split("\n\n").collect::<Vec<_>>().chunks(2) {
+        let [asked, expected] = exchange else {
+            panic!("{exchange:?}")
+        };
+        let (head, body) = asked.split_once('\n').unwrap_or((*asked, "null"));
+        let (method, path) = head.split_once(' ').unwrap();
+        assert_eq!(path, "/v1/preferences");
+        let (status, answer) =
+            call(&world, method, ALICE, serde_json::from_str(body).unwrap()).await;
+        let (code, body) = expected.split_once('\n').unwrap();
+        // What was set in chat above is over.
+        let expected: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(
+            (status.to_string().as_str(), &answer["preferences"]),
+            (code, &expected["preferences"])
+        );
+    }
+    let configuration: Value = serde_json::from_str(&blocks(page, "json")[0]).unwrap();
+    let body = json!({"messages": [user("hello")], "stream": true, "custom_fields": {"configuration": configuration}});
+    let answer = World::answer(world.post(&body).header("x-mas-secret", ALICE)).await;
+    assert_eq!(answer.text(), "Final answer.");
+    let codes: Vec<&str> = coordinator::domain::tongue::Tongue::codes().collect();
+    assert!(page.contains(&format!("`language` is one of `{}`", codes.join(" "))));
+}

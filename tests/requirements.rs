@@ -85,6 +85,7 @@ fn the_defaults_are_those_that_were_asked_for() {
         concurrent: Some(4),
         tokens: None,
         spend: None,
+        turn: None,
         duplicate: seconds(30),
         depth: 3,
         trace: 20,

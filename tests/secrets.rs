@@ -36,6 +36,20 @@ async fn an_agents_key_may_be_kept_in_secrets_manager() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_document_itself_may_say_where_a_key_is() {
+    let secrets = Stub::start(manager).await.unwrap();
+    let agents =
+        "agents:\n- {name: GPA, endpoint: '{gpa}/gpa', key: 'secretsmanager:mas/agents#gpa'}\n";
+    let world = plan("GPA")
+        .set("AWS_ENDPOINT_URL_SECRETS_MANAGER", &secrets.url())
+        .set("MAS_AGENTS", agents)
+        .start()
+        .await;
+    world.well(&[user("hi")]).await;
+    assert_eq!(world.gpa.seen()[0].header("api-key"), Some("hunter2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_cannot_be_had_stops_the_start_with_its_name() {
     let secrets = Stub::start(manager).await.unwrap();
     for (reference, said) in [

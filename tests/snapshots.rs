@@ -35,7 +35,7 @@ async fn the_stream_of_a_turn() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stream_of_a_failed_turn() {
     let world = plan("UMS").ums(|_| Reply::text(500, "no")).start().await;
-    let answer = world.ask(&[user("Delete user Bob")]).await;
+    let answer = world.ask(&[user("Rename user Bob")]).await;
     let reference = answer.checked.error.as_ref().unwrap()["message"]
         .as_str()
         .unwrap()

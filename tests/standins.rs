@@ -269,7 +269,7 @@ async fn nobody_stands_in_for_an_agent_that_may_have_acted_or_was_seen_answering
         })
         .start()
         .await;
-    let answer = acted.ask(&[user("Delete user Bob")]).await;
+    let answer = acted.ask(&[user("Rename user Bob")]).await;
     assert_eq!(answer.error_code(), "agent_unavailable");
     assert!(acted.gpa.seen().is_empty());
 
@@ -357,11 +357,11 @@ proptest! {
                 .start()
                 .await;
             for request in 0..6 {
-                world.ask(&[user(&format!("Delete user {request}"))]).await;
+                world.ask(&[user(&format!("Rename user {request}"))]).await;
             }
             let orders = orders.lock().unwrap();
             for request in 0..6 {
-                let wanted = format!("\"Delete user {request}\"");
+                let wanted = format!("\"Rename user {request}\"");
                 let times = orders.iter().filter(|order| **order == wanted).count();
                 prop_assert!(times <= 1, "{} was sent {} times", wanted, times);
             }

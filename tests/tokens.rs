@@ -615,7 +615,7 @@ async fn without_any_keys_nobody_can_be_verified() {
         assert_eq!(sent(&world, &bearer).await, unavailable);
     }
     later(Duration::from_secs(2)).await;
-    let answer = said(&world, &token, &[user("Delete user Bob")]).await;
+    let answer = said(&world, &token, &[user("Rename user Bob")]).await;
     assert_eq!(answer.error_code(), "service_unavailable");
     assert_eq!(world.ums.seen().len(), 0, "no agent was called");
     provider.publish(&[ec.jwk("ec")]);
@@ -639,7 +639,7 @@ async fn the_same_conversation_of_two_people_or_tenants_is_two() {
     let next = [
         user("Do we have user John?"),
         echoed(&first),
-        user("Delete him"),
+        user("Rename him"),
     ];
     for (org, sub, anew) in [
         ("a", "alice", false),

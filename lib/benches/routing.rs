@@ -112,6 +112,7 @@ async fn main() {
             facts: &[],
             judged: None,
             preferences: &preferences,
+            allowance: None,
         };
         if rung == "cache" {
             let mut decision =

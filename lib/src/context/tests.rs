@@ -70,6 +70,7 @@ fn turn(messages: Vec<Message>, conversation: Option<&str>) -> ChatTurn {
         deadline: Instant::now(),
         messages: messages.into(),
         choice: None,
+        budget: crate::domain::budget::Budget::default(),
         caller: Arc::new(Caller {
             conversation: conversation.map(Into::into),
             ..Caller::default()
@@ -175,6 +176,7 @@ fn a_follow_up_reaches_an_agent_with_its_own_words_alone() {
         agent: AgentId::new("GPA"),
         instructions: None,
         facts: Vec::new(),
+        effect: None,
     };
     let task = view(
         &turn(mixed(), None),
@@ -315,6 +317,7 @@ fn files_reach_agents_that_take_them_and_others_hear_of_them() {
         agent: AgentId::new("GPA"),
         instructions: None,
         facts: Vec::new(),
+        effect: None,
     };
     let task = view(
         &turn(vec![message], None),
@@ -382,6 +385,7 @@ fn addresses_that_are_not_in_the_request_are_not_sent_again() {
         agent: AgentId::new("GPA"),
         instructions: None,
         facts: Vec::new(),
+        effect: None,
     };
     let task = view(
         &turn(messages, None),
@@ -421,7 +425,7 @@ proptest! {
         }
         messages.push(Message::user("now"));
         let memory = recollected(&messages, &recalled, &stored);
-        let assignment = Assignment { agent: AgentId::new(AGENTS[asked]), instructions: None , facts: Vec::new()};
+        let assignment = Assignment { agent: AgentId::new(AGENTS[asked]), instructions: None , facts: Vec::new(), effect: None,};
         let task = view(&turn(messages, Some("x")), &memory, &card(AGENTS[asked], &["*/*"]), &assignment, usize::MAX);
         let seen = format!("{:?} {:?} {:?}", task.history, task.text, task.session);
         for (who, other) in AGENTS.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use super::budget::{Extra, given_up};
 use super::part::reports;
 use super::{Coordinator, Progress};
 use crate::domain::agent::AgentCard;
@@ -18,7 +19,7 @@ use crate::domain::rules::Synthesis;
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::Step;
 use crate::orchestrate::{Said, may_conflict};
-use crate::policy::Consent;
+use crate::policy::{Consent, Reply};
 use crate::route::Verdict;
 use crate::stream::about::{self, Shown};
 use crate::stream::{AnswerSink, FinishReason, Stage, labels};
@@ -96,6 +97,11 @@ impl Coordinator {
     ) -> Result<FinishReason, Failure> {
         if !progress.parts.iter().all(|part| part.passed) {
             let demanded = progress.demands.synthesis == Some(Synthesis::Always);
+            if !self.has_room(turn, Extra::Synthesis, None, progress) {
+                let reason = fall_back(sink, progress);
+                progress.say(sink, &labels::no_synthesis().told(sink.language()));
+                return Ok(reason);
+            }
             if demanded || !progress.wanted().skip_synthesis {
                 return self.synthesize(turn, sink, progress).await;
             }
@@ -250,15 +256,13 @@ impl Progress {
 
 /// Shows the decision: the agent in the stage's name, the rest in its text. It is a failed stage where nobody decided since
 /// a rung failed; a rung that failed before another one decided is nothing to the user.
-pub(super) fn show(
-    stage: &Stage,
-    verdict: &Verdict,
-    preferences: &Preferences,
-    language: Language,
-) {
+pub(super) fn show(stage: &Stage, verdict: &Verdict, progress: &Progress, language: Language) {
     stage.name(&labels::routed_to(&verdict.decision.plan).told(language));
-    if preferences.stages == Stages::Full {
+    if progress.wanted().stages == Stages::Full {
         stage.text(&labels::decision(&verdict.decision));
+    }
+    for phrase in given_up(progress) {
+        stage.say(phrase);
     }
     let undecided = verdict.decision.source == DecisionSource::Default;
     let failed = undecided && verdict.troubles.iter().any(|(rung, _)| *rung == "model");
@@ -300,7 +304,7 @@ pub(super) fn refuse(
     progress: &mut Progress,
 ) -> FinishReason {
     stage.close(StageStatus::Completed);
-    progress.outcome = Some(if consent.given {
+    progress.outcome = Some(if consent.reply == Reply::Approve {
         Outcome::Answered
     } else {
         Outcome::Rejected

@@ -7,14 +7,92 @@ use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::message::{Attachment, Message, Role};
 use crate::domain::phrase::Phrase;
-use crate::domain::plan::{Assignment, DecisionSource, Plan, RoutingDecision};
+use crate::domain::plan::{Assignment, DecisionSource, Plan, RoutingDecision, Step};
 use crate::domain::proposal::Proposal;
-use crate::domain::turn::ChatTurn;
-use crate::policy::Consent;
+use crate::domain::rulebook::Demands;
+use crate::domain::turn::{ChatTurn, Given};
+use crate::policy::{Consent, Reply, needs_approval};
 use crate::store::Proposals;
 use crate::stream::{AnswerSink, FinishReason, labels};
 
+/// What a consent leads to.
+pub(super) enum Consented {
+    /// Whom the stored request goes to, in place of the consent.
+    To(Box<RoutingDecision>),
+    /// What is asked in place of what was proposed.
+    Instead(Message),
+}
+
 impl Coordinator {
+    /// Whether the user must approve a request before its agent gets it.
+    pub(super) fn needs_approval(
+        &self,
+        turn: &ChatTurn,
+        assignment: &Assignment,
+        demands: &Demands,
+    ) -> bool {
+        let request = turn.messages.last().map_or("", |last| last.text.as_str());
+        demands.wants_approval(&assignment.agent)
+            || (self.registry.get(assignment.agent.as_str()))
+                .is_some_and(|card| needs_approval(card, assignment, request))
+    }
+
+    /// Of a plan of several, the steps that may be done now, and those that wait for the user's approval, or for one that
+    /// does.
+    pub(super) fn split(
+        &self,
+        turn: &ChatTurn,
+        steps: Vec<Step>,
+        demands: &Demands,
+    ) -> (Vec<Step>, Vec<Step>) {
+        let (mut now, mut later) = (Vec::new(), Vec::<Step>::new());
+        for step in steps {
+            let waits = |step: &Step| later.iter().any(|other| step.after.contains(&other.name));
+            if waits(&step) || self.needs_approval(turn, &step.assignment, demands) {
+                later.push(step);
+            } else {
+                now.push(step);
+            }
+        }
+        (now, later)
+    }
+
+    /// Proposes the steps that wait, after the others are done, with the results that they need.
+    pub(super) async fn propose_rest(
+        &self,
+        turn: &ChatTurn,
+        steps: Vec<Step>,
+        sink: &AnswerSink,
+        progress: &mut Progress,
+    ) -> Result<FinishReason, Failure> {
+        let needed = |name: &str| {
+            steps
+                .iter()
+                .any(|step| step.after.iter().any(|one| one == name))
+        };
+        let given: Vec<Given> = (progress.parts.iter())
+            .filter(|part| part.reported && needed(&part.name))
+            .filter_map(|part| {
+                let agent = part.agent.as_ref()?;
+                Some(self.given(&part.name, agent, &part.report.text))
+            })
+            .collect();
+        let there = |name: &String| {
+            given.iter().any(|given| given.name == *name)
+                || steps.iter().any(|step| step.name == *name)
+        };
+        if !(steps.iter()).all(|step| step.after.iter().all(there)) {
+            // What they need is not to be had, and the answer says what is missing.
+            return Ok(FinishReason::Stop);
+        }
+        let proposal = proposal(turn, progress, steps, given)?;
+        if !progress.shown.trim().is_empty() {
+            progress.say(sink, "\n\n");
+        }
+        self.ask(turn, &proposal, sink, progress).await?;
+        Ok(FinishReason::Stop)
+    }
+
     /// Stores what an agent would be asked and asks the user. Nothing is sent to the agent.
     pub(super) async fn propose(
         &self,
@@ -23,24 +101,30 @@ impl Coordinator {
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> Result<FinishReason, Failure> {
-        let (Some(last), Some(recalled)) = (turn.messages.last(), &progress.recalled) else {
+        let alone = Step {
+            name: String::new(),
+            assignment,
+            after: Vec::new(),
+        };
+        let proposal = proposal(turn, progress, vec![alone], Vec::new())?;
+        self.ask(turn, &proposal, sink, progress).await?;
+        progress.outcome = Some(Outcome::Proposed);
+        Ok(FinishReason::Stop)
+    }
+
+    /// Stores a proposal and shows it.
+    async fn ask(
+        &self,
+        turn: &ChatTurn,
+        proposal: &Proposal,
+        sink: &AnswerSink,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        let Some(recalled) = &progress.recalled else {
             return Err(Failure::internal(&turn.id.reference()));
         };
-        let note = assignment.note();
-        let proposal = Proposal {
-            turn: turn.id,
-            agent: assignment.agent,
-            request: last.text.clone(),
-            attachments: context::by_address(&last.attachments),
-            instructions: note,
-            conversation: recalled.memory.conversation.clone(),
-            left_out: (last.attachments.iter())
-                .filter(|file| file.url.is_none())
-                .map(Attachment::manifest)
-                .collect(),
-        };
         let stored = Proposals::of(&self.table, recalled.owner())
-            .put(&proposal, self.guard.now().seconds(), self.times.approval)
+            .put(proposal, self.guard.now().seconds(), self.times.approval)
             .await;
         let digest = match stored {
             Ok(digest) => digest,
@@ -60,23 +144,21 @@ impl Coordinator {
         let language = sink.language();
         let name = labels::approval_stage(&proposal.agent).told(language);
         let stage = sink.open_stage(Some(&name), None);
-        stage.text(&labels::proposal(&proposal, language));
+        stage.text(&labels::proposal(proposal, language));
         stage.close(StageStatus::Completed);
-        let text = labels::ask_for_approval(&proposal, &digest, self.times.approval, language);
+        let text = labels::ask_for_approval(proposal, &digest, self.times.approval, language);
         progress.say(sink, &text);
-        sink.form(&labels::approval_form(&digest, language));
-        progress.outcome = Some(Outcome::Proposed);
-        Ok(FinishReason::Stop)
+        sink.form(&labels::approval_form(proposal, &digest, language));
+        Ok(())
     }
 
-    /// What a consent leads to: whom the stored request goes to, in place of the consent. An error is a sentence for the
-    /// user: nothing is done.
+    /// What a consent leads to. An error is a sentence for the user: nothing is done.
     pub(super) async fn consented(
         &self,
         turn: &ChatTurn,
         consent: &Consent,
-        progress: &Progress,
-    ) -> Result<RoutingDecision, Phrase> {
+        progress: &mut Progress,
+    ) -> Result<Consented, Phrase> {
         let Some(recalled) = &progress.recalled else {
             return Err(labels::approval_unread());
         };
@@ -107,23 +189,74 @@ impl Coordinator {
                 return Err(labels::approval_unread());
             }
         };
-        if !consent.given {
-            return Err(labels::rejected());
+        let Proposal {
+            agent,
+            request,
+            attachments,
+            instructions,
+            steps,
+            given,
+            ..
+        } = proposal;
+        let message = |text: &str| Message {
+            attachments,
+            ..Message::user(text)
+        };
+        match &consent.reply {
+            Reply::Approve => {}
+            Reply::Reject => return Err(labels::rejected()),
+            Reply::Edit(words) => return Ok(Consented::Instead(message(words))),
         }
-        Ok(RoutingDecision {
-            plan: Plan::Single(Assignment {
-                agent: proposal.agent,
-                instructions: proposal.instructions,
-                facts: Vec::new(),
-            }),
+        progress.given = given;
+        let plan = if steps.is_empty() {
+            Plan::Single(Assignment {
+                instructions,
+                ..Assignment::plain(&agent)
+            })
+        } else {
+            Plan::Steps(steps)
+        };
+        Ok(Consented::To(Box::new(RoutingDecision {
+            plan,
             source: DecisionSource::Approval,
             confidence: None,
             rationale: "the user approved it".into(),
-            request: Some(Message {
-                attachments: proposal.attachments,
-                ..Message::user(&proposal.request)
-            }),
+            request: Some(message(&request)),
             kept: None,
-        })
+        })))
     }
+}
+
+/// All that agents will get when it is approved. A step without a name is the whole request.
+fn proposal(
+    turn: &ChatTurn,
+    progress: &Progress,
+    mut steps: Vec<Step>,
+    given: Vec<Given>,
+) -> Result<Proposal, Failure> {
+    let (Some(last), Some(recalled), Some(first)) =
+        (turn.messages.last(), &progress.recalled, steps.first())
+    else {
+        return Err(Failure::internal(&turn.id.reference()));
+    };
+    let agent = first.assignment.agent.clone();
+    let alone = first.name.is_empty();
+    let instructions = first.assignment.note().filter(|_| alone);
+    if alone {
+        steps.clear();
+    }
+    Ok(Proposal {
+        turn: turn.id,
+        agent,
+        request: last.text.clone(),
+        attachments: context::by_address(&last.attachments),
+        instructions,
+        conversation: recalled.memory.conversation.clone(),
+        steps,
+        given,
+        left_out: (last.attachments.iter())
+            .filter(|file| file.url.is_none())
+            .map(Attachment::manifest)
+            .collect(),
+    })
 }

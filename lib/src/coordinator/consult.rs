@@ -7,7 +7,8 @@ use super::part::Part;
 use super::together::Output;
 use super::{Coordinator, Progress};
 use crate::context;
-use crate::domain::agent::{AgentCard, Approval, Effect};
+use crate::domain::agent::{AgentCard, Effect};
+use crate::domain::budget::Budget;
 use crate::domain::conversation::AgentCall;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::hook::Point;
@@ -15,6 +16,7 @@ use crate::domain::ids::AgentId;
 use crate::domain::plan::{Assignment, RoutingDecision};
 use crate::domain::rulebook::Demands;
 use crate::domain::turn::{AgentTask, ChatTurn, Given};
+use crate::domain::usage::Tally;
 use crate::orchestrate::{Error, Guess, Out, Report};
 use crate::stream::{AnswerSink, FinishReason, labels};
 use crate::telemetry;
@@ -26,6 +28,9 @@ pub(super) struct Job<'a> {
     pub recalled: &'a Recollection,
     pub sink: &'a AnswerSink,
     pub decision: Option<&'a RoutingDecision>,
+    /// What the turn may use, and what it had used before its agents were asked.
+    pub budget: Budget,
+    pub spent: &'a Tally,
     /// By when the agent must have answered.
     pub until: Instant,
     /// Results that the agent is told.
@@ -73,6 +78,7 @@ impl Coordinator {
         progress.parts = vec![Part::new("", assignment)];
         progress.marks.stage();
         let guess = progress.guess.take();
+        let budget = self.budget(turn, progress);
         let (Some(recalled), [part]) = (&progress.recalled, progress.parts.as_mut_slice()) else {
             return Err(Failure::internal(&turn.id.reference()));
         };
@@ -81,6 +87,8 @@ impl Coordinator {
             recalled,
             sink,
             decision: progress.decision.as_ref(),
+            budget,
+            spent: &progress.tally,
             until: turn.deadline,
             given: &[],
             earlier: &[],
@@ -143,11 +151,14 @@ impl Coordinator {
             }
             // An agent that only reads is told half of its history where all of it is too long.
             let again = error.is_too_long() && card.effect == Effect::None && history > 0;
+            let affordable = !self.has_used_up(job, part);
+            let again = again && affordable;
             if again && budget == self.caps.agent_history && nothing_seen(&part.report) {
                 budget = card.history.bytes.map_or(budget, |own| own.min(budget)) / 2;
                 continue;
             }
-            let Some(fallback) = self.stand_in(card, &error, part, job) else {
+            let stand_in = self.stand_in(card, &error, part, job);
+            let Some(fallback) = stand_in.filter(|_| affordable) else {
                 return Err(failed(turn, card, &error));
             };
             instead_of = Some(std::mem::replace(&mut assignment.agent, fallback));
@@ -219,11 +230,13 @@ impl Coordinator {
             .filter(|agent| !job.recalled.preferences.blocks(agent))
             // Consent was given for one agent, or was not needed.
             .filter(|agent| {
-                let card = self.registry.get(agent.as_str());
-                card.is_some_and(|card| card.approval == Approval::Never)
-                    && !job.demands.wants_approval(agent)
+                let instead = Assignment {
+                    agent: agent.clone(),
+                    ..part.assignment.clone()
+                };
+                !self.needs_approval(job.turn, &instead, job.demands)
+                    && job.demands.forbids(agent).is_none()
             })
-            .filter(|agent| job.demands.forbids(agent).is_none())
     }
 
     /// The worst that the agents of this turn may have changed.

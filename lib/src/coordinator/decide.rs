@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::budget::Extra;
 use super::consult::out_of_time;
 use super::memory::Known;
 use super::{Coordinator, Progress, Recollection, Verification};
@@ -115,22 +116,13 @@ impl Coordinator {
         assumed: &Preferences,
         progress: &mut Progress,
     ) -> Result<Option<Verdict>, Failure> {
-        let hint = context::last_turn(turn, &known.recalled);
-        let before = match hint {
-            Some(last) => last,
-            // Only the store can tell.
-            None => {
-                if progress.recalled.is_none() {
-                    self.recall(turn, known, progress).await?;
-                }
-                (progress.recalled.as_ref()).and_then(|recalled| recalled.memory.last.clone())
-            }
-        };
+        let before = self.before(turn, known, progress).await?;
         progress.before.clone_from(&before);
         if progress.wants_other(assumed) {
             return Ok(None);
         }
-        let query = self.query(turn, &known.owner, &known.roles, before.as_ref(), assumed);
+        let mut query = self.query(turn, &known.owner, &known.roles, before.as_ref(), assumed);
+        query.allowance = Some(self.allowance(self.budget_of(turn, assumed)));
         let entered = Arc::clone(&progress.entered);
         let mut recall = Box::pin(self.recollection(turn, known, &entered));
 
@@ -176,13 +168,9 @@ impl Coordinator {
         let verdict = {
             let mut rest = pin!(self.chain.finish(&query, begun));
             loop {
-                if let (true, Some(recalled)) = (guessing, &progress.recalled) {
+                if guessing && progress.recalled.is_some() {
                     guessing = false;
-                    match self.guess(turn, recalled, before.as_ref(), &progress.demands) {
-                        Some(Ok(guess)) => progress.guess = Some(guess),
-                        Some(Err(withheld)) => progress.marks.guess = Some(withheld),
-                        None => {}
-                    }
+                    self.begin_guess(turn, before.as_ref(), progress);
                 }
                 let ahead = async {
                     match progress.guess.as_mut() {
@@ -218,6 +206,39 @@ impl Coordinator {
         Ok(Some(verdict))
     }
 
+    /// How the turn before this one ended.
+    async fn before(
+        &self,
+        turn: &ChatTurn,
+        known: &Known,
+        progress: &mut Progress,
+    ) -> Result<Option<Last>, Failure> {
+        if let Some(last) = context::last_turn(turn, &known.recalled) {
+            return Ok(last);
+        }
+        // Only the store can tell.
+        if progress.recalled.is_none() {
+            self.recall(turn, known, progress).await?;
+        }
+        let recalled = progress.recalled.as_ref();
+        Ok(recalled.and_then(|recalled| recalled.memory.last.clone()))
+    }
+
+    /// Begins the likeliest agent, if that pays and the budget has room for it. Nothing is sent before it is polled.
+    fn begin_guess(&self, turn: &ChatTurn, before: Option<&Last>, progress: &mut Progress) {
+        let Some(recalled) = &progress.recalled else {
+            return;
+        };
+        match self.guess(turn, recalled, before, &progress.demands) {
+            Some(Ok(guess)) if !self.has_room(turn, Extra::Guess, Some(&guess.agent), progress) => {
+                progress.given_up.push(Extra::Guess);
+            }
+            Some(Ok(guess)) => progress.guess = Some(guess),
+            Some(Err(withheld)) => progress.marks.guess = Some(withheld),
+            None => {}
+        }
+    }
+
     /// What the ladder is asked.
     pub(super) fn query<'a>(
         &self,
@@ -242,6 +263,7 @@ impl Coordinator {
             facts: &[],
             judged: None,
             preferences,
+            allowance: None,
         }
     }
 
@@ -310,6 +332,6 @@ pub(super) fn plainly(decision: &RoutingDecision) -> Option<&AgentId> {
 /// An agent that changes nothing, makes no conversation of its own, and that nobody has to approve.
 fn may_be_guessed(card: &AgentCard) -> bool {
     card.effect == Effect::None
-        && card.approval == Approval::Never
+        && card.approval != Approval::Always
         && matches!(card.protocol, Protocol::Dial | Protocol::Openai)
 }

@@ -6,6 +6,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
 use tokio::time::timeout;
 
+use super::budget::Extra;
 use super::decide::plainly;
 use super::memory::Known;
 use super::{Coordinator, Progress};
@@ -34,10 +35,23 @@ impl Coordinator {
     }
 
     /// Whether this decision, made before, is compared with what the model says now.
-    pub(super) fn is_checked(&self, turn: &ChatTurn, decision: &RoutingDecision) -> bool {
+    pub(super) fn is_checked(
+        &self,
+        turn: &ChatTurn,
+        decision: &RoutingDecision,
+        progress: &mut Progress,
+    ) -> bool {
         let share = f64::from(self.routing.check.unwrap_or(0)) / 100.0;
         // Who comes through an agent has another turn's time to keep.
-        decision.source == DecisionSource::Cache && turn.caller.depth == 0 && luck() < share
+        if decision.source != DecisionSource::Cache || turn.caller.depth > 0 || luck() >= share {
+            return false;
+        }
+        let agent = decision.assignment().map(|assignment| &assignment.agent);
+        let room = self.has_room(turn, Extra::Comparison, agent, progress);
+        if !room {
+            progress.given_up.push(Extra::Comparison);
+        }
+        room
     }
 
     /// What the model says now.

@@ -2,6 +2,7 @@
 
 mod answer;
 mod approve;
+mod budget;
 mod consult;
 mod decide;
 mod figures;
@@ -10,6 +11,7 @@ mod learn;
 mod memory;
 mod part;
 mod prefer;
+mod progress;
 mod readiness;
 mod record;
 mod share;
@@ -23,7 +25,8 @@ use futures_util::join;
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::access::Identity;
-use crate::domain::agent::{Approval, Registry};
+use crate::domain::agent::Registry;
+use crate::domain::budget::Budget;
 use crate::domain::conflict::Conflict;
 use crate::domain::conversation::{AgentCall, Last, Outcome};
 use crate::domain::fact::Fact;
@@ -33,7 +36,7 @@ use crate::domain::message::Message;
 use crate::domain::plan::{Plan, RoutingDecision, Rung};
 use crate::domain::rulebook::Demands;
 use crate::domain::rules::{Caps, Routing, Synthesis, Times};
-use crate::domain::turn::ChatTurn;
+use crate::domain::turn::{ChatTurn, Given};
 use crate::domain::usage::{Prices, Step, Tally};
 use crate::facts::Extractor;
 use crate::guard::Guard;
@@ -47,6 +50,9 @@ use crate::store::{Accounts, Audit, Table, Wishes};
 use crate::stream::{AnswerSink, FinishReason, labels};
 use crate::synthesize::Synthesizer;
 use crate::telemetry;
+use approve::Consented;
+pub use budget::Experience;
+use budget::Extra;
 use consult::out_of_time;
 use figures::{Marks, log, log_content};
 use memory::{Entered, Recollection, memory_trouble};
@@ -81,6 +87,10 @@ pub struct Coordinator {
     /// What each owner wants.
     pub wishes: Wishes,
     pub prices: Prices,
+    /// What any turn may use.
+    pub budget: Budget,
+    /// What steps took of late.
+    pub experience: Arc<Experience>,
     /// Models are paid by us and not by the caller's key: who is over a limit gets none, so the account comes first.
     pub account_first: bool,
     /// Who may be called.
@@ -122,6 +132,8 @@ struct Progress {
     dropped: Vec<AgentCall>,
     /// What the agents were asked in place of the turn's own message, which only said whom to ask, or approved it.
     asked: Option<Message>,
+    /// Results of an earlier turn that the plan builds on.
+    given: Vec<Given>,
     /// What each agent of the plan does.
     parts: Vec<Part>,
     /// Every hook that was asked, in order, and what came of it.
@@ -138,6 +150,8 @@ struct Progress {
     reported: bool,
     /// The client has its half of the memory.
     stated: bool,
+    /// What the budget had no room for.
+    given_up: Vec<Extra>,
     /// What the user is told of their preferences.
     told: Option<String>,
     /// The text the user was shown.
@@ -147,55 +161,6 @@ struct Progress {
     error: Option<Code>,
     tally: Tally,
     marks: Marks,
-}
-
-impl Progress {
-    /// Says in the turn's span how it ended.
-    fn trace(&self) {
-        let outcome = self.outcome.unwrap_or(Outcome::Failed);
-        let source = self.decision.as_ref().map(|decision| decision.source);
-        telemetry::ended(outcome, self.error, self.agents().next(), source);
-    }
-
-    /// What was cut off has used something, too, and what of it was shown is known.
-    fn cut_off(&mut self) {
-        if let Some(guess) = self.guess.take() {
-            self.dropped(guess);
-        }
-        self.gather();
-        // What one agent has finished is not lost because of another.
-        self.reported |= self.refused_by().is_none() && self.parts.iter().any(|part| part.reported);
-        if let Some(step) = self.asking.take() {
-            self.tally.add_unknown(step);
-        }
-        for _ in 0..std::mem::take(&mut self.extracting) {
-            self.tally.add_unknown(Step::Facts);
-        }
-        if std::mem::take(&mut self.checking) {
-            self.tally.add_unknown(Step::Route);
-        }
-        if let [part] = self.parts.as_slice()
-            && part.passed
-            && self.shown.is_empty()
-        {
-            self.shown.clone_from(&part.report.text);
-        }
-    }
-
-    /// How this turn ends, as the next one's routing will see it.
-    fn last(&self) -> Option<Last> {
-        let plan = self.decision.as_ref().map(|decision| &decision.plan);
-        match plan {
-            Some(Plan::Clarify(_)) => Some(Last {
-                agent: None,
-                asks: true,
-            }),
-            // A question about the system changes nothing for the agent that had asked before.
-            Some(Plan::About(_) | Plan::Preferences(_) | Plan::Blocked(_)) => self.before.clone(),
-            Some(Plan::Single(_) | Plan::Steps(_)) if self.reported => self.last_part(),
-            _ => None,
-        }
-    }
 }
 
 impl Coordinator {
@@ -249,6 +214,7 @@ impl Coordinator {
         log(&progress, self.registry.version(), anchor.as_ref(), begun);
         progress.trace();
         self.measure(&sink, &progress, begun);
+        self.learn_costs(&progress);
         if self.log_content {
             log_content(&turn, &progress);
         }
@@ -277,12 +243,22 @@ impl Coordinator {
             .and_then(|last| Consent::read(&last.text))
             // Who comes through an agent is no person, whatever it says.
             .filter(|_| turn.caller.depth == 0);
-        let approved = consent.is_some();
+        let mut approved = false;
         let mut verdict = match consent {
             Some(consent) => {
                 self.recall(turn, &known, progress).await?;
                 match self.consented(turn, &consent, progress).await {
-                    Ok(decision) => Verdict::of(decision),
+                    Ok(Consented::To(decision)) => {
+                        approved = true;
+                        Verdict::of(*decision)
+                    }
+                    Ok(Consented::Instead(message)) => {
+                        let edited = turn.asking(message.clone());
+                        let decide = self.decide(&edited, &known, false, progress);
+                        let mut verdict = Box::pin(decide).await?;
+                        verdict.decision.request.get_or_insert(message);
+                        verdict
+                    }
                     Err(words) => {
                         return Ok(answer::refuse(&stage, &consent, &words, sink, progress));
                     }
@@ -297,7 +273,8 @@ impl Coordinator {
             }
         };
         self.learn_likely(progress, &verdict);
-        answer::show(&stage, &verdict, &progress.wanted(), sink.language());
+        progress.checking = self.is_checked(turn, &verdict.decision, progress);
+        answer::show(&stage, &verdict, progress, sink.language());
         drop(stage);
         progress.marks.route = begun.elapsed();
         if !progress
@@ -311,7 +288,6 @@ impl Coordinator {
         progress.rungs = std::mem::take(&mut verdict.rungs);
         progress.asked = verdict.decision.request.take();
         let asking = progress.asked.clone().map(|request| turn.asking(request));
-        progress.checking = self.is_checked(turn, &verdict.decision);
         progress.decision = Some(verdict.decision);
         let (checking, before) = (progress.checking, progress.before.clone());
         let wanted = progress.wanted();
@@ -338,6 +314,7 @@ impl Coordinator {
     ) -> Result<FinishReason, Failure> {
         let plan = self.gated(turn, sink, progress);
         self.hook(Point::AfterRoute, turn, progress).await?;
+        let mut waiting = Vec::new();
         let withheld = match plan {
             Some(Plan::Single(assignment)) => {
                 // Whatever decided, approval included.
@@ -346,17 +323,26 @@ impl Coordinator {
                     return Ok(Self::tell_preferences(agent, sink, progress));
                 }
                 Self::keep_own_limit(turn, progress)?;
-                let needs_consent = (self.registry.get(assignment.agent.as_str()))
-                    .is_some_and(|card| card.approval == Approval::Always)
-                    || progress.demands.wants_approval(&assignment.agent);
-                if needs_consent && !approved {
+                self.keep_budget(turn, &assignment.agent, progress)?;
+                if !approved && self.needs_approval(turn, &assignment, &progress.demands) {
                     return self.propose(turn, assignment, sink, progress).await;
                 }
                 self.alone(turn, assignment, sink, progress).await?
             }
             Some(Plan::Steps(steps)) => {
                 Self::keep_own_limit(turn, progress)?;
-                self.together(turn, &steps, sink, progress).await?
+                let (now, later) = if approved {
+                    (steps, Vec::new())
+                } else {
+                    self.split(turn, steps, &progress.demands)
+                };
+                if now.is_empty() {
+                    let ended = self.propose_rest(turn, later, sink, progress).await;
+                    progress.outcome = Some(Outcome::Proposed);
+                    return ended;
+                }
+                waiting = later;
+                self.together(turn, &now, sink, progress).await?
             }
             Some(Plan::About(language)) => {
                 return Ok(self.tell_about(language, sink, progress));
@@ -386,6 +372,9 @@ impl Coordinator {
             self.extract(turn, telling)
         );
         progress.learn_facts(found);
-        ended
+        if waiting.is_empty() || ended.is_err() {
+            return ended;
+        }
+        self.propose_rest(turn, waiting, sink, progress).await
     }
 }

@@ -8,7 +8,7 @@ use super::consult::Job;
 use super::memory::Recollection;
 use super::part::Part;
 use super::{Coordinator, Progress};
-use crate::domain::agent::Approval;
+use crate::domain::budget::Budget;
 use crate::domain::conversation::Exchange;
 use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
@@ -18,6 +18,7 @@ use crate::domain::plan::{RoutingDecision, Step};
 use crate::domain::preference::Stages;
 use crate::domain::rulebook::Demands;
 use crate::domain::turn::{ChatTurn, Given};
+use crate::domain::usage::Tally;
 use crate::stream::{AnswerSink, FinishReason, Stage, labels, preferences};
 
 /// What a finished step leaves to those that wait for it.
@@ -34,7 +35,11 @@ struct Work<'a> {
     recalled: &'a Recollection,
     sink: &'a AnswerSink,
     decision: Option<&'a RoutingDecision>,
+    /// Results of an earlier turn.
+    given: &'a [Given],
     stage: &'a Stage,
+    budget: Budget,
+    spent: &'a Tally,
     until: Instant,
     steps: &'a [Step],
     demands: &'a Demands,
@@ -56,6 +61,8 @@ impl Coordinator {
             .map(|step| Part::new(&step.name, step.assignment.clone()))
             .collect();
         progress.marks.stage();
+        let budget = self.budget(turn, progress);
+        self.leave_out(turn, progress);
         let Some(recalled) = &progress.recalled else {
             return Err(Failure::internal(&turn.id.reference()));
         };
@@ -70,7 +77,10 @@ impl Coordinator {
             recalled,
             sink,
             decision: progress.decision.as_ref(),
+            given: &progress.given,
             stage: &stage,
+            budget,
+            spent: &progress.tally,
             until: self.until(turn),
             steps,
             demands: &progress.demands,
@@ -97,6 +107,24 @@ impl Coordinator {
             .filter_map(|part| part.failure.take());
         let first = failures.next();
         Err(first.unwrap_or_else(|| Failure::internal(&turn.id.reference())))
+    }
+
+    /// Of several agents, those for which the budget has no room are left out: never the first.
+    fn leave_out(&self, turn: &ChatTurn, progress: &mut Progress) {
+        let agents: Vec<AgentId> = (progress.parts.iter())
+            .map(|part| part.assignment.agent.clone())
+            .collect();
+        let room: Vec<bool> = (1..=agents.len())
+            .map(|count| {
+                let so_far = agents.get(..count).unwrap_or_default();
+                count == 1 || self.has_room_for(turn, so_far, progress)
+            })
+            .collect();
+        for (part, fits) in progress.parts.iter_mut().zip(room) {
+            if !fits {
+                part.failure = Some(not_asked(turn, labels::no_room()));
+            }
+        }
     }
 
     /// By when agents must have answered, so that there is time to write the answer: one that is late costs nothing of
@@ -132,11 +160,12 @@ impl Coordinator {
         at: usize,
         part: &mut Part,
     ) -> Result<Option<Output>, Failure> {
-        let Some(step) = work.steps.get(at) else {
+        let Some(step) = work.steps.get(at).filter(|_| part.failure.is_none()) else {
             return Ok(None);
         };
         let turn = work.turn;
-        let (mut given, mut earlier) = (Vec::new(), Vec::new());
+        let known = (work.given.iter()).filter(|given| step.after.contains(&given.name));
+        let (mut given, mut earlier) = (known.cloned().collect::<Vec<_>>(), Vec::new());
         for (other, done) in work.steps.iter().zip(&work.done).take(at) {
             let needed = step.after.contains(&other.name);
             // One agent does one thing after the other.
@@ -147,7 +176,11 @@ impl Coordinator {
             match done.wait().await {
                 Some(output) => {
                     if needed {
-                        given.push(self.given(&other.name, output));
+                        given.push(self.given(
+                            &other.name,
+                            &output.exchange.agent,
+                            &output.exchange.answer,
+                        ));
                     }
                     earlier.push(output.clone());
                 }
@@ -171,14 +204,6 @@ impl Coordinator {
             part.failure = Some(not_asked(turn, why));
             return Ok(None);
         }
-        if work.demands.wants_approval(agent)
-            || (self.registry.get(agent.as_str()))
-                .is_some_and(|card| card.approval == Approval::Always)
-        {
-            let why = labels::step_needs_approval(agent);
-            part.failure = Some(not_asked(turn, why));
-            return Ok(None);
-        }
         let others: Vec<AgentId> = (work.steps.iter())
             .map(|step| step.assignment.agent.clone())
             .collect();
@@ -187,6 +212,8 @@ impl Coordinator {
             recalled: work.recalled,
             sink: work.sink,
             decision: work.decision,
+            budget: work.budget,
+            spent: work.spent,
             until: work.until,
             given: &given,
             earlier: &earlier,
@@ -212,14 +239,13 @@ impl Coordinator {
     }
 
     /// A result as the next agent is told it.
-    fn given(&self, name: &str, output: &Output) -> Given {
-        let text = &output.exchange.answer;
+    pub(super) fn given(&self, name: &str, agent: &AgentId, text: &str) -> Given {
         let end = text.floor_char_boundary(self.caps.given);
         let fitting = text.get(..end).unwrap_or(text);
         let mark = if end < text.len() { "\n[\u{2026}]" } else { "" };
         Given {
             name: name.to_owned(),
-            agent: output.exchange.agent.clone(),
+            agent: agent.clone(),
             text: format!("{fitting}{mark}").into(),
         }
     }

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::explain::{explain, invalid, malformed};
 use super::{objects, surrogate};
+use crate::domain::budget::Budget;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::message::{Attachment, Message, OpaqueState, Role};
 use crate::domain::sentences;
@@ -25,12 +26,15 @@ pub struct ChatRequest {
 }
 
 /// What a request may set of its own: `custom_fields.configuration`, whose schema is the `configuration` endpoint's answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Configuration {
     /// The agent that is to answer.
     #[serde(default)]
     pub agent: Option<String>,
+    /// What the turn may use.
+    #[serde(default)]
+    pub budget: Option<Budget>,
 }
 
 #[derive(Deserialize)]
@@ -212,7 +216,7 @@ fn configuration(custom_fields: Option<&RawValue>) -> Result<Configuration, Fail
     match serde_json::from_str::<Object<Configuration>>(configuration.get()) {
         Ok(Object(configuration)) => Ok(configuration),
         Err(_) => Err(invalid(
-            "the configuration is not what its schema allows: an object with agent, a string",
+            "the configuration is not what its schema allows: an object with agent, a string, and budget, an object of numbers",
             "custom_fields.configuration",
         )),
     }

@@ -53,8 +53,10 @@ pub enum Effect {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Approval {
-    #[default]
     Never,
+    /// Before a request that would do what cannot be undone.
+    #[default]
+    Irreversible,
     Always,
 }
 
@@ -132,7 +134,7 @@ impl AgentCard {
             capabilities: Vec::new(),
             priority: 1,
             effect: Effect::Irreversible,
-            approval: Approval::Never,
+            approval: Approval::default(),
             ready: protocol.is_for_people(),
             fallback: None,
             accepts: Vec::new(),

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod agent;
 pub mod audit;
+pub mod budget;
 pub mod capability;
 pub mod condition;
 pub mod conflict;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::agent::Effect;
 use super::fact::Fact;
 use super::ids::AgentId;
 use super::language::Language;
@@ -45,6 +46,9 @@ pub struct Assignment {
     /// What it is told of other agents' answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub facts: Vec<Fact>,
+    /// What it would do, as the router judges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
 }
 
 /// One part of a plan of several.
@@ -133,6 +137,7 @@ impl Assignment {
             agent: agent.clone(),
             instructions: None,
             facts: Vec::new(),
+            effect: None,
         }
     }
 

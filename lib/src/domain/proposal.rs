@@ -5,6 +5,8 @@ use sha2::{Digest, Sha256};
 
 use super::ids::{AgentId, ConversationId, Owner, TurnId};
 use super::message::Attachment;
+use super::plan::Step;
+use super::turn::Given;
 
 /// A request that an agent will get when its owner approves it: all that it will get, so that nothing can change on the
 /// way.
@@ -20,6 +22,12 @@ pub struct Proposal {
     pub instructions: Option<String>,
     /// Where it was proposed: what "her" or "it" means there means nothing elsewhere.
     pub conversation: ConversationId,
+    /// The parts of it that wait, where it is for several agents; `agent` is the first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
+    /// Results of parts that are done, which they are told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<Given>,
     /// A line for each file that came inline and is not kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
@@ -55,6 +63,8 @@ mod tests {
             attachments: Vec::new(),
             instructions: None,
             conversation: ConversationId::new("c"),
+            steps: Vec::new(),
+            given: Vec::new(),
             left_out: Vec::new(),
         };
         let owner = Owner::new("t", "alice");

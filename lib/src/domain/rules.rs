@@ -233,6 +233,8 @@ pub struct Quotas {
     pub tokens: Option<u64>,
     /// Money a day, in millionths of a dollar.
     pub spend: Option<u64>,
+    /// Money of one turn, in millionths of a dollar.
+    pub turn: Option<u64>,
     /// The same request again within this time, while the first still runs, is a mistake.
     pub duplicate: Duration,
     /// How deep agents may call the coordinator again.
@@ -248,6 +250,7 @@ impl Default for Quotas {
             concurrent: Some(4),
             tokens: None,
             spend: None,
+            turn: None,
             duplicate: Duration::from_secs(30),
             depth: 3,
             trace: 20,

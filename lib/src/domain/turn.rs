@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::budget::Budget;
 use super::conversation::Exchange;
 use super::ids::{AgentId, Secret, Timestamp, TurnId};
 use super::message::{Attachment, Message};
@@ -49,6 +51,8 @@ pub struct ChatTurn {
     pub messages: Arc<[Message]>,
     /// The agent that the request's configuration names.
     pub choice: Option<AgentId>,
+    /// What the request itself allows the turn to use. Its time is in the deadline already.
+    pub budget: Budget,
     pub caller: Arc<Caller>,
 }
 
@@ -92,7 +96,7 @@ pub struct AgentTask {
 }
 
 /// The result of a step, as a later one is told it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Given {
     pub name: String,
     pub agent: AgentId,

@@ -26,14 +26,15 @@ use tracing::Instrument as _;
 use url::form_urlencoded;
 
 use super::error::{self, ApiError, Statuses};
-use super::{App, FunctionTime, auth, language, not_found, now, trace, wrong_method_for};
+use super::{
+    App, FunctionTime, auth, configuration, language, not_found, now, trace, wrong_method_for,
+};
 use crate::coordinator::{Coordinator, Verification};
-use crate::dial::explain;
 use crate::dial::fold::{Fold, Folded};
-use crate::dial::request::{ChatRequest, Configuration};
+use crate::dial::request::ChatRequest;
 use crate::domain::access::Role;
 use crate::domain::failure::{Code, Failure};
-use crate::domain::ids::{AgentId, TurnId};
+use crate::domain::ids::TurnId;
 use crate::domain::language::Language;
 use crate::domain::sentences;
 use crate::domain::trace::{TRACE_ID, Trace};
@@ -61,7 +62,7 @@ pub async fn deployment(State(app): State<Arc<App>>, request: Request) -> Respon
             .filter(|id: &&str| !id.is_empty())
     };
     if ends("/configuration").is_some() {
-        return configuration(&app, request.method());
+        return configuration::schema(&app, request.method());
     }
     let Some(deployment) = ends("/chat/completions") else {
         return not_found().await.into_response();
@@ -70,28 +71,6 @@ pub async fn deployment(State(app): State<Arc<App>>, request: Request) -> Respon
         .decode_utf8_lossy()
         .into_owned();
     answer(app, Some(deployment), request).await
-}
-
-/// `/openai/deployments/{any id}/configuration`: the schema of what a request may set of its own.
-fn configuration(app: &App, method: &Method) -> Response {
-    if method != Method::GET {
-        return wrong_method_for("GET").into_response();
-    }
-    let coordinator = app.coordinator();
-    let registry = &coordinator.registry;
-    let agents: Vec<&str> = registry.iter().map(|card| card.id.as_str()).collect();
-    Json(json!({
-        "type": "object",
-        "properties": {
-            "agent": {
-                "type": "string",
-                "description": "The agent that is to answer; without it the coordinator decides.",
-                "enum": agents
-            }
-        },
-        "additionalProperties": false
-    }))
-    .into_response()
 }
 
 /// `/openai/v1/chat/completions`.
@@ -180,7 +159,8 @@ pub(super) async fn accept(
         .map_err(|_| too_slow())??;
     let request = ChatRequest::read(&body, app.caps.messages)?;
     let coordinator = app.coordinator();
-    let choice = choice(&coordinator, request.configuration)?;
+    let budget = configuration::budget(&request.configuration)?;
+    let choice = configuration::choice(&coordinator, request.configuration)?;
     let depth = depth(&parts.headers);
     if depth > app.depth {
         return Err(too_deep().into());
@@ -190,7 +170,9 @@ pub(super) async fn accept(
             .unwrap_or_default()
             .to_owned()
     });
-    let patience = patience(&parts.headers);
+    // The sooner of what the client waits for and what the request allows.
+    let patience = [patience(&parts.headers), budget.time()];
+    let patience = patience.into_iter().flatten().min();
     let function_left = parts.extensions.get::<FunctionTime>().map(|left| left.0);
     let language = language::of_turn(&request.messages, &parts.headers);
     let turn = ChatTurn {
@@ -202,6 +184,7 @@ pub(super) async fn accept(
             .map(|conversation| fingerprint(conversation, &body)),
         messages: request.messages.into(),
         choice,
+        budget,
         caller: Arc::new(Caller {
             mark: Arc::default(),
             key,
@@ -219,29 +202,6 @@ pub(super) async fn accept(
         stream: request.stream,
         model: request.model,
     })
-}
-
-/// The agent that the request's configuration names.
-fn choice(
-    coordinator: &Coordinator,
-    configuration: Configuration,
-) -> Result<Option<AgentId>, Failure> {
-    let Some(name) = configuration.agent else {
-        return Ok(None);
-    };
-    let registry = &coordinator.registry;
-    if let Some(card) = registry.get(&name) {
-        return Ok(Some(card.id.clone()));
-    }
-    let agents: Vec<&str> = registry.iter().map(|card| card.id.as_str()).collect();
-    let expected = format!(
-        "there is no such agent, expected one of {}",
-        agents.join(", ")
-    );
-    Err(explain::invalid(
-        expected,
-        "custom_fields.configuration.agent",
-    ))
 }
 
 /// The body, if it keeps to the cap.

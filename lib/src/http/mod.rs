@@ -5,6 +5,7 @@ mod audit;
 pub mod auth;
 mod capabilities;
 mod chat;
+mod configuration;
 pub mod error;
 mod health;
 mod language;

@@ -20,7 +20,7 @@ fn speaks_for_the_user(value: &Value, agents: &[AgentId]) -> bool {
             let text = text.trim_start();
             // The second is the form of an approval or of the question which agent is meant.
             text.starts_with(['@', '{'])
-                || ["approve ", "reject "]
+                || ["approve ", "reject ", "edit "]
                     .iter()
                     .any(|word| text.starts_with(word))
                 || wish::read(text, agents).is_some()

@@ -5,14 +5,23 @@ use serde::Deserialize;
 /// A person's answer to a proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consent {
-    pub given: bool,
+    pub reply: Reply,
     /// Which proposal it is about: its digest.
     pub digest: String,
 }
 
+/// What a person answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    Approve,
+    Reject,
+    /// This is to be asked instead. It is a request like all others, and is proposed anew where it must be.
+    Edit(String),
+}
+
 impl Consent {
-    /// Reads the user's own message: exactly `approve 0123456789abcdef`, or `reject …`, or the form that says so. Any
-    /// other text is a request like all others, and no text but the user's last message is ever read here.
+    /// Reads the user's own message: exactly `approve 0123456789abcdef`, or `reject …`, or `edit …: other words`, or the form
+    /// that says so. Any other text is a request like all others, and no text but the user's last message is ever read here.
     pub fn read(text: &str) -> Option<Self> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -27,15 +36,20 @@ impl Consent {
     }
 
     fn words(text: &str) -> Option<Self> {
-        let (verb, digest) = text.split_once(' ')?;
-        let given = match verb {
-            "approve" => true,
-            "reject" => false,
+        let (verb, rest) = text.split_once(' ')?;
+        let (digest, reply) = match verb {
+            "approve" => (rest, Reply::Approve),
+            "reject" => (rest, Reply::Reject),
+            "edit" => {
+                let (digest, words) = rest.split_once(':')?;
+                let words = words.trim();
+                (!words.is_empty()).then(|| (digest, Reply::Edit(words.to_owned())))?
+            }
             _ => return None,
         };
         let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         (digest.len() == 16 && digest.bytes().all(hex)).then(|| Self {
-            given,
+            reply,
             digest: digest.to_owned(),
         })
     }
@@ -47,14 +61,20 @@ mod tests {
 
     #[test]
     fn only_the_exact_words_or_the_form_are_consent() {
-        let read = |text: &str| Consent::read(text).map(|consent| consent.given);
-        assert_eq!(read("approve 0123456789abcdef"), Some(true));
-        assert_eq!(read(" reject 0123456789abcdef\n"), Some(false));
+        let read = |text: &str| Consent::read(text).map(|consent| consent.reply);
+        assert_eq!(read("approve 0123456789abcdef"), Some(Reply::Approve));
+        assert_eq!(read(" reject 0123456789abcdef\n"), Some(Reply::Reject));
         assert_eq!(
             read(r#"{"approval":"approve 0123456789abcdef"}"#),
-            Some(true)
+            Some(Reply::Approve)
+        );
+        assert_eq!(
+            read("edit 0123456789abcdef:  Delete Bobby "),
+            Some(Reply::Edit("Delete Bobby".into()))
         );
         for other in [
+            "edit 0123456789abcdef: ",
+            "edit 0123456789abcdef Delete Bobby",
             "approve",
             "approve 0123456789ABCDEF",
             "approve 0123456789abcde",

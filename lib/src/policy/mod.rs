@@ -3,6 +3,8 @@
 mod account;
 mod approval;
 mod bucket;
+mod effects;
 
 pub use account::{Account, Entry, Refusal, Used};
-pub use approval::Consent;
+pub use approval::{Consent, Reply};
+pub use effects::needs_approval;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::time::timeout;
 
 use super::{Error, Opinion, RouteQuery, Router};
-use crate::domain::agent::Registry;
+use crate::domain::agent::{Effect, Registry};
 use crate::domain::ids::{AgentId, Clock, Millis};
 use crate::domain::message::Role;
 use crate::domain::plan::{DecisionSource, Kept, NOT_LOOKED_UP, RoutingDecision};
@@ -153,6 +153,12 @@ impl DecisionCache {
         let assignment = decision.assignment();
         let Some(agent) = assignment
             .filter(|assignment| assignment.is_plain())
+            // What would do harm is judged anew each time.
+            .filter(|assignment| {
+                assignment
+                    .effect
+                    .is_none_or(|effect| effect == Effect::None)
+            })
             .filter(|_| decision.source == DecisionSource::Model)
             // Nobody shares a doubt, and an agent does not decide for people.
             .filter(|_| decision.confidence.is_some_and(|sure| sure >= self.floor))

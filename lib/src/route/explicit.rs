@@ -59,7 +59,7 @@ impl ExplicitRouter {
     fn only_says_whom(&self, message: &Message) -> bool {
         let text = message.text.trim();
         let bare = (self.mentioned(text)).is_some_and(|(_, rest)| rest.is_empty());
-        let consents = ["approve ", "reject "]
+        let consents = ["approve ", "reject ", "edit "]
             .iter()
             .any(|verb| text.starts_with(verb));
         let says = bare || self.named(text).is_some() || consents || message.form;

@@ -29,6 +29,7 @@ use tokio::time::Instant;
 
 use crate::domain::access::Role;
 use crate::domain::agent::Registry;
+use crate::domain::budget::Allowance;
 use crate::domain::conversation::Last;
 use crate::domain::fact::Fact;
 use crate::domain::ids::{AgentId, Timestamp};
@@ -63,6 +64,8 @@ pub struct RouteQuery<'a> {
     pub judged: Option<(&'a Rulebook, &'a Judgement)>,
     /// What the user wants of every turn.
     pub preferences: &'a Preferences,
+    /// What may be used; `None` is no limit.
+    pub allowance: Option<Allowance<'a>>,
 }
 
 impl<'a> RouteQuery<'a> {

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::prompt::{self, SELF};
 use super::{AboutRouter, Error, Opinion, RouteQuery, Router, Shortlist};
-use crate::domain::agent::Registry;
+use crate::domain::agent::{Effect, Registry};
 use crate::domain::fact::Fact;
 use crate::domain::ids::AgentId;
 use crate::domain::message::Role;
@@ -85,6 +85,8 @@ struct AnsweredStep {
     task: String,
     #[serde(default)]
     after: Vec<String>,
+    #[serde(default)]
+    effect: Option<Effect>,
 }
 
 impl ModelRouter {
@@ -200,6 +202,8 @@ impl ModelRouter {
             steps: Vec<AnsweredStep>,
             #[serde(default)]
             facts: Vec<String>,
+            #[serde(default)]
+            effect: Option<Effect>,
         }
         let answer: Answer = serde_json::from_str(unfenced(answer))
             .map_err(|error| cut(&error.to_string(), 200).to_owned())?;
@@ -227,6 +231,7 @@ impl ModelRouter {
                 agent: agent.clone(),
                 instructions,
                 facts,
+                effect: answer.effect,
             })
         } else {
             self.plan(answer.steps, &facts)?
@@ -257,6 +262,7 @@ impl ModelRouter {
                     instructions: (!task.is_empty()).then(|| format!("{YOUR_PART}{task}")),
                     // Each agent is told those that it takes.
                     facts: facts.to_vec(),
+                    effect: step.effect,
                 },
                 after: step.after.iter().map(|after| name(after)).collect(),
             })
@@ -313,6 +319,10 @@ impl Router for ModelRouter {
             Ok(answered) => return Ok(decided(answered)),
             Err(problem) => problem,
         };
+        // What was asked has used what there was.
+        if (query.allowance).is_some_and(|allowance| allowance.is_used_up(tally)) {
+            return Err(Error::NoDecision);
+        }
         // One repair, then the next rung: a model that errs twice will not get better by being asked again.
         prompt
             .messages

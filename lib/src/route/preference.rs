@@ -96,6 +96,7 @@ mod tests {
             facts: &[],
             judged: None,
             preferences: &Preferences::default(),
+            allowance: None,
         };
         let opinion =
             futures_util::FutureExt::now_or_never(router.route(&query, &mut Tally::default()));

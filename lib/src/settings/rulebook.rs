@@ -138,6 +138,7 @@ fn read_choice(actions: &Actions, names: Names<'_>) -> Result<Option<Plan>, Prob
             agent: names.at(name)?,
             instructions,
             facts: Vec::new(),
+            effect: None,
         }))),
         (None, Some(several)) => {
             let agents = names.all(&several.value, several.place)?;
@@ -147,6 +148,7 @@ fn read_choice(actions: &Actions, names: Names<'_>) -> Result<Option<Plan>, Prob
                     agent,
                     instructions: instructions.clone(),
                     facts: Vec::new(),
+                    effect: None,
                 },
                 after: Vec::new(),
             };

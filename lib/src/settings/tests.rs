@@ -165,7 +165,10 @@ fn several_values_in_one_variable_change_only_what_they_name() {
     let settings = read([
         ("MAS_BREAKER", "failures=3, open=10s"),
         ("MAS_CAPS", "line=64KB,stages=10"),
-        ("MAS_LIMITS", "requests=off,tokens=1000,spend=2.50"),
+        (
+            "MAS_LIMITS",
+            "requests=off,tokens=1000,spend=2.50,turn=0.05",
+        ),
         ("MAS_PRICES", "gpt-4o=2.5/10, gpt-4o@2026-12-01=2/8"),
         ("MAS_ROUTING", "floor=off,sticky=5"),
         ("MAS_SYNTHESIS", "auto"),
@@ -183,6 +186,7 @@ fn several_values_in_one_variable_change_only_what_they_name() {
         requests: None,
         tokens: Some(1000),
         spend: Some(2_500_000),
+        turn: Some(50_000),
         ..Quotas::default()
     };
     assert_eq!(settings.quotas, quotas);

@@ -33,7 +33,7 @@ pub use decisions::{Decision, Decisions};
 pub use entries::{Change, Changing, Entries, Entry, Kept, Put, Target};
 pub use inspect::Shown;
 pub use person::{Person, Record};
-pub use preferences::{Changed, Wishes};
+pub use preferences::{Changed, Seen, Wishes};
 pub use save::{Saved, Session, Write, Written};
 
 pub use proposals::Proposals;

@@ -26,9 +26,13 @@ const TRIES: u32 = 8;
 #[derive(Clone, Debug)]
 pub struct Wishes {
     table: Table,
-    /// As they were seen last, so that a turn need not wait for them before it begins.
-    seen: Arc<Mutex<HashMap<Owner, Preferences>>>,
+    seen: Seen,
 }
+
+/// Preferences as a process saw them last, so that a turn need not wait for them before it begins. All its threads see
+/// the same.
+#[derive(Clone, Debug, Default)]
+pub struct Seen(Arc<Mutex<HashMap<Owner, Preferences>>>);
 
 /// Who changes what, when.
 #[derive(Clone, Copy, Debug)]
@@ -42,10 +46,10 @@ pub struct Changed<'a> {
 }
 
 impl Wishes {
-    pub fn of(table: &Table) -> Self {
+    pub fn of(table: &Table, seen: Seen) -> Self {
         Self {
             table: table.clone(),
-            seen: Arc::default(),
+            seen,
         }
     }
 
@@ -160,6 +164,6 @@ impl Wishes {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Owner, Preferences>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -87,22 +87,25 @@ pub fn side_by_side(reports: &[(&AgentId, &str)]) -> String {
 /// Appended to the routing stage's name.
 pub fn routed_to(plan: &Plan) -> Phrase {
     match plan {
-        Plan::Steps(steps) => {
-            let mut agents: Vec<&str> = Vec::new();
-            for step in steps {
-                let agent = step.assignment.agent.as_str();
-                if !agents.contains(&agent) {
-                    agents.push(agent);
-                }
-            }
-            format!(" \u{2192} {}", agents.join(", ")).into()
-        }
+        Plan::Steps(steps) => format!(" \u{2192} {}", agents(steps).join(", ")).into(),
         Plan::Single(assignment) => format!(" \u{2192} {}", assignment.agent).into(),
         Plan::About(_) => to_this_assistant(),
         Plan::Clarify(_) => to_a_question(),
         Plan::Refused(refusal) => to_nobody(&refusal.agent),
         Plan::Preferences(_) | Plan::Blocked(_) => to_preferences(),
     }
+}
+
+/// The agents of a plan, each once.
+fn agents(steps: &[Step]) -> Vec<&str> {
+    let mut agents: Vec<&str> = Vec::new();
+    for step in steps {
+        let agent = step.assignment.agent.as_str();
+        if !agents.contains(&agent) {
+            agents.push(agent);
+        }
+    }
+    agents
 }
 
 /// What the user is told where a rule forbids the agent.
@@ -192,9 +195,24 @@ pub fn proposal(proposal: &Proposal, language: Language) -> String {
         attachments,
         instructions,
         left_out,
+        steps,
+        given,
         ..
     } = proposal;
-    let mut phrases = vec![would_be_asked(agent, quoted(request))];
+    let whom = match steps.as_slice() {
+        [] => agent.to_string(),
+        steps => agents(steps).join(", "),
+    };
+    let mut phrases = vec![would_be_asked(whom, quoted(request))];
+    if !steps.is_empty() {
+        phrases.push(format!("\n{}", plan(steps, language)).into());
+    }
+    for given in given {
+        phrases.push(and_told_the_result_of(
+            quoted(&given.name),
+            quoted(&given.text),
+        ));
+    }
     if let Some(instructions) = instructions {
         phrases.push(and_told(quoted(instructions)));
     }
@@ -238,23 +256,27 @@ pub fn ask_for_approval(
     needs_approval(proposal(asked, language), digest, minutes.to_string()).told(language)
 }
 
-/// The same question as buttons.
-pub fn approval_form(digest: &str, language: Language) -> serde_json::Value {
-    let button = |verb: &str, title: Phrase| {
-        let words = format!("{verb} {digest}");
+/// The same question as buttons: the third one puts the request before the user, to be changed and sent.
+pub fn approval_form(proposal: &Proposal, digest: &str, language: Language) -> serde_json::Value {
+    let button = |words: String, title: Phrase, submit: bool| {
         json!({
             "const": words,
             "title": title.told(language),
-            "dial:widgetOptions": {"populateText": words, "submit": true}
+            "dial:widgetOptions": {"populateText": words, "submit": submit}
         })
     };
+    let edited = format!("edit {digest}: {}", proposal.request);
     json!({
         "type": "object",
         "properties": {
             "approval": {
                 "type": "string",
                 "dial:widget": "buttons",
-                "oneOf": [button("approve", approve()), button("reject", reject())]
+                "oneOf": [
+                    button(format!("approve {digest}"), approve(), true),
+                    button(edited, edit(), false),
+                    button(format!("reject {digest}"), reject(), true)
+                ]
             }
         },
         "required": ["approval"]

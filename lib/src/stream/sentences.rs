@@ -58,10 +58,10 @@ sentences! {
         en: "it needs the result of {name}, which there is none of.",
         uk: "для цього потрібен результат кроку {name}, а його немає.",
     }
-    /// Why a step was not done: nobody approved it.
-    step_needs_approval(agent) {
-        en: "{agent} needs your approval, so please ask for this alone.",
-        uk: "{agent} потребує вашого схвалення, тому попросіть про це окремо.",
+    /// Why there is nothing of an agent: the turn's budget.
+    no_room() {
+        en: "the budget of this turn had no room for it.",
+        uk: "на це забракло бюджету цієї репліки.",
     }
     /// Why there is nothing of an agent: a content filter.
     withheld() {
@@ -183,6 +183,10 @@ sentences! {
         en: "\nand told:\n\n> {instructions}\n",
         uk: "\nі вказівку:\n\n> {instructions}\n",
     }
+    and_told_the_result_of(name, text) {
+        en: "\nand told the result of {name}:\n\n> {text}\n",
+        uk: "\nі результат кроку {name}:\n\n> {text}\n",
+    }
     with_the_file(file) {
         en: "\nwith the file {file}\n",
         uk: "\nз файлом {file}\n",
@@ -194,13 +198,19 @@ sentences! {
     /// The question to the user. It works in clients without buttons, too.
     needs_approval(proposal, digest, minutes) {
         en: "This may change things that cannot be undone, so it needs your approval. {proposal}\nTo go on, answer \
-             `approve {digest}`; to leave it, `reject {digest}`. The offer ends in {minutes} minutes.",
+             `approve {digest}`; to change it, `edit {digest}: ` and the new words; to leave it, \
+             `reject {digest}`. The offer ends in {minutes} minutes.",
         uk: "Це може змінити щось безповоротно, тому потрібне ваше схвалення. {proposal}\nЩоб продовжити, \
-             відповідайте `approve {digest}`; щоб відмовитися, `reject {digest}`. Пропозиція чинна {minutes} хв.",
+             відповідайте `approve {digest}`; щоб змінити, `edit {digest}: ` і нові слова; щоб відмовитися, \
+             `reject {digest}`. Пропозиція чинна {minutes} хв.",
     }
     approve() {
         en: "Approve",
         uk: "Схвалити",
+    }
+    edit() {
+        en: "Edit",
+        uk: "Змінити",
     }
     reject() {
         en: "Reject",
@@ -257,6 +267,23 @@ sentences! {
     attachments_over(title, cap) {
         en: "\n\n_(the attachment {title} and all after it are left out: {cap} are the most)_\n\n",
         uk: "\n\n_(вкладення {title} і всі наступні пропущено: найбільше може бути {cap})_\n\n",
+    }
+    /// Appended to an agent's own text where the budget had no room for a summary of it.
+    no_synthesis() {
+        en: "\n\n_(No summary was written: it did not fit into this turn's budget.)_",
+        uk: "\n\n_(Підсумку немає: він не вклався в бюджет цієї відповіді.)_",
+    }
+    no_comparison() {
+        en: "\n_Left out for this turn's budget: comparing the decision with an earlier one._\n",
+        uk: "\n_Пропущено через бюджет цієї відповіді: порівняння рішення з попереднім._\n",
+    }
+    no_guess() {
+        en: "\n_Left out for this turn's budget: a head start for the likeliest agent._\n",
+        uk: "\n_Пропущено через бюджет цієї відповіді: завчасний початок роботи найімовірнішого агента._\n",
+    }
+    budget_used_up(agent, reference) {
+        en: "The budget of this turn was used up before {agent} could be asked. (reference {reference})",
+        uk: "Бюджет цієї відповіді вичерпано, перш ніж вдалося запитати {agent}. (код {reference})",
     }
     untitled() {
         en: "without a title",

@@ -60,6 +60,7 @@ fn decisions_are_read_from_plain_and_fenced_json() {
             agent: AgentId::new("UMS"),
             instructions: Some("Be brief".into()),
             facts: Vec::new(),
+            effect: None,
         }),
         source: DecisionSource::Model,
         confidence: Some(1.0),
@@ -91,7 +92,8 @@ fn a_model_that_gives_only_the_references_two_fields_is_understood() {
         Plan::Single(Assignment {
             agent: AgentId::new("GPA"),
             instructions: None,
-            facts: Vec::new()
+            facts: Vec::new(),
+            effect: None,
         })
     );
 }
@@ -170,6 +172,7 @@ fn two_hundred_agents_take_no_more_of_a_prompt_than_some() {
             facts: &[],
             judged: None,
             preferences: &Preferences::default(),
+            allowance: None,
         });
         let format = prompt.response_format.as_ref().unwrap().get().to_owned();
         let system = prompt.messages[0].text.clone();
