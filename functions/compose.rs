@@ -6,6 +6,7 @@ use coordinator::coordinator::Coordinator;
 use coordinator::domain::access::Way;
 use coordinator::domain::ids::{Clock, TurnId};
 use coordinator::domain::rules::Quotas;
+use coordinator::gateway::assertion::Signer;
 use coordinator::guard::Guard;
 use coordinator::http::auth::Auth;
 use coordinator::http::error::Statuses;
@@ -128,6 +129,7 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
     };
     let kit = Kit {
         models: models(settings, &client, &guard),
+        signer: signer(settings)?,
         settings: settings.clone(),
         client,
         guard,
@@ -180,6 +182,21 @@ fn models(settings: &Settings, client: &Client, guard: &Arc<Guard>) -> Models {
         idle: settings.times.stream_idle,
         guard: Arc::clone(guard),
     }
+}
+
+/// Who says to agents who calls.
+fn signer(settings: &Settings) -> Result<Option<Arc<Signer>>, Failed> {
+    let Some(keys) = &settings.assertion_keys else {
+        return Ok(None);
+    };
+    let signer = Signer::parse(
+        keys.expose(),
+        &settings.assertion_issuer,
+        TurnId::now().random(),
+        Clock::new(http::clock),
+    );
+    let signer = signer.map_err(|problem| format!("MAS_ASSERTION_KEYS: {problem}"))?;
+    Ok(Some(Arc::new(signer)))
 }
 
 /// Whom to trust beside the built-in roots.

@@ -10,6 +10,7 @@ use coordinator::domain::ids::Clock;
 use coordinator::domain::money::Money;
 use coordinator::domain::rules::Quotas;
 use coordinator::facts::Extractor;
+use coordinator::gateway::assertion::Signer;
 use coordinator::gateway::{Gateways, Reach};
 use coordinator::guard::Guard;
 use coordinator::hooks::Hooks;
@@ -35,6 +36,8 @@ pub struct Kit {
     pub client: Client,
     pub guard: Arc<Guard>,
     pub models: Models,
+    /// Says to agents who calls.
+    pub signer: Option<Arc<Signer>>,
     pub table: Table,
     pub seal: Seal,
 }
@@ -121,6 +124,7 @@ impl Kit {
             idle: settings.times.stream_idle,
             guard: Arc::clone(&self.guard),
             dwell: settings.times.failover_dwell,
+            signer: self.signer.clone(),
         };
         Ok(Agents {
             gateways: Gateways::connect(&roster.registry, &reach)?,

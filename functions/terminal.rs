@@ -170,9 +170,12 @@ impl Screen {
             }
             AgentEvent::State(state) => self.state = Some(state),
             AgentEvent::Form(form) => self.buttons(&form),
+            // The coordinator's own stream has most of these never.
             AgentEvent::Usage(_)
-            | AgentEvent::Session { .. }
+            | AgentEvent::Anew(_)
+            | AgentEvent::Asks
             | AgentEvent::Cut
+            | AgentEvent::Session { .. }
             | AgentEvent::Finished => {}
         }
         Ok(())

@@ -21,8 +21,11 @@ mod link;
 mod spans;
 mod world;
 
+mod a2a;
+mod a2a_face;
 mod ambiguity;
 mod approvals;
+mod assertion;
 mod audit;
 mod auth;
 mod budget;

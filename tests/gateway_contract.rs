@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use coordinator::a2a::CARD;
 use coordinator::domain::agent::{AgentCard, Effect, Endpoint, Protocol, Registry};
 use coordinator::domain::event::AgentEvent;
 use coordinator::domain::ids::{AgentId, TurnId};
@@ -11,20 +12,50 @@ use coordinator::gateway::{Error, Gateways, Reach};
 use coordinator::upstream::{Bounds, Client};
 use futures_util::StreamExt;
 use sandbox::stub::{Reply, Seen, Stub};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::world::{delta, finish, guard};
 
 /// Every protocol; a new one fails to compile until it is listed.
-pub fn protocols() -> [Protocol; 3] {
-    let all = [Protocol::Dial, Protocol::Conversation, Protocol::Openai];
+pub fn protocols() -> [Protocol; 4] {
+    let all = [
+        Protocol::Dial,
+        Protocol::Conversation,
+        Protocol::Openai,
+        Protocol::A2a,
+    ];
     for protocol in all {
         match protocol {
-            Protocol::Dial | Protocol::Conversation | Protocol::Openai => {}
+            Protocol::Dial | Protocol::Conversation | Protocol::Openai | Protocol::A2a => {}
         }
     }
     all
+}
+
+/// What every agent does before it is asked anything: the conversation made, the card shown. `None` is the message itself.
+fn beside(seen: &Seen) -> Option<Reply> {
+    match (seen.method.as_str(), seen.path.as_str()) {
+        (_, "/conversations") => Some(Reply::sample("ums/create.http")),
+        ("GET", CARD) => Some(Reply::json(
+            200,
+            json!({"name": "A", "capabilities": {"streaming": true}, "supportedInterfaces": [
+                {"url": "http://elsewhere.example.com/rpc", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}
+            ]}),
+        )),
+        ("GET", _) => Some(Reply::json(200, json!({}))),
+        // Whoever loses the thread of a task may ask for it; there is none.
+        _ if ["GetTask", "CancelTask"]
+            .iter()
+            .any(|method| seen.json()["method"] == *method) =>
+        {
+            Some(Reply::json(
+                200,
+                json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -32001, "message": "no such task"}}),
+            ))
+        }
+        _ => None,
+    }
 }
 
 pub fn task() -> AgentTask {
@@ -61,17 +92,14 @@ async fn gateways(protocol: Protocol, stub: &Stub) -> Gateways {
         idle: Duration::from_millis(300),
         guard: guard().await,
         dwell: Duration::from_mins(1),
+        signer: None,
     };
     Gateways::connect(&Registry::new(vec![card], None).unwrap(), &reach).unwrap()
 }
 
 /// What a protocol makes of an answer: the events without sessions, and the error at the end if there is one.
 async fn call(protocol: Protocol, reply: Reply) -> (Vec<AgentEvent>, Option<Error>) {
-    let answer = move |seen: &Seen| match seen.path.as_str() {
-        "/conversations" => Reply::sample("ums/create.http"),
-        _ if seen.method == "GET" => Reply::json(200, json!({})),
-        _ => reply.clone(),
-    };
+    let answer = move |seen: &Seen| beside(seen).unwrap_or_else(|| reply.clone());
     let stub = Stub::start(answer).await.unwrap();
     let gateways = gateways(protocol, &stub).await;
     let mut stream = gateways.get(&AgentId::new("A")).unwrap().call(task());
@@ -90,8 +118,28 @@ fn text(text: &str) -> AgentEvent {
     AgentEvent::Text(text.into())
 }
 
-fn content(text: &str) -> serde_json::Value {
-    delta(json!({"content": text}))
+/// An event of the protocol's that says a piece of the answer.
+fn content(protocol: Protocol, text: &str) -> Value {
+    match protocol {
+        Protocol::A2a => a2a(
+            json!({"artifactUpdate": {"taskId": "t", "contextId": "c", "append": true,
+            "artifact": {"artifactId": "a", "parts": [{"text": text}]}}}),
+        ),
+        _ => delta(json!({"content": text})),
+    }
+}
+
+/// The event after which nothing more is said.
+fn last(protocol: Protocol) -> Value {
+    match protocol {
+        Protocol::A2a => a2a(json!({"statusUpdate": {"taskId": "t", "contextId": "c",
+            "status": {"state": "TASK_STATE_COMPLETED"}}})),
+        _ => finish(),
+    }
+}
+
+fn a2a(result: Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": 1, "result": result})
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,9 +148,9 @@ async fn text_comes_in_order_and_the_end_is_told() {
         let (events, error) = call(
             protocol,
             Reply::sse()
-                .data(content("a"))
-                .data(content("b"))
-                .data(finish())
+                .data(content(protocol, "a"))
+                .data(content(protocol, "b"))
+                .data(last(protocol))
                 .done(),
         )
         .await;
@@ -118,13 +166,14 @@ async fn text_comes_in_order_and_the_end_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_character_cut_by_the_network_arrives_whole() {
     for protocol in protocols() {
-        let event = format!("data: {}\n\n", content("\u{2600}"));
+        let event = format!("data: {}\n\n", content(protocol, "\u{2600}"));
         let cut = event.find('\u{2600}').unwrap() + 1;
         let (head, tail) = event.as_bytes().split_at(cut);
         let reply = Reply::sse()
             .bytes(head.to_vec())
             .pause(Duration::from_millis(20))
             .bytes(tail.to_vec())
+            .data(last(protocol))
             .done();
         assert_eq!(
             call(protocol, reply).await.0,
@@ -138,9 +187,13 @@ async fn a_character_cut_by_the_network_arrives_whole() {
 async fn an_end_without_its_mark_is_a_failure() {
     for protocol in protocols() {
         for reply in [
-            Reply::sse().data(content("a")),
-            Reply::sse().data(content("a")).data(finish()),
-            Reply::sse().data(content("a")).cut(),
+            Reply::sse().data(content(protocol, "a")),
+            // Of A2A the last event is the mark.
+            Reply::sse().data(match protocol {
+                Protocol::A2a => content(protocol, "b"),
+                _ => last(protocol),
+            }),
+            Reply::sse().data(content(protocol, "a")).cut(),
             Reply::sse(),
         ] {
             let (events, error) = call(protocol, reply).await;
@@ -155,7 +208,7 @@ async fn silence_is_told_from_failure() {
     for protocol in protocols() {
         for reply in [
             Reply::sse().hang(),
-            Reply::sse().data(content("a")).hang(),
+            Reply::sse().data(content(protocol, "a")).hang(),
             Reply::sse().delay(Duration::from_secs(2)),
         ] {
             let (_, error) = call(protocol, reply).await;
@@ -178,7 +231,7 @@ async fn what_cannot_be_read_is_a_failure() {
                 .done(),
             Reply::text(200, "<html>welcome</html>"),
             Reply::sse()
-                .data(content("a"))
+                .data(content(protocol, "a"))
                 .done()
                 .header("content-encoding", "br"),
             Reply::text(307, "").header("location", "/elsewhere"),
@@ -191,9 +244,9 @@ async fn what_cannot_be_read_is_a_failure() {
 #[tokio::test(flavor = "multi_thread")]
 async fn dropping_the_stream_cancels_the_call() {
     for protocol in protocols() {
-        let stub = Stub::start(|seen| match seen.path.as_str() {
-            "/conversations" => Reply::sample("ums/create.http"),
-            _ => Reply::sse().data(content("a")).hang(),
+        let stub = Stub::start(move |seen| {
+            let hangs = || Reply::sse().data(content(protocol, "a")).hang();
+            beside(seen).unwrap_or_else(hangs)
         })
         .await
         .unwrap();

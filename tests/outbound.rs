@@ -162,6 +162,7 @@ async fn gateways(protocol: Protocol, endpoint: &str, client: Client) -> Gateway
         idle: Duration::from_secs(5),
         guard: guard().await,
         dwell: Duration::from_secs(60),
+        signer: None,
     };
     Gateways::connect(&Registry::new(vec![card], None).unwrap(), &reach).unwrap()
 }

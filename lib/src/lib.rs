@@ -11,6 +11,7 @@
     )
 )]
 
+pub mod a2a;
 pub mod context;
 pub mod coordinator;
 pub mod dial;

@@ -91,6 +91,10 @@ pub struct Settings {
     pub state_keys: Option<Secret>,
     /// `MAS_LEGACY_SESSIONS`: take bare UMS conversation ids of the reference coordinator.
     pub legacy_sessions: bool,
+    /// `MAS_ASSERTION_KEYS`: `kid:base64` pairs; the first signs who calls an agent, all are published.
+    pub assertion_keys: Option<Secret>,
+    /// `MAS_ASSERTION_ISSUER`: who says so, such as the address of the published keys.
+    pub assertion_issuer: String,
     /// `MAS_STATE_TTL`: how long conversations are remembered.
     pub state_ttl: Duration,
     /// `MAS_AUTH`, `MAS_TENANT`, `MAS_AUTH_SECRETS`, `MAS_JWT`: how callers are verified.
@@ -132,7 +136,7 @@ pub struct Settings {
 }
 
 /// Every variable that is read, for the template's and the README's tests.
-pub const VARIABLES: [&str; 63] = [
+pub const VARIABLES: [&str; 65] = [
     "MAS_PORT",
     "DIAL_URL",
     "OPENAI_BASE_URL",
@@ -156,6 +160,8 @@ pub const VARIABLES: [&str; 63] = [
     "AWS_ENDPOINT_URL_S3",
     "AWS_ENDPOINT_URL_SSM",
     "MAS_STATE_KEYS",
+    "MAS_ASSERTION_KEYS",
+    "MAS_ASSERTION_ISSUER",
     "MAS_LEGACY_SESSIONS",
     "MAS_STATE_TTL",
     "MAS_AUTH",
@@ -231,6 +237,8 @@ impl Settings {
             )?,
             dynamodb_endpoint: origin(env, "AWS_ENDPOINT_URL_DYNAMODB")?,
             state_keys: env.get("MAS_STATE_KEYS").map(Secret::new),
+            assertion_keys: env.get("MAS_ASSERTION_KEYS").map(Secret::new),
+            assertion_issuer: text("MAS_ASSERTION_ISSUER", "mas-coordinator"),
             legacy_sessions: switch(env, "MAS_LEGACY_SESSIONS", false)?,
             state_ttl: duration(env, "MAS_STATE_TTL", Duration::from_hours(30 * 24))?,
             callers: callers::read(env)?,

@@ -160,7 +160,11 @@ impl Row {
         };
         let table = matches!(upstream, Upstream::Read | Upstream::Save);
         // A table that hangs is given up soon, elsewhere, and where all of it comes, a busy machine has its time.
-        let (store, save) = if table && fault != Fault::Drip { ("1s", "4s") } else { ("5s", "10s") };
+        let (store, save) = if table && fault != Fault::Drip {
+            ("1s", "4s")
+        } else {
+            ("5s", "10s")
+        };
         // Old connections to the table are not used: the pool is dropped after a gap, and here every gap is one.
         let stale = matches!(
             fault,

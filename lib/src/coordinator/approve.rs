@@ -164,7 +164,10 @@ impl Coordinator {
         };
         // It answers the question that was asked last: what was said since may have changed what the request means.
         let asked = (turn.messages.iter()).rfind(|message| message.role == Role::Assistant);
-        if asked.is_some_and(|asked| !asked.text.contains(&consent.digest)) {
+        // Of a client that keeps nothing, an empty text is the proposal itself.
+        let other =
+            |asked: &Message| !asked.text.is_empty() && !asked.text.contains(&consent.digest);
+        if asked.is_some_and(other) {
             return Err(labels::approval_over());
         }
         let taken = Proposals::of(&self.table, recalled.owner())

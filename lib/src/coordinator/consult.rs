@@ -1,5 +1,6 @@
 //! The agent at work, and the one that is asked in its place when it cannot answer.
 
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::memory::Recollection;
@@ -237,6 +238,24 @@ impl Coordinator {
                 !self.needs_approval(job.turn, &instead, job.demands)
                     && job.demands.forbids(agent).is_none()
             })
+    }
+
+    /// Lets the agents stop whose answers nobody reads to their ends: the turn ended during the call.
+    pub(super) async fn abandon(&self, progress: &Progress) {
+        let left = progress.parts.iter().filter(|part| !part.reported);
+        let abandoned = left.filter_map(|part| {
+            let (agent, (session, _)) = (part.agent.as_ref()?, part.report.session.as_ref()?);
+            Some(async move {
+                let abandoning = self.agents.abandon(agent, session, self.times.save);
+                if let Err(error) = abandoning.await {
+                    tracing::info!(
+                        agent.id = %agent, error = &error as &dyn std::error::Error,
+                        "the agent could not be told that nobody waits for it"
+                    );
+                }
+            })
+        });
+        join_all(abandoned).await;
     }
 
     /// The worst that the agents of this turn may have changed.

@@ -81,6 +81,7 @@ impl Coordinator {
         let Identity { owner, roles } = verification.await?;
         // Set once; a turn has one owner.
         let _ = turn.caller.mark.set(owner.mark());
+        let _ = turn.caller.owner.set(owner.clone());
         let recalled = (turn.messages.iter())
             .filter(|message| message.role == Role::Assistant)
             .map(|message| self.seal.open(&owner, message.state.as_ref()))

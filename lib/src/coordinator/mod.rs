@@ -14,6 +14,7 @@ mod prefer;
 mod progress;
 mod readiness;
 mod record;
+mod resume;
 mod share;
 mod together;
 
@@ -204,10 +205,11 @@ impl Coordinator {
             self.send_state(&turn, &sink, &progress);
         }
         let saving = Instant::now();
-        let (anchor, (), told) = join!(
+        let (anchor, (), told, ()) = join!(
             self.save(&turn, &sink, &progress, begun),
             self.learn(&turn, &progress),
             self.tell_hooks(&turn, &progress, begun),
+            self.abandon(&progress),
         );
         progress.hooks.extend(told);
         progress.marks.store = saving.elapsed();

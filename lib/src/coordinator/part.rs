@@ -86,7 +86,7 @@ impl Part {
 
     /// The agent waits for the user's reply.
     pub fn asks(&self) -> bool {
-        self.report.form || asks(&self.report.text)
+        self.report.form || self.report.asks || asks(&self.report.text)
     }
 
     fn last(&self) -> Option<Last> {

@@ -5,7 +5,7 @@ pub mod delta;
 pub mod explain;
 pub mod fold;
 mod lenient;
-mod objects;
+pub mod objects;
 pub mod request;
 pub mod sse;
 pub mod surrogate;

@@ -20,6 +20,8 @@ pub enum Protocol {
     Conversation,
     /// A plain OpenAI-compatible server: chat completions and nothing more.
     Openai,
+    /// An agent that speaks A2A: tasks over JSON-RPC, found by its card.
+    A2a,
 }
 
 impl Protocol {
@@ -84,6 +86,10 @@ pub struct AgentCard {
     pub model: Option<String>,
     /// The agent's own credential, for an endpoint outside DIAL Core.
     pub key: Option<Secret>,
+    /// It wants to know who calls, and for whom: each call carries a signed assertion.
+    pub assertion: bool,
+    /// Whom the assertion is for; without it the endpoint's origin.
+    pub audience: Option<String>,
     /// For people and for the routing model: what the agent is good at.
     pub description: String,
     pub capabilities: Vec<Capability>,
@@ -130,6 +136,8 @@ impl AgentCard {
             endpoints: vec![endpoint],
             model: None,
             key: None,
+            assertion: false,
+            audience: None,
             description: String::new(),
             capabilities: Vec::new(),
             priority: 1,

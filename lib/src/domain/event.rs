@@ -34,6 +34,8 @@ pub struct StageChange {
 #[derive(Clone, Debug, PartialEq)]
 pub enum AgentEvent {
     Text(String),
+    /// All of its text up to here, since what it said before is not what it says now.
+    Anew(String),
     /// `index` is the agent's own numbering.
     Stage {
         index: u32,
@@ -49,6 +51,8 @@ pub enum AgentEvent {
         id: String,
         created: bool,
     },
+    /// The answer is a question to the user: the reply is this agent's.
+    Asks,
     /// It said as much as it may say at once: the text ends before what it wanted to say.
     Cut,
     /// The answer is complete. Nothing follows.

@@ -91,4 +91,8 @@ sentences! {
         en: "The agent cannot be reached at the moment.",
         uk: "Зараз агент недоступний.",
     }
+    took_too_long() {
+        en: "This took too long. Please try again.",
+        uk: "Це тривало задовго. Спробуйте ще раз.",
+    }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::budget::Budget;
 use super::conversation::Exchange;
-use super::ids::{AgentId, Secret, Timestamp, TurnId};
+use super::ids::{AgentId, Owner, Secret, Timestamp, TurnId};
 use super::message::{Attachment, Message};
 use super::trace::Trace;
 
@@ -26,6 +26,8 @@ pub struct Caller {
     pub api_version: Option<String>,
     /// Tells owners apart and says nothing else about them; there once the caller is verified. Agents do not see it.
     pub mark: Arc<OnceLock<u64>>,
+    /// Whose turn it is, from the same moment on. Agents see at most a hash of it.
+    pub owner: Arc<OnceLock<Owner>>,
     /// How many coordinators have passed the request on before this one.
     pub depth: u32,
     /// The trace that the request belongs to; every request has one.

@@ -47,7 +47,7 @@ impl ConversationGateway {
         Self {
             name: card.id.to_string(),
             base: base.as_str().trim_end_matches('/').to_owned(),
-            door: Door::of(card),
+            door: Door::of(card, base, &reach),
             reach,
         }
     }
@@ -165,7 +165,7 @@ impl ConversationGateway {
         }
         .guarded()
         .traced(&task.caller);
-        self.door.open(call)
+        self.door.open(call, Some(task))
     }
 }
 
@@ -191,7 +191,7 @@ impl Gateway for ConversationGateway {
             idle: within,
             until: Instant::now() + within,
         };
-        let call = self.door.open(Call::delete(url, limits).guarded());
+        let call = self.door.open(Call::delete(url, limits).guarded(), None);
         match self.reach.client.body(call).await {
             Ok(_) | Err(upstream::Error::Status { status: 404, .. }) => Ok(()),
             Err(error) => Err(error.into()),

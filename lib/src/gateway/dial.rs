@@ -9,10 +9,9 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::reading::Reading;
-use super::{Error, EventStream, Gateway, Reach};
+use super::{Door, Error, EventStream, Gateway, Reach};
 use crate::dial::request::{OutCustom, OutMessage, Outgoing};
 use crate::domain::agent::{AgentCard, Endpoint};
-use crate::domain::ids::Secret;
 use crate::domain::turn::{AgentTask, Caller, with_note};
 use crate::resilience::retry::Repeat;
 use crate::upstream::{self, Call, Trust};
@@ -22,7 +21,8 @@ use crate::upstream::{self, Call, Trust};
 pub struct DialGateway {
     name: String,
     endpoint: Endpoint,
-    key: Option<Secret>,
+    /// For a full address; DIAL Core has the caller's own key.
+    door: Option<Door>,
     repeat: Repeat,
     reach: Reach,
 }
@@ -32,7 +32,10 @@ impl DialGateway {
         Self {
             name: card.id.to_string(),
             endpoint: endpoint.clone(),
-            key: card.key.clone(),
+            door: match endpoint {
+                Endpoint::Url(url) => Some(Door::of_dial(card, url, &reach)),
+                Endpoint::Deployment(_) => None,
+            },
             repeat: super::repeat(card),
             reach,
         }
@@ -54,8 +57,8 @@ impl DialGateway {
                 let call = Call::post(address, body(&self.name), limits)
                     .guarded()
                     .traced(&task.caller);
-                match &self.key {
-                    Some(key) => call.secret("api-key", "", key),
+                match &self.door {
+                    Some(door) => door.open(call, Some(task)),
                     None => call,
                 }
             }

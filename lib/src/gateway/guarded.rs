@@ -184,6 +184,13 @@ impl Gateway for Guarded {
         (futures_util::future::join_all(asked).await.into_iter()).collect()
     }
 
+    /// Which endpoint is at work is not known here, and the others know nothing of it.
+    async fn abandon(&self, session: &str, within: Duration) -> Result<(), Error> {
+        let asked =
+            (self.shared.endpoints.iter()).map(|spot| spot.gateway.abandon(session, within));
+        (futures_util::future::join_all(asked).await.into_iter()).collect()
+    }
+
     /// One endpoint that can be reached is enough.
     async fn check(&self, within: Duration) -> Result<(), Error> {
         let checks = (self.shared.endpoints.iter()).map(|spot| spot.gateway.check(within));

@@ -1,10 +1,13 @@
 //! Talking to an agent: a gateway is a function from a task to a stream of events.
 
+mod a2a;
+pub mod assertion;
 mod conversation;
 mod dial;
 mod guarded;
 mod openai;
 mod reading;
+mod task;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,8 +15,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
+use serde_json::{Value, json};
 use tokio::time::Instant;
+use url::Url;
 
+use crate::a2a::event::State;
 use crate::dial::delta::Malformed;
 use crate::domain::agent::{AgentCard, Effect, Endpoint, Protocol, Registry};
 use crate::domain::event::AgentEvent;
@@ -24,6 +30,7 @@ use crate::guard::{Guard, Resting};
 use crate::resilience::breaker::Outcome;
 use crate::resilience::retry::Repeat;
 use crate::upstream::{self, Call, Client, Limits};
+use assertion::Signer;
 use guarded::{Guarded, Spot};
 
 /// An agent's answer as it comes. The last event is [`AgentEvent::Finished`]; a stream that ends without it has failed.
@@ -37,6 +44,13 @@ pub trait Gateway: Send + Sync {
 
     /// Deletes what the agent keeps of a conversation; done, too, if it keeps nothing of it, or of any.
     async fn forget(&self, session: &str, within: Duration) -> Result<(), Error> {
+        let _ = (session, within);
+        Ok(())
+    }
+
+    /// Lets the agent stop what it still does under a session, since nobody waits for it; done, too, if dropping the call
+    /// has stopped it already.
+    async fn abandon(&self, session: &str, within: Duration) -> Result<(), Error> {
         let _ = (session, within);
         Ok(())
     }
@@ -73,6 +87,9 @@ pub enum Error {
     Resting(#[source] Resting),
     #[error("the agent named its conversation with something that cannot be an id")]
     BadSession,
+    /// The agent itself gave up what it was asked.
+    #[error("the agent's task is {}", state.as_str())]
+    Ended { state: State, said: Option<String> },
 }
 
 impl From<upstream::Error> for Error {
@@ -104,6 +121,11 @@ impl Error {
         match self {
             Self::Call(error) | Self::Unasked(error) => error.outcome(out_of_time),
             Self::Filtered | Self::Unknown | Self::Resting(_) => Outcome::Ignored,
+            Self::Ended { state, .. } => match state {
+                State::AuthRequired => Outcome::Denied,
+                State::Failed => Outcome::Failure { after: None },
+                _ => Outcome::Ignored,
+            },
             Self::Malformed(_) | Self::Unfinished | Self::Empty | Self::BadSession => {
                 Outcome::Failure { after: None }
             }
@@ -117,7 +139,7 @@ impl Error {
             Self::Call(error) => effect == Effect::None && error.may_go_elsewhere(),
             Self::BadSession | Self::Resting(_) => true,
             Self::Malformed(_) | Self::Unfinished => effect == Effect::None,
-            Self::Filtered | Self::Unknown | Self::Empty => false,
+            Self::Filtered | Self::Unknown | Self::Empty | Self::Ended { .. } => false,
         }
     }
 
@@ -133,7 +155,11 @@ impl Error {
             Self::Filtered => "filtered",
             _ if self.is_timeout() => "timeout",
             Self::Unasked(_) | Self::BadSession | Self::Unknown => "unasked",
-            Self::Call(_) | Self::Malformed(_) | Self::Unfinished | Self::Empty => "failed",
+            Self::Call(_)
+            | Self::Malformed(_)
+            | Self::Unfinished
+            | Self::Empty
+            | Self::Ended { .. } => "failed",
         }
     }
 
@@ -156,10 +182,14 @@ impl Error {
     pub fn display_message(&self) -> Option<String> {
         match self {
             Self::Call(error) | Self::Unasked(error) => error.display_message(),
+            Self::Ended { said, .. } => said.clone(),
             _ => None,
         }
     }
 }
+
+/// Where the assertion is for an agent that has a key as well.
+const ASSERTION: &str = "x-mas-assertion";
 
 /// How agents are reached.
 #[derive(Clone, Debug)]
@@ -172,6 +202,8 @@ pub struct Reach {
     pub guard: Arc<Guard>,
     /// How long a spare endpoint is kept to.
     pub dwell: Duration,
+    /// Says who calls, to agents that want to know.
+    pub signer: Option<Arc<Signer>>,
 }
 
 impl Reach {
@@ -188,18 +220,45 @@ impl Reach {
 #[derive(Clone, Debug)]
 struct Door {
     key: Option<Secret>,
+    /// The header that the key is in, and what stands before it.
+    place: (&'static str, &'static str),
+    /// Who signs, and for whom.
+    assertion: Option<(Arc<Signer>, Arc<str>)>,
 }
 
 impl Door {
-    fn of(card: &AgentCard) -> Self {
+    fn of(card: &AgentCard, url: &Url, reach: &Reach) -> Self {
+        let signer = reach.signer.as_ref().filter(|_| card.assertion);
+        let place = || url.origin().ascii_serialization();
         Self {
             key: card.key.clone(),
+            place: ("authorization", "Bearer "),
+            assertion: signer.map(|signer| {
+                let audience = card.audience.clone().unwrap_or_else(place);
+                (Arc::clone(signer), audience.into())
+            }),
         }
     }
 
-    fn open(&self, call: Call) -> Call {
-        match &self.key {
-            Some(key) => call.secret("authorization", "Bearer ", key),
+    /// DIAL applications take a key in a header of its own.
+    fn of_dial(card: &AgentCard, url: &Url, reach: &Reach) -> Self {
+        Self {
+            place: ("api-key", ""),
+            ..Self::of(card, url, reach)
+        }
+    }
+
+    /// Without a key of its own, the agent is shown the assertion in the key's place.
+    fn open(&self, call: Call, task: Option<&AgentTask>) -> Call {
+        let (header, prefix) = self.place;
+        let call = match &self.key {
+            Some(key) => call.secret(header, prefix, key),
+            None => call,
+        };
+        let signed = self.assertion.as_ref();
+        match signed.and_then(|(signer, audience)| signer.sign(audience, task)) {
+            Some(token) if self.key.is_none() => call.secret("authorization", "Bearer ", &token),
+            Some(token) => call.secret(ASSERTION, "", &token),
             None => call,
         }
     }
@@ -219,6 +278,7 @@ fn repeat(card: &AgentCard) -> Repeat {
 #[derive(Clone)]
 pub struct Gateways {
     by_agent: HashMap<AgentId, Arc<dyn Gateway>>,
+    signer: Option<Arc<Signer>>,
 }
 
 impl Gateways {
@@ -228,7 +288,14 @@ impl Gateways {
             .iter()
             .map(|card| Ok((card.id.clone(), connect(card, reach)?)))
             .collect::<Result<_, String>>()?;
-        Ok(Self { by_agent })
+        let signer = reach.signer.clone();
+        Ok(Self { by_agent, signer })
+    }
+
+    /// The keys by which agents verify who calls; none where nobody signs.
+    pub fn published_keys(&self) -> Value {
+        let keys = self.signer.as_ref().map(|signer| signer.published());
+        keys.unwrap_or_else(|| json!({"keys": []}))
     }
 
     /// All agents that there are.
@@ -264,7 +331,17 @@ fn connect_to(
     endpoint: &Endpoint,
     reach: &Reach,
 ) -> Result<Arc<dyn Gateway>, String> {
+    if card.assertion && reach.signer.is_none() {
+        return Err(format!(
+            "agent {} wants an assertion of who calls, so MAS_ASSERTION_KEYS must be set",
+            card.id
+        ));
+    }
     match (card.protocol, endpoint) {
+        (_, Endpoint::Deployment(name)) if card.assertion => Err(format!(
+            "agent {} is deployment {name} of DIAL Core, which says itself who calls: there is no assertion to it",
+            card.id
+        )),
         (Protocol::Dial, Endpoint::Deployment(name)) if reach.core.is_none() => Err(format!(
             "agent {} is deployment {name} of DIAL Core, so DIAL_URL must be set; \
              a full URL as its endpoint calls it directly",
@@ -288,7 +365,10 @@ fn connect_to(
             let gateway = openai::OpenAiGateway::new(card, model, url, reach.clone());
             Ok(Arc::new(gateway))
         }
-        (Protocol::Conversation | Protocol::Openai, Endpoint::Deployment(name)) => Err(format!(
+        (Protocol::A2a, Endpoint::Url(base)) => {
+            Ok(Arc::new(a2a::A2aGateway::new(card, base, reach.clone())))
+        }
+        (_, Endpoint::Deployment(name)) => Err(format!(
             "agent {} is no DIAL application, so its endpoint must be a full URL, not {name}",
             card.id
         )),

@@ -82,7 +82,7 @@ impl OpenAiGateway {
                 .query()
                 .map(|query| format!("?{query}"))
                 .unwrap_or_default(),
-            door: Door::of(card),
+            door: Door::of(card, url, &reach),
             repeat: super::repeat(card),
             reach,
         }
@@ -103,7 +103,7 @@ impl OpenAiGateway {
             .guarded()
             .traced(&task.caller)
             .repeated(self.repeat);
-        self.door.open(call)
+        self.door.open(call, Some(task))
     }
 }
 

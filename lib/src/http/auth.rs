@@ -134,6 +134,11 @@ impl Auth {
         }
     }
 
+    /// The ways in which callers can prove themselves, by their names.
+    pub fn ways(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.ways.iter().map(Verifier::name)
+    }
+
     /// Whether callers can be verified now: whoever has to be asked for it.
     pub async fn check(&self, within: Duration) -> Vec<Checked> {
         let asked = self.ways.iter().filter_map(|way| way.check(within));

@@ -1,53 +1,35 @@
 //! The chat endpoint: a body into a turn, the turn into a stream or into one block.
 
-use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::HeaderValue;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http_body::Body as _;
 use percent_encoding::percent_decode_str;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tracing::Instrument as _;
-use url::form_urlencoded;
 
+use super::admit::{DRAIN_WITHIN, admit, drain, header, next};
 use super::error::{self, ApiError, Statuses};
-use super::{
-    App, FunctionTime, auth, configuration, language, not_found, now, trace, wrong_method_for,
-};
+use super::{App, configuration, language, not_found, trace};
 use crate::coordinator::{Coordinator, Verification};
 use crate::dial::fold::{Fold, Folded};
 use crate::dial::request::ChatRequest;
-use crate::domain::access::Role;
-use crate::domain::failure::{Code, Failure};
+use crate::domain::failure::Failure;
 use crate::domain::ids::TurnId;
 use crate::domain::language::Language;
-use crate::domain::sentences;
 use crate::domain::trace::{TRACE_ID, Trace};
-use crate::domain::turn::{Caller, ChatTurn, DEPTH};
-use crate::resilience::deadline;
+use crate::domain::turn::ChatTurn;
 use crate::stream::{AnswerSink, TurnBody};
 use crate::telemetry;
 
-/// How much of a refused body is still taken, and for how long.
-const DRAIN_CAP: usize = 32 * 1024 * 1024;
-const DRAIN_WITHIN: Duration = Duration::from_secs(1);
-/// How long a body may take to arrive.
-const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// A longer model name is cut off.
 const MODEL_CAP: usize = 256;
 /// A longer conversation id is cut off: it is only a hint.
@@ -143,188 +125,27 @@ pub(super) async fn accept(
     parts: &Parts,
     body: &mut Body,
 ) -> Result<Accepted, ApiError> {
-    if parts.method != Method::POST {
-        return Err(wrong_method_for("POST"));
-    }
-    check_media(&parts.headers)?;
-    let length =
-        header(&parts.headers, CONTENT_LENGTH.as_str()).and_then(|value| value.parse().ok());
-    if length.is_some_and(|length: usize| length > app.caps.body) {
-        return Err(too_large(app.caps.body).into());
-    }
-    let key = auth::key(&parts.headers);
-    let verification = app.auth.verify(&parts.headers, Role::User, now())?;
-    let body = timeout(BODY_WITHIN, read(body, app.caps.body))
-        .await
-        .map_err(|_| too_slow())??;
-    let request = ChatRequest::read(&body, app.caps.messages)?;
+    let admitted = admit(app, parts, body).await?;
+    let request = ChatRequest::read(&admitted.body, app.caps.messages)?;
     let coordinator = app.coordinator();
     let budget = configuration::budget(&request.configuration)?;
     let choice = configuration::choice(&coordinator, request.configuration)?;
-    let depth = depth(&parts.headers);
-    if depth > app.depth {
-        return Err(too_deep().into());
-    }
     let conversation = header(&parts.headers, "x-conversation-id").map(|id| {
         id.get(..id.floor_char_boundary(CONVERSATION_CAP))
             .unwrap_or_default()
             .to_owned()
     });
-    // The sooner of what the client waits for and what the request allows.
-    let patience = [patience(&parts.headers), budget.time()];
-    let patience = patience.into_iter().flatten().min();
-    let function_left = parts.extensions.get::<FunctionTime>().map(|left| left.0);
     let language = language::of_turn(&request.messages, &parts.headers);
-    let turn = ChatTurn {
-        id,
-        received_at: now(),
-        deadline: deadline::of_turn(Instant::now(), &app.times, function_left, patience),
-        request: conversation
-            .as_ref()
-            .map(|conversation| fingerprint(conversation, &body)),
-        messages: request.messages.into(),
-        choice,
-        budget,
-        caller: Arc::new(Caller {
-            mark: Arc::default(),
-            key,
-            conversation,
-            depth,
-            api_version: api_version(parts.uri.query().unwrap_or_default()),
-            trace: Some(trace),
-        }),
-    };
+    let messages = request.messages.into();
+    let turn = admitted.turn(app, (id, trace), parts, messages, (conversation, budget))?;
     Ok(Accepted {
-        turn,
-        verification,
+        turn: ChatTurn { choice, ..turn },
+        verification: admitted.verification,
         language,
         coordinator,
         stream: request.stream,
         model: request.model,
     })
-}
-
-/// The body, if it keeps to the cap.
-async fn read(body: &mut Body, cap: usize) -> Result<BytesMut, Failure> {
-    let mut read = BytesMut::new();
-    while let Some(frame) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
-        let Ok(piece) = frame.map_err(|_| broken_off())?.into_data() else {
-            continue;
-        };
-        read.extend_from_slice(&piece);
-        if read.len() > cap {
-            return Err(too_large(cap));
-        }
-    }
-    Ok(read)
-}
-
-/// Takes what is left of a body and throws it away, up to a point.
-async fn drain(body: &mut Body) {
-    let mut left = DRAIN_CAP;
-    while left > 0
-        && let Some(piece) = next(body).await
-    {
-        left = left.saturating_sub(piece.len());
-    }
-}
-
-/// The next piece; a client that left has no more.
-async fn next(body: &mut Body) -> Option<Bytes> {
-    loop {
-        let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await?;
-        if let Ok(piece) = frame.ok()?.into_data() {
-            return Some(piece);
-        }
-    }
-}
-
-/// How long the caller wants to wait, in seconds.
-fn patience(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: f64 = header(headers, "x-request-timeout")?.trim().parse().ok()?;
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|patience| !patience.is_zero())
-}
-
-/// How many coordinators have passed the request on. The header is anybody's: it can only make the own request fail.
-fn depth(headers: &HeaderMap) -> u32 {
-    header(headers, DEPTH).map_or(0, |value| value.parse().unwrap_or(u32::MAX))
-}
-
-fn too_deep() -> Failure {
-    Failure::new(
-        Code::RecursionLimitExceeded,
-        "the request came through too many coordinators",
-        sentences::circles(),
-    )
-}
-
-/// Tells a request that comes twice from another one. Only its digest is kept.
-fn fingerprint(conversation: &str, body: &[u8]) -> String {
-    let mut digest = Sha256::new();
-    digest.update((conversation.len() as u64).to_be_bytes());
-    digest.update(conversation.as_bytes());
-    digest.update(body);
-    URL_SAFE_NO_PAD.encode(digest.finalize())
-}
-
-fn check_media(headers: &HeaderMap) -> Result<(), Failure> {
-    let unsupported = |message| {
-        Failure::new(
-            Code::UnsupportedMediaType,
-            message,
-            sentences::not_understood(),
-        )
-    };
-    let json = header(headers, CONTENT_TYPE.as_str())
-        .is_some_and(|value| value.to_ascii_lowercase().contains("application/json"));
-    if !json {
-        return Err(unsupported("the content type must be application/json"));
-    }
-    if header(headers, CONTENT_ENCODING.as_str()).is_some_and(|value| value != "identity") {
-        return Err(unsupported("the body must not be compressed"));
-    }
-    Ok(())
-}
-
-/// Even if what came could be read as a whole: who knows what was to follow, or where the next request begins.
-fn broken_off() -> Failure {
-    Failure::new(
-        Code::InvalidRequest,
-        "the body broke off",
-        sentences::not_whole(),
-    )
-}
-
-fn too_slow() -> Failure {
-    Failure::new(
-        Code::InvalidRequest,
-        format!("the body did not arrive within {BODY_WITHIN:?}"),
-        sentences::not_in_time(),
-    )
-}
-
-fn too_large(cap: usize) -> Failure {
-    Failure::new(
-        Code::RequestTooLarge,
-        format!("the body is larger than {cap} bytes"),
-        sentences::too_large(),
-    )
-}
-
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers
-        .get(name)?
-        .to_str()
-        .ok()
-        .filter(|value| !value.is_empty())
-}
-
-fn api_version(query: &str) -> Option<String> {
-    form_urlencoded::parse(query.as_bytes())
-        .find(|(name, value)| name == "api-version" && !value.is_empty())
-        .map(|(_, value)| value.into_owned())
 }
 
 impl Accepted {
@@ -352,15 +173,15 @@ impl Accepted {
         };
         let body = TurnBody::new(turn, sink, heartbeat, reference.clone());
         if self.stream {
-            streamed(body)
+            streamed(Body::new(body))
         } else {
             block(body, &reference, &statuses).await
         }
     }
 }
 
-fn streamed(body: TurnBody) -> Response {
-    let mut response = Response::new(Body::new(body));
+pub(super) fn streamed(body: Body) -> Response {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(
         CONTENT_TYPE,

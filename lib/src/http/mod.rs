@@ -1,13 +1,17 @@
 //! The outside door: routes, and what every request goes through.
 
+mod a2a;
+mod admit;
 mod agents;
 mod audit;
 pub mod auth;
 mod capabilities;
+mod card;
 mod chat;
 mod configuration;
 pub mod error;
 mod health;
+mod keys;
 mod language;
 mod live;
 mod metrics;
@@ -101,6 +105,15 @@ pub fn chat_routes(app: Arc<App>) -> Router {
         // Deployment ids may hold slashes, so the whole rest is taken and looked at by hand.
         .route("/openai/deployments/{*rest}", any(chat::deployment))
         .route("/openai/v1/chat/completions", any(chat::v1))
+        .route("/a2a", any(a2a::call))
+        .route(
+            "/.well-known/agent-card.json",
+            get(card::show).fallback(wrong_method),
+        )
+        .route(
+            "/.well-known/jwks.json",
+            get(keys::published).fallback(wrong_method),
+        )
         .fallback(not_found)
         .with_state(app)
 }

@@ -28,6 +28,8 @@ pub struct Report {
     pub session: Option<(String, bool)>,
     /// It asks the user something with a form.
     pub form: bool,
+    /// It says that its answer is a question, whatever that looks like.
+    pub asks: bool,
     /// What it said that it used.
     pub used: Vec<ModelUsage>,
     /// The text is over its cap, and says so.
@@ -117,6 +119,17 @@ impl Agents {
         gateway.forget(session, within).await
     }
 
+    /// Lets an agent stop what it still does under a session.
+    pub async fn abandon(
+        &self,
+        agent: &AgentId,
+        session: &str,
+        within: Duration,
+    ) -> Result<(), Error> {
+        let gateway = self.gateways.get(agent).ok_or(Error::Unknown)?;
+        gateway.abandon(session, within).await
+    }
+
     /// Whether an agent can be reached.
     pub async fn check(&self, agent: &AgentId, within: Duration) -> Result<(), Error> {
         let gateway = self.gateways.get(agent).ok_or(Error::Unknown)?;
@@ -157,6 +170,18 @@ impl Agents {
                         mirror.apply(index, &change);
                     }
                 }
+                Some(Ok(AgentEvent::Anew(text))) => {
+                    write(labels::ANEW).await;
+                    if answers {
+                        // What was shown cannot be taken back.
+                        report.add(labels::ANEW, self.caps.text, language);
+                    } else {
+                        report.text.clear();
+                        report.cut = false;
+                    }
+                    write(report.add(&text, self.caps.text, language)).await;
+                }
+                Some(Ok(AgentEvent::Asks)) => report.asks = true,
                 Some(Ok(AgentEvent::Attachment(attachment))) => match mirror.take(&attachment) {
                     Ok(()) => {
                         sink.attach(&attachment);
@@ -180,7 +205,9 @@ impl Agents {
                     if created && stages == Stages::Full {
                         stage.say(labels::session_created(agent, &id));
                     }
-                    report.session = Some((id, created));
+                    // It may be told again, with what it is now.
+                    let before = matches!(report.session, Some((_, true)));
+                    report.session = Some((id, created || before));
                 }
                 Some(Ok(AgentEvent::Cut)) => {
                     if !report.text.is_empty() {

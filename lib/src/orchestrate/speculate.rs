@@ -91,7 +91,7 @@ impl Guess {
 fn size(event: &AgentEvent) -> usize {
     let files = |files: &[Attachment]| files.iter().map(Attachment::size).sum::<usize>();
     match event {
-        AgentEvent::Text(text) => text.len(),
+        AgentEvent::Text(text) | AgentEvent::Anew(text) => text.len(),
         AgentEvent::Stage { change, .. } => {
             let text = [&change.name, &change.content].into_iter().flatten();
             text.map(String::len).sum::<usize>() + files(&change.attachments)
@@ -100,6 +100,7 @@ fn size(event: &AgentEvent) -> usize {
         AgentEvent::State(json) | AgentEvent::Form(json) => json.get().len(),
         AgentEvent::Usage(_)
         | AgentEvent::Session { .. }
+        | AgentEvent::Asks
         | AgentEvent::Cut
         | AgentEvent::Finished => 0,
     }

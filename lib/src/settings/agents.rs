@@ -108,6 +108,12 @@ pub fn card(agent: Agent, env: &Env) -> Result<AgentCard, Problem> {
             .map_err(|problem| model.place.problem(problem))?,
         None => None,
     };
+    let audience = match &agent.audience {
+        Some(audience) => Some(
+            substitute(&audience.value, env).map_err(|problem| audience.place.problem(problem))?,
+        ),
+        None => None,
+    };
     let deadline = agent.deadline.as_ref().map(|written| {
         let text = &written.value.0;
         parse_duration(text).ok_or_else(|| {
@@ -125,6 +131,8 @@ pub fn card(agent: Agent, env: &Env) -> Result<AgentCard, Problem> {
         history: history(name, &agent.history)?,
         protocol: agent.protocol,
         model,
+        assertion: agent.assertion,
+        audience,
         capabilities: agent.capabilities.into_iter().map(Into::into).collect(),
         priority: agent.priority,
         approval: agent.approval,

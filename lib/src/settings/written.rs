@@ -141,6 +141,12 @@ pub struct Agent {
     /// The model that a plain OpenAI-compatible server is asked for; the agent's name where nothing is said.
     #[serde(default)]
     pub model: Option<At<String>>,
+    /// Each call says, signed, who calls and for whom (`MAS_ASSERTION_KEYS`).
+    #[serde(default)]
+    pub assertion: bool,
+    /// For whom that is signed; without it the agent's origin.
+    #[serde(default)]
+    pub audience: Option<At<String>>,
     /// Its credential: a variable, `${NAME}`, or a reference such as `secretsmanager:NAME`. Never the secret itself.
     #[serde(default)]
     pub key: Option<At<String>>,

@@ -23,6 +23,9 @@ pub use super::sentences::*;
 /// The routing stage's name; the chosen agent is appended to it.
 pub const ROUTING: &str = "Coordination Request";
 
+/// Between what an agent said and what it says in place of it.
+pub const ANEW: &str = "\n\n---\n\n";
+
 /// The steps of a plan, as they stand in the plan's stage.
 pub fn plan(steps: &[Step], language: Language) -> String {
     let mut text = String::new();

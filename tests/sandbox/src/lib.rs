@@ -13,6 +13,7 @@
 use std::io;
 use std::time::Duration;
 
+pub mod a2a;
 pub mod faults;
 pub mod runtime_api;
 mod server;
