@@ -77,7 +77,7 @@ fn every_function_has_a_binary_and_a_resource() {
 
 #[test]
 fn settings_are_read_nowhere_else() {
-    let parts = ["agents", "callers", "over", "place", "rules", "telemetry"]
+    let parts = ["agents", "callers", "over", "whence", "rules", "telemetry"]
         .map(|part| file(&format!("lib/src/settings/{part}.rs")));
     let source = file("lib/src/settings.rs") + &parts.concat() + &file("functions/compose.rs");
     for name in VARIABLES {

@@ -5,9 +5,9 @@ mod callers;
 mod env;
 mod over;
 mod parse;
-mod place;
 mod rules;
 mod telemetry;
+mod whence;
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::domain::usage::Prices;
 pub use env::Env;
 pub use over::{Over, REACH, Roster, entry, roster};
 use parse::{duration, list, origin, parsed, switch, table_name};
-pub use place::Place;
+pub use whence::Place;
 
 /// A variable or a file is not what it should be.
 #[derive(Debug, thiserror::Error)]
