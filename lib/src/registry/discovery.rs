@@ -209,7 +209,7 @@ fn limits() -> Limits {
     }
 }
 
-/// Where an agent says it: below the address of a service, at the origin of anything else.
+/// Where an agent says it: below the address of a service or an A2A agent, at the origin of anything else.
 fn place(way: Discover, protocol: Protocol, endpoint: &Endpoint) -> Result<String, String> {
     let Endpoint::Url(url) = endpoint else {
         return Err("it is a deployment of DIAL Core, which `discover: core` is for".into());
@@ -220,7 +220,7 @@ fn place(way: Discover, protocol: Protocol, endpoint: &Endpoint) -> Result<Strin
     };
     let mut base = url.clone();
     base.set_query(None);
-    if protocol != Protocol::Conversation {
+    if !matches!(protocol, Protocol::Conversation | Protocol::A2a) {
         base.set_path("");
     }
     Ok(format!("{}{path}", base.as_str().trim_end_matches('/')))
@@ -386,6 +386,12 @@ mod tests {
             Protocol::Dial,
             chat,
             "https://a.example/capabilities",
+        );
+        check(
+            Discover::Card,
+            Protocol::A2a,
+            "https://a.example/booker",
+            "https://a.example/booker/.well-known/agent-card.json",
         );
         let service = "https://a.example/ums/";
         check(
