@@ -32,7 +32,8 @@ CHANGES = {"dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchWriteIte
 WILDCARDS = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 TABLE_ACTIONS = {
     "ChatRole": {f"dynamodb:{a}" for a in ("GetItem", "Query", "PutItem", "UpdateItem", "ConditionCheckItem")},
-    "HealthRole": {"dynamodb:GetItem"},
+    "HealthRole": {f"dynamodb:{a}" for a in ("GetItem", "Query")},
+    "DiscoverRole": {f"dynamodb:{a}" for a in ("GetItem", "Query", "PutItem")},
     "ApiRole": {f"dynamodb:{a}" for a in ("GetItem", "BatchGetItem", "Query", "PutItem", "BatchWriteItem")},
 }
 ALARMS = {
@@ -42,6 +43,8 @@ ALARMS = {
     ("ChatFunction", "Duration"),
     ("HealthFunction", "Errors"),
     ("ApiFunction", "Errors"),
+    ("DiscoverFunction", "Errors"),
+    ("MAS", "mas_capabilities_dropped_total"),
     ("Table", "ReadThrottleEvents"),
     ("Table", "WriteThrottleEvents"),
     ("Table", "SystemErrors"),
@@ -96,7 +99,7 @@ def lints(stack):
 def functions_run_on_arm64(stack):
     functions = of_type(stack, "Lambda::Function")
     wrong = [f"{n} runs on {f.get('Architectures')}" for n, f in functions.items() if f.get("Architectures") != ["arm64"]]
-    missing = {"ChatFunction", "HealthFunction", "ApiFunction"} - set(functions)
+    missing = {"ChatFunction", "HealthFunction", "ApiFunction", "DiscoverFunction"} - set(functions)
     return wrong + [f"there is no {name}" for name in sorted(missing)]
 
 

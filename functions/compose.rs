@@ -2,39 +2,32 @@
 
 use std::sync::Arc;
 
-use coordinator::context::facts;
-use coordinator::coordinator::{Coordinator, Experience};
+use coordinator::coordinator::Coordinator;
 use coordinator::domain::access::Way;
-use coordinator::domain::budget::Budget;
 use coordinator::domain::ids::{Clock, TurnId};
-use coordinator::domain::money::Money;
 use coordinator::domain::rules::Quotas;
-use coordinator::facts::Extractor;
 use coordinator::gateway::assertion::Signer;
-use coordinator::gateway::{Gateways, Reach};
 use coordinator::guard::Guard;
-use coordinator::hooks::Hooks;
 use coordinator::http::auth::Auth;
 use coordinator::http::error::Statuses;
-use coordinator::http::{self, App};
+use coordinator::http::{self, App, Live};
 use coordinator::llm::{Models, Provider};
 use coordinator::metrics::Metrics;
-use coordinator::orchestrate::{Agents, Comparer, Likely};
 use coordinator::privacy::Privacy;
-use coordinator::route::{
-    AboutRouter, CacheRouter, Chain, DecisionCache, ExplicitRouter, ModelRouter, PreferenceRouter,
-    Router, RuleRouter, StickyRouter,
-};
-use coordinator::settings::document::{self, Source};
-use coordinator::settings::{Env, Settings};
+use coordinator::registry::{Directory, Patience, Source};
+use coordinator::settings::document;
+use coordinator::settings::{Env, Place, Settings};
+use coordinator::store::aws::Service;
 use coordinator::store::envelope::Seal;
-use coordinator::store::secrets::{self, Reference};
-use coordinator::store::{
-    self, Accounts, Audit, Breakers, Decisions, Known, Seen, Table, Wire, Wishes,
-};
-use coordinator::stream::Nesting;
-use coordinator::synthesize::Synthesizer;
+use coordinator::store::secrets::{self, Reference, Vault};
+use coordinator::store::{self, Audit, Breakers, Entries, Known, Seen, Table, Wire};
 use coordinator::upstream::{Bounds, Certificates, Client};
+use tokio::sync::watch;
+
+#[path = "kit.rs"]
+mod kit;
+
+use kit::Kit;
 
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -46,21 +39,11 @@ pub async fn settings(mut env: Env) -> Result<Settings, Failed> {
         .collect();
     fetch(&mut env, variables).await?;
     // A document that cannot be found is told of where it is read.
-    let text = Source::find(&env).map_or_else(|_| String::new(), |source| source.text);
-    keys(&mut env, &text).await?;
+    let text =
+        Place::read(&env).map_or_else(|_| String::new(), |place| place.near().unwrap_or_default());
+    let keys = secrets::named(document::references(&text))?;
+    fetch(&mut env, keys).await?;
     Ok(Settings::read(&env)?)
-}
-
-/// Fetches the credentials that a document refers to, for whoever reads it with this environment.
-pub async fn keys(env: &mut Env, document: &str) -> Result<(), Failed> {
-    let keys = document::references(document).into_iter().map(|key| {
-        let reference = Reference::parse(&key).ok_or_else(|| {
-            format!("{key} is no reference to a secret, expected one of AWS Secrets Manager")
-        });
-        reference.map(|reference| (key, reference))
-    });
-    let keys = keys.collect::<Result<_, _>>()?;
-    fetch(env, keys).await
 }
 
 /// Puts secrets into the environment, each under its name.
@@ -68,25 +51,29 @@ async fn fetch(env: &mut Env, references: Vec<(String, Reference)>) -> Result<()
     if references.is_empty() {
         return Ok(());
     }
-    let certificates = env
-        .get("SSL_CERT_FILE")
-        .map(Certificates::read)
-        .transpose()?;
-    let secrets = secrets::fetch(
-        &references,
-        env.get("AWS_ENDPOINT_URL_SECRETS_MANAGER"),
-        certificates.as_ref().map(Certificates::pem),
-    )
-    .await?;
+    let secrets = secrets::fetch(&references, &vault(env)?).await?;
     for ((name, _), secret) in references.iter().zip(secrets) {
         env.set(name, secret.expose());
     }
     Ok(())
 }
 
+/// Where secrets are.
+fn vault(env: &Env) -> Result<Vault, Failed> {
+    let certificates = (env.get("SSL_CERT_FILE"))
+        .map(Certificates::read)
+        .transpose()?;
+    Ok(Vault {
+        endpoint: env
+            .get("AWS_ENDPOINT_URL_SECRETS_MANAGER")
+            .map(str::to_owned),
+        pem: certificates.map(|certificates| certificates.pem().to_owned()),
+    })
+}
+
 /// Builds everything a request needs. Nothing is called yet, so a start never depends on an agent.
 pub async fn app(settings: &Settings, metrics: Metrics) -> Result<Arc<App>, Failed> {
-    beside(settings, Shared::new(metrics)).await
+    beside(settings, Shared::new(metrics, watch::Sender::default())).await
 }
 
 /// What the applications of one process share.
@@ -95,23 +82,28 @@ pub struct Shared {
     metrics: Arc<Metrics>,
     accounts: Known,
     wishes: Seen,
+    /// Wakes those who keep their agents fresh: one of the process has changed them, or somebody asked for it.
+    stirred: watch::Sender<()>,
 }
 
 impl Shared {
-    pub fn new(metrics: Metrics) -> Self {
+    /// `stirred` wakes all of them, to look for changed agents.
+    pub fn new(metrics: Metrics, stirred: watch::Sender<()>) -> Self {
         Self {
             metrics: Arc::new(metrics),
             accounts: Known::default(),
             wishes: Seen::default(),
+            stirred,
         }
     }
 }
 
 /// Builds an application beside others of the same process.
 pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Failed> {
-    let caps = settings.caps;
     let seal = seal(settings)?;
     let certificates = certificates(settings)?;
+    let pem = certificates.as_ref().map(Certificates::pem);
+    let service = service(settings, pem).await;
     let table = table(settings, certificates.as_ref()).await;
     let client = client(settings, certificates.unwrap_or_default())?;
     let guard = Arc::new(Guard::new(
@@ -120,7 +112,6 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
         Clock::new(http::clock),
         TurnId::now().random(),
     ));
-    let models = models(settings, &client, &guard);
     let auth = Auth::new(
         &settings.callers,
         &client,
@@ -128,53 +119,41 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
         &settings.deployments,
     );
     warn(settings);
-    let (chain, cache) = ladder(settings, &models, &table, &seal);
-    let coordinator = Coordinator {
-        chain,
-        cache,
-        likely: settings.routing.guess.map(Likely::new),
-        routing: settings.routing,
-        synthesis: settings.synthesis,
-        metrics: shared.metrics,
-        agents: agents(settings, &client, &guard)?,
-        extractor: extractor(settings, &models),
-        comparer: Comparer::new(models.clone(), &settings.routing_model),
-        hooks: Hooks::connect(&settings.hooks, &client, &guard),
-        synthesizer: Synthesizer::new(models, &settings.synthesis_model),
-        accounts: Accounts::of(
-            &table,
-            quotas(settings),
-            settings.state_ttl,
-            shared.accounts,
-        ),
-        wishes: Wishes::of(&table, shared.wishes),
-        audit: audit(settings, &table, &seal),
-        prices: settings.prices.clone(),
-        budget: Budget {
-            dollars: settings.quotas.turn.map(Money),
-            ..Budget::default()
-        },
-        experience: Experience::default(),
-        // Where everybody is trusted and nobody limited, there is nobody to keep from it.
-        account_first: settings.openai_base_url.is_some()
-            && (settings.callers.ways != [Way::None] || settings.quotas != Quotas::default()),
-        table,
-        guard,
-        seal,
-        times: settings.times,
-        retention: settings.state_ttl,
-        trust_legacy_sessions: settings.legacy_sessions,
-        caps,
-        log_content: settings.log_content,
-        registry: settings.registry.clone(),
+    let source = Source {
+        place: settings.place.clone(),
+        service,
+        vault: vault(&settings.env)?,
+        client: client.clone(),
+        core: settings.dial_url.clone(),
+        clock: Clock::new(http::clock),
     };
+    let kit = Kit {
+        models: models(settings, &client, &guard),
+        signer: signer(settings)?,
+        settings: settings.clone(),
+        client,
+        guard,
+        table,
+        seal,
+    };
+    let opening = Directory::open(
+        source,
+        Entries::of(&kit.table),
+        settings.env.clone(),
+        settings.refresh,
+        Patience(settings.times.store * 4),
+        |roster| kit.coordinator(roster, &shared),
+    );
+    let (directory, coordinator) = Box::pin(opening).await?;
     let privacy = privacy(&coordinator);
+    let stirred = shared.stirred;
+    let renew = Box::new(move |old: &Coordinator, roster| kit.renewed(old, roster));
     Ok(App::new(
-        coordinator,
+        Live::new(coordinator, directory, renew, stirred),
         privacy,
         auth,
         settings.times,
-        caps,
+        settings.caps,
         settings.quotas.depth,
         Statuses::new(
             settings.rate_limit_status,
@@ -184,12 +163,14 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
     ))
 }
 
-/// What looks for facts, where some agent may be told any.
-fn extractor(settings: &Settings, models: &Models) -> Option<Extractor> {
-    let kinds = facts::kinds(&settings.registry);
-    let times = settings.facts.filter(|_| !kinds.is_empty())?;
-    let model = &settings.routing_model;
-    Some(Extractor::new(models.clone(), model, kinds, times))
+/// The service of AWS that has the document of agents, if one has.
+async fn service(settings: &Settings, pem: Option<&str>) -> Option<Service> {
+    let endpoint = match &settings.place {
+        Place::S3 { .. } => &settings.s3_endpoint,
+        Place::Ssm(_) => &settings.ssm_endpoint,
+        _ => return None,
+    };
+    Some(Service::reach(endpoint.as_deref(), pem).await)
 }
 
 /// How models are called.
@@ -201,28 +182,6 @@ fn models(settings: &Settings, client: &Client, guard: &Arc<Guard>) -> Models {
         idle: settings.times.stream_idle,
         guard: Arc::clone(guard),
     }
-}
-
-/// How agents are called.
-fn agents(settings: &Settings, client: &Client, guard: &Arc<Guard>) -> Result<Agents, Failed> {
-    let reach = Reach {
-        client: client.clone(),
-        core: settings.dial_url.clone(),
-        first_byte: settings.times.agent_first_byte,
-        idle: settings.times.stream_idle,
-        guard: Arc::clone(guard),
-        dwell: settings.times.failover_dwell,
-        signer: signer(settings)?,
-    };
-    Ok(Agents {
-        gateways: Gateways::connect(&settings.registry, &reach)?,
-        nesting: if settings.nested_stages {
-            Nesting::Nested
-        } else {
-            Nesting::Flat
-        },
-        caps: settings.caps,
-    })
 }
 
 /// Who says to agents who calls.
@@ -238,55 +197,6 @@ fn signer(settings: &Settings) -> Result<Option<Arc<Signer>>, Failed> {
     );
     let signer = signer.map_err(|problem| format!("MAS_ASSERTION_KEYS: {problem}"))?;
     Ok(Some(Arc::new(signer)))
-}
-
-/// The routing ladder, from the settings: what costs nothing is asked first.
-fn ladder(
-    settings: &Settings,
-    models: &Models,
-    table: &Table,
-    seal: &Seal,
-) -> (Chain, Option<Arc<DecisionCache>>) {
-    let (registry, routing) = (&settings.registry, settings.routing);
-    let model = ModelRouter::new(
-        models.clone(),
-        &settings.routing_model,
-        registry,
-        settings.caps,
-        routing.floor,
-    );
-    let cache = routing.cache.map(|_| {
-        let decisions = Decisions::of(table, seal.keyring("decisions"));
-        let clock = Clock::new(http::clock);
-        let version = format!("{}\n{:?}", model.version(), settings.rulebook);
-        Arc::new(DecisionCache::new(
-            decisions,
-            clock,
-            &routing,
-            settings.times.store / 4,
-            registry,
-            &version,
-        ))
-    });
-    let mut quick: Vec<Box<dyn Router>> = vec![
-        Box::new(PreferenceRouter::new(registry)),
-        Box::new(ExplicitRouter::new(registry)),
-        Box::new(RuleRouter),
-        Box::new(AboutRouter),
-    ];
-    if let Some(words) = routing.sticky {
-        quick.push(Box::new(StickyRouter::new(registry, words)));
-    }
-    if let Some(cache) = &cache {
-        quick.push(Box::new(CacheRouter(Arc::clone(cache))));
-    }
-    let chain = Chain::new(
-        settings.rulebook.clone(),
-        quick,
-        vec![Box::new(model)],
-        registry,
-    );
-    (chain, cache)
 }
 
 /// Whom to trust beside the built-in roots.

@@ -29,6 +29,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failed> {
     env.or("DIAL_URL", "http://localhost:8080");
     let settings = Settings::read(&env)?;
     let dependencies: Vec<&str> = settings
+        .roster
         .registry
         .iter()
         .flat_map(|card| &card.endpoints)

@@ -1,5 +1,6 @@
 //! All functions in one local process, and the commands of the people who run it.
 
+mod agents;
 mod audit;
 mod collector;
 mod compose;
@@ -50,6 +51,9 @@ enum Command {
     Preferences(preferences::Options),
     /// Print the entry for DIAL Core's configuration
     DialConfig(dial_config::Options),
+    /// Show and change the registry of agents
+    #[command(subcommand)]
+    Agents(agents::Command),
     /// Read and check the audit log
     #[command(subcommand)]
     Audit(audit::Command),
@@ -72,6 +76,7 @@ async fn main() -> ExitCode {
         Some(Command::Schema) => validate::schema(),
         Some(Command::Preferences(options)) => preferences::run(options).await,
         Some(Command::DialConfig(options)) => dial_config::run(&options),
+        Some(Command::Agents(command)) => Box::pin(agents::run(command)).await,
         Some(Command::Audit(command)) => audit::run(command).await,
         Some(Command::Export(options)) => person::export(options).await,
         Some(Command::Erase(options)) => person::erase(options).await,

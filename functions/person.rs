@@ -67,7 +67,7 @@ pub async fn export(options: Export) -> Result<ExitCode, Failed> {
     }
     let owner = Owner::new(&open.tenant, &options.owner.unwrap_or_default());
     let app = compose::app(&open.settings, Metrics::Off).await?;
-    let bundle = app.privacy.export(&owner, By::Command).await?;
+    let bundle = app.privacy().export(&owner, By::Command).await?;
     // The last line has its end already.
     print(bundle.trim_end_matches('\n'))?;
     Ok(ExitCode::SUCCESS)
@@ -79,7 +79,7 @@ pub async fn erase(options: Erase) -> Result<ExitCode, Failed> {
     let owner = Owner::new(&open.tenant, &options.owner);
     let app = compose::app(&open.settings, Metrics::Off).await?;
     let erased = app
-        .privacy
+        .privacy()
         .erase(&owner, TurnId::now(), By::Command)
         .await?;
     if options.json {

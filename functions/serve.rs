@@ -80,11 +80,16 @@ async fn accept(
     stopped: impl Future<Output = ()>,
 ) {
     let mut stopped = std::pin::pin!(stopped);
+    let mut reloads = Reloads::new();
     loop {
         let (connection, from) = tokio::select! {
             // It waits where there are no more handles for connections, and goes on when there are.
             accepted = Listener::accept(&mut listener) => accepted,
             () = &mut stopped => return,
+            () = reloads.next() => {
+                workers.stir();
+                continue;
+            }
         };
         // Otherwise each first chunk of a kept-alive connection waits 40 ms for the peer's delayed acknowledgement.
         let _ = connection.set_nodelay(true);
@@ -92,6 +97,38 @@ async fn accept(
         #[cfg(target_os = "linux")]
         let _ = socket2::SockRef::from(&connection).set_tcp_user_timeout(Some(patience));
         workers.take(connection, from);
+    }
+}
+
+/// SIGHUP: the agents are to be looked at now.
+struct Reloads {
+    #[cfg(unix)]
+    signal: Option<tokio::signal::unix::Signal>,
+}
+
+impl Reloads {
+    #[cfg(unix)]
+    fn new() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        Self {
+            signal: signal(SignalKind::hangup()).ok(),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> Self {
+        Self {}
+    }
+
+    /// The next one; where there is none, never.
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        if let Some(signal) = &mut self.signal
+            && signal.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending::<()>().await;
     }
 }
 
@@ -133,7 +170,7 @@ fn say_hello(settings: &Settings, local: &Local, port: u16) {
         settings.routing_model,
         settings.synthesis_model
     ));
-    for card in settings.registry.iter() {
+    for card in settings.roster.registry.iter() {
         for endpoint in &card.endpoints {
             match endpoint {
                 Endpoint::Deployment(name) => {

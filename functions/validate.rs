@@ -5,8 +5,8 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Args;
-use coordinator::settings::document::{self, Document, SCHEMA, Source};
-use coordinator::settings::{Env, Problem, Problems};
+use coordinator::settings::document::{self, SCHEMA};
+use coordinator::settings::{Env, Place, Problem, Problems, Roster};
 use serde_json::json;
 
 use crate::compose::Failed;
@@ -26,25 +26,29 @@ pub struct Options {
 /// Reads a document as a start would, without any secret and without calling anybody.
 pub fn run(options: &Options) -> Result<ExitCode, Failed> {
     let mut env = Env::process();
-    let source = match &options.file {
-        Some(file) => Source::file(file)?,
-        None => Source::find(&env)?,
+    let place = match &options.file {
+        Some(file) => Place::File(file.clone()),
+        None => Place::read(&env)?,
     };
+    if place.is_far() {
+        return Err(format!("{place} is elsewhere: expected a file").into());
+    }
+    let text = place.text()?;
     // Secrets are fetched at the start; here it is enough that something is there.
-    for key in document::references(&source.text) {
+    for key in document::references(&text) {
         env.set(&key, "not fetched");
     }
-    let parsed = document::parse(&source.text, &env);
+    let parsed = document::parse(&text, &env);
     let ended = if parsed.is_ok() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     };
     print(&if options.json {
-        format!("{:#}", as_json(&source, &parsed))
+        format!("{:#}", as_json(&place, &parsed))
     } else {
         let colour = std::io::stdout().is_terminal() && env.get("NO_COLOR").is_none();
-        shown(&source, &parsed, colour).trim_end().to_owned()
+        shown(&place, &parsed, colour).trim_end().to_owned()
     })?;
     Ok(ended)
 }
@@ -55,7 +59,7 @@ pub fn schema() -> Result<ExitCode, Failed> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn shown(source: &Source, parsed: &Result<Document, Problems>, colour: bool) -> String {
+fn shown(place: &Place, parsed: &Result<Roster, Problems>, colour: bool) -> String {
     let painted = |text: &str, style: &str| {
         if colour {
             format!("\u{1b}[{style}m{text}\u{1b}[0m")
@@ -63,7 +67,7 @@ fn shown(source: &Source, parsed: &Result<Document, Problems>, colour: bool) -> 
             text.to_owned()
         }
     };
-    let name = harmless(&source.name);
+    let name = harmless(&place.to_string());
     match parsed {
         Ok(document) => format!(
             "{name} {}: {}, {}, {}",
@@ -95,13 +99,13 @@ fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-fn as_json(source: &Source, parsed: &Result<Document, Problems>) -> serde_json::Value {
+fn as_json(place: &Place, parsed: &Result<Roster, Problems>) -> serde_json::Value {
     let (document, problems) = match parsed {
         Ok(document) => (Some(document), &[][..]),
         Err(Problems(problems)) => (None, &problems[..]),
     };
     json!({
-        "document": source.name,
+        "document": place.to_string(),
         "ok": document.is_some(),
         "agents": document.map(|document| document.registry.iter().count()),
         "rules": document.map(|document| document.rulebook.rules.len()),

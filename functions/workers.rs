@@ -4,11 +4,12 @@
 //! table.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::serve::Listener;
-use coordinator::http;
+use coordinator::http::{self, App, Live};
 use coordinator::metrics::Metrics;
 use coordinator::settings::Settings;
 use tokio::net::TcpStream;
@@ -21,6 +22,8 @@ type Connection = (std::net::TcpStream, SocketAddr);
 /// All threads at work.
 pub struct Workers {
     hands: Vec<mpsc::UnboundedSender<Connection>>,
+    /// Wakes those who keep their agents fresh.
+    stirred: watch::Sender<()>,
     threads: Vec<JoinHandle<()>>,
     /// Set once: no more connections, and an end of those that are open.
     stopping: watch::Sender<bool>,
@@ -31,10 +34,12 @@ pub struct Workers {
 impl Workers {
     /// Starts so many threads, and waits until each can take connections.
     pub async fn start(count: usize, settings: &Settings) -> Result<Self, Failed> {
-        let shared = Shared::new(Metrics::kept());
+        let stirred = watch::Sender::default();
+        let shared = Shared::new(Metrics::kept(), stirred.clone());
         let (stopping, stopped) = watch::channel(false);
         let mut workers = Self {
             hands: Vec::new(),
+            stirred,
             threads: Vec::new(),
             stopping,
             next: 0,
@@ -43,13 +48,9 @@ impl Workers {
         for number in 0..count {
             let (hand, incoming) = mpsc::unbounded_channel();
             let (ready, is_ready) = oneshot::channel();
-            let work = work(
-                settings.clone(),
-                shared.clone(),
-                incoming,
-                stopped.clone(),
-                ready,
-            );
+            let mut settings = settings.clone();
+            settings.discovery = settings.discovery.filter(|_| number == 0);
+            let work = work(settings, shared.clone(), incoming, stopped.clone(), ready);
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
@@ -76,6 +77,11 @@ impl Workers {
         }
     }
 
+    /// Has all threads look for changed agents at once.
+    pub fn stir(&self) {
+        self.stirred.send_replace(());
+    }
+
     /// Takes no more connections, and waits for the turns under way.
     pub async fn stop(self) {
         let _ = self.stopping.send(true);
@@ -94,6 +100,7 @@ async fn work(
     mut stopped: watch::Receiver<bool>,
     ready: oneshot::Sender<Result<(), Failed>>,
 ) {
+    let asks = settings.discovery;
     let app = match compose::beside(&settings, shared).await {
         Ok(app) => app,
         Err(error) => {
@@ -102,13 +109,38 @@ async fn work(
         }
     };
     let _ = ready.send(Ok(()));
-    let routes = http::routes(app);
+    let routes = http::routes(Arc::clone(&app));
     let serving = axum::serve(Incoming(incoming), routes).with_graceful_shutdown(async move {
         // Also when nobody is left to say it.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     });
-    if let Err(error) = serving.await {
+    let ended = tokio::select! {
+        ended = serving => ended,
+        () = keep_fresh(&app.live) => Ok(()),
+        () = keep_asking(&app, asks) => Ok(()),
+    };
+    if let Err(error) = ended {
         tracing::error!(error = &error as &dyn std::error::Error, "a worker ended");
+    }
+}
+
+/// Asks agents what they can, again and again: one thread does, for all of them.
+async fn keep_asking(app: &App, every: Option<Duration>) {
+    let Some(every) = every else {
+        return std::future::pending().await;
+    };
+    loop {
+        app.discover_all().await;
+        tokio::time::sleep(every).await;
+    }
+}
+
+/// Looks for changed agents again and again, so that nobody's turn has to: for as long as the thread serves.
+async fn keep_fresh(live: &Live) {
+    let mut stirred = live.stirred();
+    loop {
+        let called = tokio::time::timeout(live.directory().every(), stirred.changed()).await;
+        live.refresh(called.is_ok()).await;
     }
 }
 

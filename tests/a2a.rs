@@ -253,9 +253,8 @@ async fn the_example_of_the_page_about_agents_is_an_agents_file() {
         .gpa(|_| crate::world::says("Written."))
         .start()
         .await;
-    let names: Vec<&str> = world
-        .app
-        .coordinator
+    let coordinator = world.app.coordinator();
+    let names: Vec<&str> = coordinator
         .registry
         .iter()
         .map(|card| card.id.as_str())

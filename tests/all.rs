@@ -54,6 +54,7 @@ mod outbound;
 mod panics;
 mod person;
 mod preferences;
+mod registry;
 mod requirements;
 mod samples;
 mod secrets;

@@ -55,7 +55,7 @@ async fn turn(world: &World, limit: Duration) -> (Answer, Duration) {
     };
     let verified = std::future::ready(Ok(identity)).boxed();
     let (app, writer) = (Arc::clone(&world.app), sink.clone());
-    let work = async move { app.coordinator.answer(turn, verified, writer).await };
+    let work = async move { app.coordinator().answer(turn, verified, writer).await };
     let mut body = TurnBody::new(work, sink, Some(Duration::from_secs(15)), "ref".into());
     let mut read = Vec::new();
     while let Some(Ok(frame)) =

@@ -319,6 +319,7 @@ async fn without_keys_for_the_state_a_function_refuses_to_start() {
         env!("CARGO_BIN_EXE_chat"),
         env!("CARGO_BIN_EXE_health"),
         env!("CARGO_BIN_EXE_api"),
+        env!("CARGO_BIN_EXE_discover"),
     ] {
         let mut command = function(binary, &api);
         command
@@ -446,7 +447,10 @@ async fn the_health_function_tells_alive_from_ready() {
     );
     let names: Vec<_> = ready["checks"].as_array().unwrap().iter().collect();
     let names: Vec<_> = names.iter().map(|check| check["name"].as_str()).collect();
-    assert_eq!(names, ["table", "models", "GPA", "UMS"].map(Some));
+    assert_eq!(
+        names,
+        ["registry", "table", "models", "GPA", "UMS"].map(Some)
+    );
     let (status, missing) = ask("/elsewhere").await;
     assert_eq!(
         (status, &missing["error"]["code"]),
@@ -491,7 +495,103 @@ async fn the_api_function_exports_and_erases_a_person_and_shows_the_log() {
     assert_eq!(status, 404);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_discover_function_asks_agents_by_its_schedule() {
+    let agent = Stub::start(|_| Reply::json(200, json!({"capabilities": ["leave"]})));
+    let agent = agent.await.unwrap();
+    let place = format!("{}/chat", agent.url());
+    let document =
+        format!("agents:\n- {{name: HR, endpoint: '{place}', discover: capabilities}}\n");
+    let (table, endpoint) = table().await;
+    let discover = env!("CARGO_BIN_EXE_discover");
+    let variables = [("MAS_AGENTS", document)];
+    let upstreams = [place.as_str(); 3];
+    let function = Function::with(discover, upstreams, table.clone(), &endpoint, &variables).await;
+    // A schedule's event is no request: whatever comes is taken for one.
+    let _ = within(
+        function
+            .invoke(FunctionUrlEvent::get("/"), TIMEOUT)
+            .finish(),
+    )
+    .await;
+    assert_eq!(agent.seen()[0].path, "/capabilities");
+    assert_eq!(
+        (count(&table, "FOUND#HR"), count(&table, "CHANGE#")),
+        (1, 1)
+    );
+}
+
 // The local process.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_shows_and_changes_the_agents() {
+    let folder = Folder::new("agents");
+    let data = ["--data", folder.path.to_str().unwrap()];
+    assert!(Mas::start(&data).await.stop().await.success());
+    let run = async |arguments: &[&str]| {
+        let mut mas = Process::start(command_of_mas(&[arguments, &data].concat()));
+        let code = mas.end().await.code();
+        (code, mas.stdout(), mas.stderr())
+    };
+    let file = folder.path.join("hr.json");
+    let name = file.to_string_lossy().into_owned();
+    let entry = json!({"endpoint": "http://127.0.0.1:9/hr", "description": "Leave"});
+    std::fs::write(&file, entry.to_string()).unwrap();
+    let (code, said, problem) = run(&["agents", "put", "HR", "--file", &name]).await;
+    assert_eq!((code, said.as_str()), (Some(0), "version 1\n"), "{problem}");
+    let (code, said, _) = run(&["agents", "list"]).await;
+    assert!(
+        code == Some(0) && said.contains("HR                   table"),
+        "{said}"
+    );
+    let (_, said, _) = run(&["agents", "get", "HR", "--json"]).await;
+    let found: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(found["entry"]["description"], "Leave");
+    let (code, _, problem) = run(&["agents", "remove", "HR", "--seen", "7"]).await;
+    assert!(
+        code == Some(1) && problem.contains("version 1 is there"),
+        "{problem}"
+    );
+    assert_eq!(run(&["agents", "remove", "HR"]).await.0, Some(0));
+    let (_, said, _) = run(&["agents", "history", "HR"]).await;
+    assert_eq!(said.lines().count(), 2, "{said}");
+    std::fs::write(&file, "agents:\n- {name: A}\n").unwrap();
+    let (code, _, problem) = run(&["agents", "publish", &name]).await;
+    assert!(code == Some(1) && problem.contains("endpoint"), "{problem}");
+    let (code, said, problem) = run(&["audit", "verify", "--json"]).await;
+    assert_eq!(code, Some(0), "{said} {problem}");
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn mas_looks_at_its_agents_when_it_is_told_to() {
+    let folder = Folder::new("reload");
+    std::fs::create_dir_all(&folder.path).unwrap();
+    let file = folder.path.join("agents.yaml");
+    let document = "agents:\n- {name: A, endpoint: 'http://127.0.0.1:9/a'}\n";
+    std::fs::write(&file, document).unwrap();
+    let mut command = command_of_mas(&["--memory", "--port", "0"]);
+    command.env("MAS_AGENTS", &file);
+    let mas = Mas::serving(command).await;
+    let hang_up = || {
+        let id = mas.process.child.id().to_string();
+        let told = Command::new("kill").args(["-HUP", &id]).status();
+        assert!(told.unwrap().success());
+    };
+    std::fs::write(&file, "agents: [").unwrap();
+    hang_up();
+    let refused = |output: &Output| output.stderr.contains("the old ones stay");
+    mas.process.until(refused).await;
+    std::fs::write(
+        &file,
+        format!("{document}- {{name: B, endpoint: 'http://127.0.0.1:9/b'}}\n"),
+    )
+    .unwrap();
+    hang_up();
+    let taken = |output: &Output| output.stderr.contains("the agents are new");
+    mas.process.until(taken).await;
+    assert!(mas.stop().await.success());
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_checks_the_log_and_exports_and_erases_a_person() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use coordinator::http;
 use coordinator::metrics::{CATALOGUE, Kind};
 use sandbox::stub::Reply;
 use serde_json::{Value, json};
@@ -92,6 +93,9 @@ async fn every_metric_of_the_catalogue_is_there_after_some_use() {
         .await;
     ums.store(true, Ordering::SeqCst);
     world.well(&[user("Who is Bob?")]).await;
+    // An agent that says less than before has stories of its own.
+    let counted = world.app.coordinator();
+    counted.metrics.dropped("GPA", 1, http::clock());
     let text = world.get("/metrics").send().await.unwrap();
     assert_eq!(text.headers()["content-type"], "text/plain; version=0.0.4");
     let text = text.text().await.unwrap();

@@ -61,7 +61,7 @@ async fn stream(app: &Arc<App>, at: usize) -> String {
     let (app, writer) = (Arc::clone(app), sink.clone());
     let reference = turn.id.reference();
     let turn = Panics {
-        turn: Box::pin(async move { app.coordinator.answer(turn, verified, writer).await }),
+        turn: Box::pin(async move { app.coordinator().answer(turn, verified, writer).await }),
         at,
         polls: 0,
     };

@@ -466,7 +466,8 @@ async fn used() -> World {
     turn(&world, ALICE, &[user("words")]).await;
     turn(&world, BOB, &[user("words")]).await;
     erase(&world, BOB).await;
-    let guard = &world.app.coordinator.guard;
+    let coordinator = world.app.coordinator();
+    let guard = &coordinator.guard;
     let permit = guard
         .permit(
             &"agent:X@x".into(),
@@ -491,7 +492,7 @@ async fn used() -> World {
         left_out: Vec::new(),
     };
     let alice = Owner::new("default", "alice");
-    let table = &world.app.coordinator.table;
+    let table = &coordinator.table;
     let proposals = Proposals::of(table, &alice);
     let hour = Duration::from_secs(3600);
     proposals
@@ -590,7 +591,7 @@ async fn every_item_expires_and_what_has_expired_is_gone_for_every_reader() {
             .iter()
             .all(|(_, breaker)| breaker.value == Default::default())
     );
-    let privacy = &world.app.privacy;
+    let privacy = &world.app.privacy();
     let account = store::Accounts::of(
         &table,
         Default::default(),
@@ -661,7 +662,7 @@ async fn follow(steps: &[Step]) -> Result<(), TestCaseError> {
         .ums(|_| Reply::json(200, json!({})))
         .start()
         .await;
-    let (privacy, ums) = (&world.app.privacy, AgentId::new("UMS"));
+    let (privacy, ums) = (&world.app.privacy(), AgentId::new("UMS"));
     let owner = |alice: bool| Owner::new("default", if alice { "alice" } else { "bob" });
     let save = async |alice: bool, id: TurnId, conversation: u8, state: usize, session: bool| {
         let name = if alice {

@@ -8,7 +8,7 @@ use crate::compose;
 use crate::world::{plan, user};
 
 /// A Secrets Manager with one secret.
-fn manager(seen: &Seen) -> Reply {
+pub fn manager(seen: &Seen) -> Reply {
     assert_eq!(
         seen.header("x-amz-target"),
         Some("secretsmanager.GetSecretValue")

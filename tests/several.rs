@@ -172,6 +172,19 @@ async fn an_agent_that_is_late_is_named_and_the_others_are_heard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_writes_answers_the_reports_stand_one_below_the_other() {
+    let world = both().set("MAS_SYNTHESIS", "never").start().await;
+    let answer = world.well(&[user("Weather in Paris and list users")]).await;
+    let text = answer.text();
+    assert!(
+        text.starts_with("**GPA**\n\nDone: all good.\n\n**UMS**\n\n"),
+        "{text}"
+    );
+    let asked = World::asked(&world.model);
+    assert!(asked.iter().all(|body| body["stream"] != true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn when_every_agent_fails_the_turn_fails() {
     let broken = |_: &Seen| Reply::json(500, json!({"error": {"message": "no"}}));
     let world = both().gpa(broken).ums(broken).start().await;

@@ -42,7 +42,7 @@ pub struct Reported {
 }
 
 /// Takes facts out of reports.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Extractor {
     models: Models,
     model: Arc<str>,

@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod orchestrate;
 pub mod policy;
 pub mod privacy;
+pub mod registry;
 pub mod resilience;
 pub mod route;
 pub mod settings;

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::domain::ids::Millis;
+
 /// What tells series of one metric apart: names from the catalogue, in its order, and their values.
 pub type Labels<'a> = Vec<(&'static str, Cow<'a, str>)>;
 
@@ -75,16 +77,31 @@ impl Metrics {
 
     /// Counts a turn that has ended.
     pub fn turn(&self, figures: &Figures<'_>) {
+        let free = matches!(self, Self::Kept(_));
+        self.take(|| figures.samples(free), figures.now);
+    }
+
+    /// Counts capabilities that an agent does not name any more.
+    pub fn dropped(&self, agent: &str, count: u32, now: Millis) {
+        let sample = || Sample {
+            metric: catalogue::DROPPED,
+            labels: vec![("agent", Cow::Owned(agent.to_owned()))],
+            value: f64::from(count),
+        };
+        self.take(|| vec![sample()], now);
+    }
+
+    fn take<'a>(&self, samples: impl FnOnce() -> Vec<Sample<'a>>, now: Millis) {
         match self {
             Self::Off => {}
             Self::Kept(series) => {
                 let mut series = lock(series);
-                for sample in figures.samples(true) {
+                for sample in samples() {
                     series.take(&sample);
                 }
             }
             Self::Written => {
-                let mut lines = emf::lines(&figures.samples(false), figures.now);
+                let mut lines = emf::lines(&samples(), now);
                 lines.push('\n');
                 // A log that cannot be written is no reason to fail a turn.
                 let _ = std::io::stdout().lock().write_all(lines.as_bytes());

@@ -22,7 +22,7 @@ const WITHIN: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 4;
 
 /// What exporting and erasing need.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Privacy {
     pub table: Table,
     pub accounts: Accounts,

@@ -7,29 +7,30 @@ pub mod document;
 mod env;
 mod forms;
 mod hooks;
+mod over;
 mod parse;
 mod place;
 mod rulebook;
 mod rules;
 mod telemetry;
+mod whence;
 mod written;
 
 use std::time::Duration;
 
 use crate::domain::access::{Callers, Way};
-use crate::domain::agent::Registry;
 use crate::domain::fact::FactTimes;
-use crate::domain::hook::HookCard;
 use crate::domain::ids::Secret;
 use crate::domain::network::Networks;
-use crate::domain::rulebook::Rulebook;
 use crate::domain::rules::{BreakerRules, Caps, Quotas, Routing, Synthesis, Times};
 use crate::domain::trace::Collector;
 use crate::domain::usage::Prices;
-pub use document::Document;
+pub use document::Roster;
 pub use env::Env;
+pub use over::{Over, REACH, entry, roster};
 use parse::{duration, list, origin, parsed, switch, table_name};
 pub use place::{Problem, Problems};
+pub use whence::Place;
 
 /// A variable or a file is not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -62,12 +63,17 @@ pub struct Settings {
     pub routing_model: String,
     /// `MAS_SYNTHESIS_MODEL`: writes the answer.
     pub synthesis_model: String,
-    /// `MAS_AGENTS`: path of the agents file, or its text; by default the one built in. `MAS_DEFAULT_AGENT` overrides its default.
-    pub registry: Registry,
-    /// The rules of the same document.
-    pub rulebook: Rulebook,
-    /// The hooks of the agents file; `MAS_HOOK_KEY` signs where they name no other key.
-    pub hooks: Vec<HookCard>,
+    /// `MAS_AGENTS`: where the document of agents is; by default the one built in.
+    pub place: Place,
+    /// What it says of agents, rules and hooks, as far as nobody has to be asked for it. `MAS_DEFAULT_AGENT` overrides its
+    /// default, `MAS_HOOK_KEY` signs where its hooks name no other key.
+    pub roster: Roster,
+    /// What documents refer to.
+    pub env: Env,
+    /// `MAS_AGENTS_REFRESH`: how often it is looked whether agents have changed.
+    pub refresh: Duration,
+    /// `MAS_DISCOVERY`: how often `mas` asks agents what they can.
+    pub discovery: Option<Duration>,
     /// `MAS_ROUTING`: how it is decided who answers.
     pub routing: Routing,
     /// How long facts are kept for other agents (`MAS_FACTS`); `None` where none are looked for.
@@ -78,6 +84,9 @@ pub struct Settings {
     pub table: String,
     /// `AWS_ENDPOINT_URL_DYNAMODB`: a local emulator instead of AWS.
     pub dynamodb_endpoint: Option<String>,
+    /// `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL_SSM`: others than AWS's, for the document.
+    pub s3_endpoint: Option<String>,
+    pub ssm_endpoint: Option<String>,
     /// `MAS_STATE_KEYS`: `kid:base64` pairs; the first signs, all verify.
     pub state_keys: Option<Secret>,
     /// `MAS_LEGACY_SESSIONS`: take bare UMS conversation ids of the reference coordinator.
@@ -127,7 +136,7 @@ pub struct Settings {
 }
 
 /// Every variable that is read, for the template's and the README's tests.
-pub const VARIABLES: [&str; 61] = [
+pub const VARIABLES: [&str; 65] = [
     "MAS_PORT",
     "DIAL_URL",
     "OPENAI_BASE_URL",
@@ -135,6 +144,8 @@ pub const VARIABLES: [&str; 61] = [
     "MAS_ROUTING_MODEL",
     "MAS_SYNTHESIS_MODEL",
     "MAS_AGENTS",
+    "MAS_AGENTS_REFRESH",
+    "MAS_DISCOVERY",
     "GPA_AGENT_ENDPOINT",
     "GPA_API_KEY",
     "UMS_AGENT_ENDPOINT",
@@ -146,6 +157,8 @@ pub const VARIABLES: [&str; 61] = [
     "MAS_TABLE",
     "AWS_ENDPOINT_URL_DYNAMODB",
     "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL_SSM",
     "MAS_STATE_KEYS",
     "MAS_ASSERTION_KEYS",
     "MAS_ASSERTION_ISSUER",
@@ -195,12 +208,7 @@ impl Settings {
     /// Reads and checks everything; the first mistake is named with its variable and with what was expected.
     pub fn read(env: &Env) -> Result<Self, Error> {
         let text = |name, default: &str| env.get(name).unwrap_or(default).to_owned();
-        let Document {
-            registry,
-            rulebook,
-            hooks,
-            ..
-        } = document::read(env)?;
+        let place = Place::read(env)?;
         let settings = Self {
             port: parsed(env, "MAS_PORT", 8055, "a port from 0 to 65535", |value| {
                 value.parse().ok()
@@ -210,9 +218,13 @@ impl Settings {
             openai_api_key: env.get("OPENAI_API_KEY").map(Secret::new),
             routing_model: text("MAS_ROUTING_MODEL", "gpt-4o"),
             synthesis_model: text("MAS_SYNTHESIS_MODEL", "gpt-4o"),
-            registry,
-            hooks,
-            rulebook,
+            roster: over::read(&place, env)?,
+            place,
+            env: env.clone(),
+            discovery: rules::discovery(env)?,
+            refresh: duration(env, "MAS_AGENTS_REFRESH", Duration::from_secs(30))?,
+            s3_endpoint: origin(env, "AWS_ENDPOINT_URL_S3")?,
+            ssm_endpoint: origin(env, "AWS_ENDPOINT_URL_SSM")?,
             routing: rules::routing(env)?,
             facts: rules::facts(env)?,
             synthesis: rules::synthesis(env)?,

@@ -18,7 +18,7 @@ use crate::llm::{Models, Prompt, PromptMessage, TextStream};
 const LINKS: usize = 200;
 
 /// Writes the answer from the user's request and what an agent reported.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Synthesizer {
     models: Models,
     model: Arc<str>,

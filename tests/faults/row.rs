@@ -159,8 +159,12 @@ impl Row {
             _ => "20s",
         };
         let table = matches!(upstream, Upstream::Read | Upstream::Save);
-        // A table that hangs is given up soon, elsewhere a busy machine has its time.
-        let (store, save) = if table { ("1s", "4s") } else { ("5s", "10s") };
+        // A table that hangs is given up soon, elsewhere, and where all of it comes, a busy machine has its time.
+        let (store, save) = if table && fault != Fault::Drip {
+            ("1s", "4s")
+        } else {
+            ("5s", "10s")
+        };
         // Old connections to the table are not used: the pool is dropped after a gap, and here every gap is one.
         let stale = matches!(
             fault,

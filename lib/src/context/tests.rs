@@ -44,6 +44,7 @@ fn record(n: u128, shown: &str, exchange: Exchange) -> TurnRecord {
         facts: Vec::new(),
         usage: Vec::new(),
         duration_ms: 1,
+        registry: String::new(),
     }
 }
 

@@ -44,6 +44,16 @@ impl Coordinator {
         }
     }
 
+    /// Whether anybody wants what several agents say put into one. What a rule demands goes first.
+    fn wants_synthesis(&self, progress: &Progress) -> bool {
+        match progress.demands.synthesis {
+            Some(Synthesis::Always) => true,
+            Some(Synthesis::Never) => false,
+            _ if progress.wanted().skip_synthesis => false,
+            demanded => demanded.unwrap_or(self.synthesis) != Synthesis::Never,
+        }
+    }
+
     /// What the system can do, from the registry alone.
     pub(super) fn tell_about(
         &self,
@@ -96,17 +106,20 @@ impl Coordinator {
         progress: &mut Progress,
     ) -> Result<FinishReason, Failure> {
         if !progress.parts.iter().all(|part| part.passed) {
-            let demanded = progress.demands.synthesis == Some(Synthesis::Always);
-            if !self.has_room(turn, Extra::Synthesis, None, progress) {
+            let room = self.has_room(turn, Extra::Synthesis, None, progress);
+            let wanted = self.wants_synthesis(progress);
+            if wanted && room {
+                return self.synthesize(turn, sink, progress).await;
+            }
+            if wanted {
                 let reason = fall_back(sink, progress);
                 progress.say(sink, &labels::no_synthesis().told(sink.language()));
                 return Ok(reason);
             }
-            if demanded || !progress.wanted().skip_synthesis {
-                return self.synthesize(turn, sink, progress).await;
-            }
             // Each agent's own text, and what they say differently: nobody puts several into one.
-            self.contradictions(turn, sink, progress).await;
+            if room {
+                self.contradictions(turn, sink, progress).await;
+            }
             progress.say_reports(sink);
         }
         progress.outcome = Some(Outcome::Answered);

@@ -132,12 +132,13 @@ impl Coordinator {
 }
 
 /// One line per turn: ids, words and times, never content.
-pub(super) fn log(progress: &Progress, anchor: Option<&Anchor>, begun: Instant) {
+pub(super) fn log(progress: &Progress, registry: &str, anchor: Option<&Anchor>, begun: Instant) {
     tracing::event!(
         target: telemetry::ENDED,
         tracing::Level::INFO,
         route.agent = progress.agents().next().map(AgentId::as_str),
         route.source = progress.decision.as_ref().map(|decision| decision.source.as_str()),
+        registry.version = registry,
         turn.outcome = ?progress.outcome.unwrap_or(Outcome::Failed),
         error.code = progress.error.map(Code::as_str),
         // Names the turn's line of the audit log where nobody who can change the table can change it.

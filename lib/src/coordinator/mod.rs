@@ -62,19 +62,19 @@ use part::Part;
 /// Who calls, as soon as it is verified. Awaited before anything is asked or looked up.
 pub type Verification = BoxFuture<'static, Result<Identity, Failure>>;
 
-/// Everything a turn needs.
-#[derive(Debug)]
+/// Everything a turn needs. A copy shares what is counted and learned.
+#[derive(Clone, Debug)]
 pub struct Coordinator {
     pub registry: Registry,
     pub chain: Chain,
     /// What the model decided before; the chain asks it, the turn's end teaches it.
     pub cache: Option<Arc<DecisionCache>>,
     /// Whom to begin with while the model decides.
-    pub likely: Option<Likely>,
+    pub likely: Option<Arc<Likely>>,
     pub routing: Routing,
     pub agents: Agents,
     /// Whom the administrator lets look on, and refuse.
-    pub hooks: Hooks,
+    pub hooks: Arc<Hooks>,
     pub synthesizer: Synthesizer,
     /// Finds what several agents say differently.
     pub comparer: Comparer,
@@ -91,7 +91,7 @@ pub struct Coordinator {
     /// What any turn may use.
     pub budget: Budget,
     /// What steps took of late.
-    pub experience: Experience,
+    pub experience: Arc<Experience>,
     /// Models are paid by us and not by the caller's key: who is over a limit gets none, so the account comes first.
     pub account_first: bool,
     /// Who may be called.
@@ -213,7 +213,7 @@ impl Coordinator {
         );
         progress.hooks.extend(told);
         progress.marks.store = saving.elapsed();
-        log(&progress, anchor.as_ref(), begun);
+        log(&progress, self.registry.version(), anchor.as_ref(), begun);
         progress.trace();
         self.measure(&sink, &progress, begun);
         self.learn_costs(&progress);

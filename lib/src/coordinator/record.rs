@@ -192,6 +192,7 @@ impl Coordinator {
             facts: progress.known_facts(turn),
             usage: self.priced(progress),
             duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            registry: self.registry.version().to_string(),
         }
     }
 
@@ -218,6 +219,7 @@ impl Coordinator {
             request: self.audit.hash(tenant, asked),
             shown: self.audit.hash(tenant, &progress.shown),
             version: env!("CARGO_PKG_VERSION").into(),
+            registry: record.registry.clone().into(),
             duration_ms: record.duration_ms,
         }))
     }

@@ -1,5 +1,6 @@
 //! Agents as data: what each is, where it answers, what it may do to the world.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use super::capability::{Capability, FactRules, HistoryRules};
 use super::ids::{AgentId, Secret};
 
 /// How an agent is spoken to. A new protocol is a gateway file and a variant here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
@@ -50,7 +51,7 @@ pub enum Effect {
 }
 
 /// Whether the user is asked before the agent is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Approval {
@@ -59,6 +60,19 @@ pub enum Approval {
     #[default]
     Irreversible,
     Always,
+}
+
+/// Where it is looked up what an agent can do, beside what its entry says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Discover {
+    /// DIAL Core's listing.
+    Core,
+    /// A document of its own, at `/capabilities`.
+    Capabilities,
+    /// Its agent card, as the A2A protocol has it.
+    Card,
 }
 
 /// One agent of the registry.
@@ -91,6 +105,7 @@ pub struct AgentCard {
     pub accepts: Vec<String>,
     /// How long one call may take, where that is less than what is left of the turn.
     pub deadline: Option<Duration>,
+    pub discover: Option<Discover>,
     pub history: HistoryRules,
     pub facts: FactRules,
 }
@@ -132,6 +147,7 @@ impl AgentCard {
             fallback: None,
             accepts: Vec::new(),
             deadline: None,
+            discover: None,
             history: HistoryRules::default(),
             facts: FactRules::default(),
         }
@@ -155,6 +171,8 @@ impl AgentCard {
 pub struct Registry {
     agents: Vec<AgentCard>,
     default: usize,
+    /// Names this state of the agents in records and logs.
+    version: Arc<str>,
 }
 
 impl Registry {
@@ -186,7 +204,45 @@ impl Registry {
                 .map(|(at, _)| at)
                 .ok_or("no agents are listed")?,
         };
-        Ok(Self { agents, default })
+        Ok(Self {
+            agents,
+            default,
+            version: Arc::default(),
+        })
+    }
+
+    #[must_use]
+    pub fn versioned(self, version: &str) -> Self {
+        Self {
+            version: version.into(),
+            ..self
+        }
+    }
+
+    /// The same agents, each as `alter` leaves it.
+    #[must_use]
+    pub fn altered(mut self, alter: impl FnMut(&mut AgentCard)) -> Self {
+        self.agents.iter_mut().for_each(alter);
+        self
+    }
+
+    /// These agents alone, with the default among them, in the order of the whole.
+    #[must_use]
+    pub fn only(&self, agents: &[AgentId]) -> Self {
+        let default = &self.default_agent().id;
+        let kept = (self.agents.iter())
+            .filter(|card| card.id == *default || agents.contains(&card.id))
+            .cloned();
+        let kept: Vec<AgentCard> = kept.collect();
+        Self {
+            default: (kept.iter().position(|card| card.id == *default)).unwrap_or_default(),
+            agents: kept,
+            version: Arc::clone(&self.version),
+        }
+    }
+
+    pub fn version(&self) -> &Arc<str> {
+        &self.version
     }
 
     /// The same agents with another default; fails with a sentence where there is no such agent.

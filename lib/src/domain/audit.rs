@@ -1,4 +1,4 @@
-//! What the audit log says: one entry for each turn, and for each look at or end of somebody's data.
+//! What the audit log says: one entry for each turn, for each look at or end of somebody's data, and for each change of the registry.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -34,6 +34,20 @@ pub enum Entry {
         /// What was looked at, such as `2026-11-20`.
         what: String,
     },
+    /// The registry was changed.
+    Registry {
+        at: Millis,
+        by: By,
+        /// The agent; none for the document.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<String>,
+        /// What was done, in a word: `put` or `removed`.
+        what: Cow<'static, str>,
+        /// The version that it made.
+        version: u64,
+        /// A keyed hash of what was written.
+        written: String,
+    },
 }
 
 /// A turn: the decision, every call to an agent, and the end.
@@ -61,6 +75,9 @@ pub struct TurnEntry {
     pub request: String,
     pub shown: String,
     pub version: Cow<'static, str>,
+    /// The registry's, by which it was decided.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub registry: Cow<'static, str>,
     pub duration_ms: u64,
 }
 

@@ -1,17 +1,23 @@
 //! What an agent is good at, and what it is told and tells of a conversation.
 
+use serde::{Deserialize, Serialize};
+
 use super::agent::Effect;
 
 /// One thing that an agent can do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capability {
     pub name: String,
     /// A sentence for people and for the routing model.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     /// Requests that this is for, in people's own words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<String>,
     /// What it may change, where that is not what the agent as a whole may change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effect: Option<Effect>,
 }
 

@@ -177,6 +177,9 @@ pub struct TurnRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub usage: Vec<StepUsage>,
     pub duration_ms: u64,
+    /// The version of the registry that it was decided with.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub registry: String,
 }
 
 /// A session, and the turn in which it was last seen.

@@ -26,6 +26,8 @@ pub enum Code {
     NotFound,
     /// The path exists, the method does not.
     MethodNotAllowed,
+    /// What was to be changed has been changed by somebody else since it was read.
+    PreconditionFailed,
     /// The caller has used up what one person may: requests, turns at once, tokens or money of the day.
     RateLimitExceeded,
     /// The same request of the same conversation is being answered.
@@ -46,7 +48,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, for documentation and for the test that pins the list.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Unauthorized,
         Self::InvalidCredentials,
         Self::Forbidden,
@@ -56,6 +58,7 @@ impl Code {
         Self::UnsupportedMediaType,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::PreconditionFailed,
         Self::RateLimitExceeded,
         Self::DuplicateRequest,
         Self::RecursionLimitExceeded,
@@ -78,6 +81,7 @@ impl Code {
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::PreconditionFailed => "precondition_failed",
             Self::RateLimitExceeded => "rate_limit_exceeded",
             Self::DuplicateRequest => "duplicate_request",
             Self::RecursionLimitExceeded => "recursion_limit_exceeded",
@@ -100,6 +104,7 @@ impl Code {
             | Self::UnsupportedMediaType
             | Self::NotFound
             | Self::MethodNotAllowed
+            | Self::PreconditionFailed
             | Self::DuplicateRequest
             | Self::RecursionLimitExceeded => "invalid_request_error",
             Self::RateLimitExceeded => "rate_limit_error",

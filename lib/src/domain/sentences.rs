@@ -75,4 +75,24 @@ sentences! {
         en: "Something went wrong on our side. Please try again. (reference {reference})",
         uk: "Щось пішло не так на нашому боці. Спробуйте ще раз. (код {reference})",
     }
+    no_such_agent() {
+        en: "There is no such agent.",
+        uk: "Такого агента немає.",
+    }
+    agent_unusable() {
+        en: "The agent cannot be used like this.",
+        uk: "Агентом не можна користуватися в такий спосіб.",
+    }
+    agent_changed() {
+        en: "Somebody else has changed the agent meanwhile.",
+        uk: "Тим часом агента змінив хтось інший.",
+    }
+    agent_out_of_reach() {
+        en: "The agent cannot be reached at the moment.",
+        uk: "Зараз агент недоступний.",
+    }
+    took_too_long() {
+        en: "This took too long. Please try again.",
+        uk: "Це тривало задовго. Спробуйте ще раз.",
+    }
 }

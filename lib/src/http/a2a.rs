@@ -30,6 +30,7 @@ use crate::domain::budget::Budget;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::TurnId;
 use crate::domain::language::Language;
+use crate::domain::sentences;
 use crate::domain::trace::Trace;
 use crate::domain::turn::ChatTurn;
 use crate::stream::{AnswerSink, TurnBody};
@@ -46,7 +47,7 @@ pub async fn call(State(app): State<Arc<App>>, request: Request) -> Response {
         match answer(app, (id, trace), &parts, &mut body).await {
             Ok(response) => response,
             Err(refusal) => {
-                let refusal = refusal.referring(&id.reference());
+                let refusal = refusal.referring(&id.reference()).told_to(&parts.headers);
                 let _ = timeout(DRAIN_WITHIN, drain(&mut body)).await;
                 refusal.into_response()
             }
@@ -114,7 +115,8 @@ fn begun(app: &Arc<App>, turn: ChatTurn, admitted: Admitted, streamed: bool) -> 
     let work = {
         let (app, sink) = (Arc::clone(app), sink.clone());
         async move {
-            let coordinator = &app.coordinator;
+            // The turn keeps the one that it began with.
+            let coordinator = app.coordinator();
             let resume = async {
                 let identity = admitted.verification.await?;
                 let turn = coordinator.resumed(turn.clone(), &identity.owner).await;
@@ -126,7 +128,8 @@ fn begun(app: &Arc<App>, turn: ChatTurn, admitted: Admitted, streamed: bool) -> 
                 Err(_) => (turn, Err(out_of_time())),
             };
             let verification = std::future::ready(identity).boxed();
-            Box::pin(coordinator.answer(turn, verification, sink)).await;
+            let answer = Box::pin(coordinator.answer(turn, verification, sink));
+            app.live.beside(answer).await;
         }
     };
     TurnBody::new(work, sink, heartbeat, reference)
@@ -136,7 +139,7 @@ fn out_of_time() -> Failure {
     Failure::new(
         Code::DeadlineExceeded,
         "the turn's time was used up",
-        "This took too long. Please try again.",
+        sentences::took_too_long(),
     )
 }
 

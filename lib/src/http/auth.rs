@@ -30,6 +30,8 @@ const KEY_CAP: usize = 4096;
 #[derive(Debug)]
 pub struct Auth {
     ways: Vec<Verifier>,
+    /// The tenant that the service itself belongs to.
+    home: Arc<str>,
 }
 
 /// One way in which a caller can prove itself.
@@ -87,7 +89,18 @@ impl Auth {
         });
         Self {
             ways: ways.flatten().collect(),
+            home: Arc::clone(&callers.tenant),
         }
+    }
+
+    /// The tenant that the service itself belongs to.
+    pub fn home(&self) -> &str {
+        &self.home
+    }
+
+    /// What belongs to the whole service is for its own tenant: whoever may do it in another one may not do it here.
+    pub fn is_home(&self, identity: &Identity) -> bool {
+        identity.owner.tenant() == &*self.home
     }
 
     /// Starts the verification of a caller who needs this role. What can be refused without asking anybody is refused

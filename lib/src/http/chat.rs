@@ -19,7 +19,7 @@ use tracing::Instrument as _;
 use super::admit::{DRAIN_WITHIN, admit, drain, header, next};
 use super::error::{self, ApiError, Statuses};
 use super::{App, configuration, language, not_found, trace};
-use crate::coordinator::Verification;
+use crate::coordinator::{Coordinator, Verification};
 use crate::dial::fold::{Fold, Folded};
 use crate::dial::request::ChatRequest;
 use crate::domain::failure::Failure;
@@ -111,6 +111,8 @@ pub(super) struct Accepted {
     pub(super) verification: Verification,
     /// What the caller asks for, or people write in.
     language: Language,
+    /// The one that the turn has from here on.
+    pub(super) coordinator: Arc<Coordinator>,
     stream: bool,
     model: Option<String>,
 }
@@ -125,8 +127,9 @@ pub(super) async fn accept(
 ) -> Result<Accepted, ApiError> {
     let admitted = admit(app, parts, body).await?;
     let request = ChatRequest::read(&admitted.body, app.caps.messages)?;
+    let coordinator = app.coordinator();
     let budget = configuration::budget(&request.configuration)?;
-    let choice = configuration::choice(app, request.configuration)?;
+    let choice = configuration::choice(&coordinator, request.configuration)?;
     let conversation = header(&parts.headers, "x-conversation-id").map(|id| {
         id.get(..id.floor_char_boundary(CONVERSATION_CAP))
             .unwrap_or_default()
@@ -139,6 +142,7 @@ pub(super) async fn accept(
         turn: ChatTurn { choice, ..turn },
         verification: admitted.verification,
         language,
+        coordinator,
         stream: request.stream,
         model: request.model,
     })
@@ -161,7 +165,11 @@ impl Accepted {
         let turn = {
             let (sink, turn, verification) = (sink.clone(), self.turn, self.verification);
             // It holds the whole turn: that is moved as a pointer from here on.
-            async move { Box::pin(app.coordinator.answer(turn, verification, sink)).await }
+            async move {
+                let coordinator = self.coordinator;
+                let answer = Box::pin(coordinator.answer(turn, verification, sink));
+                app.live.beside(answer).await;
+            }
         };
         let body = TurnBody::new(turn, sink, heartbeat, reference.clone());
         if self.stream {

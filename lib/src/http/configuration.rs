@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::{App, wrong_method_for};
+use crate::coordinator::Coordinator;
 use crate::dial::explain;
 use crate::dial::request::Configuration;
 use crate::domain::budget::Budget;
@@ -17,8 +18,9 @@ pub fn schema(app: &App, method: &Method) -> Response {
     if method != Method::GET {
         return wrong_method_for("GET").into_response();
     }
-    let registry = &app.coordinator.registry;
-    let agents: Vec<&str> = registry.iter().map(|card| card.id.as_str()).collect();
+    let coordinator = app.coordinator();
+    let registry = coordinator.registry.iter();
+    let agents: Vec<&str> = registry.map(|card| card.id.as_str()).collect();
     Json(json!({
         "type": "object",
         "properties": {
@@ -44,11 +46,14 @@ pub fn schema(app: &App, method: &Method) -> Response {
 }
 
 /// The agent that the request's configuration names.
-pub fn choice(app: &App, configuration: Configuration) -> Result<Option<AgentId>, Failure> {
+pub fn choice(
+    coordinator: &Coordinator,
+    configuration: Configuration,
+) -> Result<Option<AgentId>, Failure> {
     let Some(name) = configuration.agent else {
         return Ok(None);
     };
-    let registry = &app.coordinator.registry;
+    let registry = &coordinator.registry;
     if let Some(card) = registry.get(&name) {
         return Ok(Some(card.id.clone()));
     }

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures_util::join;
 use serde::Serialize;
+use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -33,9 +34,17 @@ struct Answer {
     checks: Vec<Checked>,
 }
 
-/// `GET /health`: the process answers; nothing else is asked.
-pub async fn alive() -> Response {
-    Json(serde_json::json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")})).into_response()
+/// `GET /health`: the process answers; nothing else is asked. What is wrong with the agents is known anyway.
+pub async fn alive(State(app): State<Arc<App>>) -> Response {
+    let answer = json!({
+        "status": "ok",
+        "version": env!("CARGO_PKG_VERSION"),
+        "registry": {
+            "version": app.coordinator().registry.version(),
+            "problem": app.live.directory().problem(),
+        },
+    });
+    Json(answer).into_response()
 }
 
 /// `GET /health/ready`: 200 while turns can be answered, with what is missing; 503 when nothing can work.
@@ -44,8 +53,10 @@ pub async fn ready(State(app): State<Arc<App>>) -> Response {
     let answer = match &*last {
         Some((at, answer)) if at.elapsed() < FRESH => answer.clone(),
         _ => {
-            let (callers, rest) = join!(app.auth.check(WITHIN), app.coordinator.check(WITHIN));
-            let checks: Vec<Checked> = callers.into_iter().chain(rest).collect();
+            let coordinator = app.coordinator();
+            let (callers, rest) = join!(app.auth.check(WITHIN), coordinator.check(WITHIN));
+            let registry = std::iter::once(app.live.check());
+            let checks: Vec<Checked> = callers.into_iter().chain(registry).chain(rest).collect();
             let answer = Answer {
                 status: roll_up(&checks),
                 version: env!("CARGO_PKG_VERSION"),

@@ -10,7 +10,7 @@ use super::{App, not_found};
 
 /// `GET /metrics`, where metrics are kept in the process.
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
-    match app.coordinator.metrics.text() {
+    match app.coordinator().metrics.text() {
         Some(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         None => not_found().await.into_response(),
     }

@@ -2,8 +2,10 @@
 
 mod a2a;
 mod admit;
+mod agents;
 mod audit;
 pub mod auth;
+mod capabilities;
 mod card;
 mod chat;
 mod configuration;
@@ -11,6 +13,7 @@ pub mod error;
 mod health;
 mod keys;
 mod language;
+mod live;
 mod metrics;
 mod person;
 mod preferences;
@@ -32,12 +35,13 @@ use crate::privacy::Privacy;
 use auth::Auth;
 use error::{ApiError, Statuses};
 use health::Readiness;
+pub use live::{Live, Renew};
 
 /// What the routes share.
 #[derive(Debug)]
 pub struct App {
-    pub coordinator: Coordinator,
-    pub privacy: Privacy,
+    pub live: Live,
+    privacy: Privacy,
     pub auth: Auth,
     pub times: Times,
     pub caps: Caps,
@@ -49,7 +53,7 @@ pub struct App {
 
 impl App {
     pub fn new(
-        coordinator: Coordinator,
+        live: Live,
         privacy: Privacy,
         auth: Auth,
         times: Times,
@@ -58,7 +62,7 @@ impl App {
         statuses: Statuses,
     ) -> Arc<Self> {
         Arc::new(Self {
-            coordinator,
+            live,
             privacy,
             auth,
             times,
@@ -67,6 +71,19 @@ impl App {
             statuses,
             readiness: Readiness::default(),
         })
+    }
+
+    /// The coordinator of this moment.
+    pub fn coordinator(&self) -> Arc<Coordinator> {
+        self.live.now()
+    }
+
+    /// People's data, at the agents as they are now.
+    pub fn privacy(&self) -> Privacy {
+        Privacy {
+            gateways: self.coordinator().agents.gateways.clone(),
+            ..self.privacy.clone()
+        }
     }
 }
 
@@ -133,6 +150,20 @@ pub fn api_routes(app: Arc<App>) -> Router {
                 .delete(preferences::forget)
                 .fallback(|| async { wrong_method_for("GET, PUT, DELETE") }),
         )
+        .route("/v1/agents", get(agents::list))
+        .route(
+            "/v1/agents/{name}",
+            get(agents::show)
+                .put(agents::put)
+                .delete(agents::remove)
+                .fallback(|| async { wrong_method_for("GET, PUT, DELETE") }),
+        )
+        .route("/v1/agents/{name}/history", get(agents::history))
+        .route(
+            "/v1/agents/{name}/discover",
+            post(capabilities::discover).fallback(|| async { wrong_method_for("POST") }),
+        )
+        .route("/capabilities", get(capabilities::ours))
         .route("/v1/audit/{day}", get(audit::show))
         .route("/v1/audit/{day}/verify", get(audit::verify))
         .method_not_allowed_fallback(wrong_method)

@@ -61,7 +61,7 @@ pub async fn erase_other(
 ) -> Response {
     answer(&headers, async {
         let identity = caller(&app, &headers, Role::Admin).await?;
-        erase(&app, &identity, &of_tenant(&identity, owner)?).await
+        Box::pin(erase(&app, &identity, &of_tenant(&identity, owner)?)).await
     })
     .await
 }
@@ -69,7 +69,7 @@ pub async fn erase_other(
 async fn export(app: &App, identity: &Identity, owner: &Owner) -> Result<Response, Failure> {
     let by = by(app, identity, owner).await?;
     let bundle = app
-        .privacy
+        .privacy()
         .export(owner, by)
         .await
         .map_err(|error| unreachable(&error))?;
@@ -78,7 +78,7 @@ async fn export(app: &App, identity: &Identity, owner: &Owner) -> Result<Respons
 
 async fn erase(app: &App, identity: &Identity, owner: &Owner) -> Result<Response, Failure> {
     let by = by(app, identity, owner).await?;
-    let erased = app.privacy.erase(owner, TurnId::now(), by).await;
+    let erased = app.privacy().erase(owner, TurnId::now(), by).await;
     Ok(Json(erased.map_err(|error| unreachable(&error))?).into_response())
 }
 

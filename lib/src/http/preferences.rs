@@ -29,10 +29,8 @@ const LARGEST: usize = 64 * 1024;
 pub async fn show(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     answer(&headers, async {
         let identity = caller(&app, &headers, Role::User).await?;
-        let loaded = app
-            .coordinator
-            .wishes
-            .load(&identity.owner, clock().seconds());
+        let coordinator = app.coordinator();
+        let loaded = (coordinator.wishes).load(&identity.owner, clock().seconds());
         let (preferences, version) = loaded.await.map_err(|error| unreachable(&error))?;
         Ok(shown(&preferences, version))
     })
@@ -80,7 +78,8 @@ async fn change(
         who: Some(who.await.map_err(|error| unreachable(&error))?),
         audit: &app.privacy.audit,
     };
-    let changing = (app.coordinator.wishes).change(changed, |_| preferences.clone());
+    let coordinator = app.coordinator();
+    let changing = (coordinator.wishes).change(changed, |_| preferences.clone());
     match changing.await.map_err(|error| unreachable(&error))? {
         Some((preferences, version)) => Ok(shown(&preferences, version)),
         // The person was erased at this very moment.
@@ -91,6 +90,7 @@ async fn change(
 /// What a body wants, if there are such agents.
 fn read(app: &App, body: &[u8]) -> Result<Preferences, Failure> {
     let body = std::str::from_utf8(body).unwrap_or_default();
+    let coordinator = app.coordinator();
     let wanted: Preferences =
         serde_json::from_str(body).map_err(|_| explain::explain::<Preferences>(body))?;
     let lists = [
@@ -102,7 +102,7 @@ fn read(app: &App, body: &[u8]) -> Result<Preferences, Failure> {
             let message = format!("at most {MOST_AGENTS} agents can be named");
             return Err(explain::invalid(message, name));
         }
-        let registry = &app.coordinator.registry;
+        let registry = &coordinator.registry;
         if !agents
             .iter()
             .all(|agent| registry.get(agent.as_str()).is_some())

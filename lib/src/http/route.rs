@@ -24,14 +24,14 @@ pub async fn explain(State(app): State<Arc<App>>, request: Request) -> Response 
     let span = telemetry::turn(id, &trace);
     let explaining = async {
         let accepted = accept(&app, id, trace, &parts, &mut body).await?;
-        let explained = app
-            .coordinator
-            .explain(&accepted.turn, accepted.verification);
-        Ok::<_, ApiError>(explained.await?)
+        let coordinator = accepted.coordinator;
+        let explained = Box::pin(coordinator.explain(&accepted.turn, accepted.verification));
+        let verdict = app.live.beside(explained).await?;
+        Ok::<_, ApiError>(shown(&verdict, coordinator.chain.rulebook()))
     };
     let answer = async {
         match explaining.await {
-            Ok(verdict) => Json(shown(&verdict, app.coordinator.chain.rulebook())).into_response(),
+            Ok(shown) => Json(shown).into_response(),
             Err(refusal) => (refusal.referring(&id.reference()))
                 .told_to(&parts.headers)
                 .into_response(),

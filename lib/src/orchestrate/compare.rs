@@ -35,7 +35,7 @@ pub struct Said<'a> {
 }
 
 /// A model that compares reports.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Comparer {
     models: Models,
     model: Arc<str>,

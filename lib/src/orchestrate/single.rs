@@ -82,7 +82,7 @@ pub struct Out<'a> {
 }
 
 /// The agents at work: their gateways, and how their stages are shown.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Agents {
     pub gateways: Gateways,
     pub nesting: Nesting,

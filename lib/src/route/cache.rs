@@ -38,8 +38,11 @@ pub struct DecisionCache {
     agents: Vec<AgentId>,
     /// Of prompt, schema, model and rules: what was decided by others is not used.
     version: String,
-    front: Mutex<HashMap<String, (Decision, Millis)>>,
+    front: Arc<Front>,
 }
+
+/// What this process knows, by name: names hold the version, so that what is not in force is not found.
+type Front = Mutex<HashMap<String, (Decision, Millis)>>;
 
 impl DecisionCache {
     /// `version` is everything that a decision depends on beside the request.
@@ -59,7 +62,20 @@ impl DecisionCache {
             within,
             floor: f64::from(routing.floor.unwrap_or(LEAST)) / 100.0,
             agents: registry.iter().map(|card| card.id.clone()).collect(),
-            front: Mutex::default(),
+            front: Arc::default(),
+        }
+    }
+
+    /// The same for other agents: what is kept for those that are as they were is found again.
+    #[must_use]
+    pub fn renewed(&self, registry: &Registry, version: &str) -> Self {
+        Self {
+            table: self.table.clone(),
+            clock: self.clock.clone(),
+            agents: registry.iter().map(|card| card.id.clone()).collect(),
+            version: self.table.name(&[version]),
+            front: Arc::clone(&self.front),
+            ..*self
         }
     }
 

@@ -8,6 +8,7 @@ mod model;
 mod preference;
 mod prompt;
 mod rules;
+mod shortlist;
 mod sticky;
 
 pub use about::AboutRouter;
@@ -17,6 +18,7 @@ pub use fallback::DefaultRouter;
 pub use model::ModelRouter;
 pub use preference::PreferenceRouter;
 pub use rules::RuleRouter;
+pub use shortlist::Shortlist;
 pub use sticky::StickyRouter;
 
 use std::borrow::Cow;
@@ -159,11 +161,12 @@ impl Verdict {
 }
 
 /// The routers in the order they are asked; below them all, the default agent.
+#[derive(Clone)]
 pub struct Chain {
     rulebook: Rulebook,
     /// Those that know without asking a model.
-    quick: Vec<Box<dyn Router>>,
-    slow: Vec<Box<dyn Router>>,
+    quick: Arc<[Box<dyn Router>]>,
+    slow: Arc<[Box<dyn Router>]>,
     floor: DefaultRouter,
 }
 
@@ -176,8 +179,8 @@ impl Chain {
     ) -> Self {
         Self {
             rulebook,
-            quick,
-            slow,
+            quick: quick.into(),
+            slow: slow.into(),
             floor: DefaultRouter::new(registry),
         }
     }
@@ -326,7 +329,7 @@ fn micros(since: Instant) -> u64 {
 
 impl std::fmt::Debug for Chain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let rungs = self.quick.iter().chain(&self.slow);
+        let rungs = self.quick.iter().chain(&*self.slow);
         f.debug_list()
             .entries(rungs.map(|rung| rung.name()))
             .finish()

@@ -7,10 +7,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::prompt::{self, SELF};
-use super::{AboutRouter, Error, Opinion, RouteQuery, Router};
+use super::{AboutRouter, Error, Opinion, RouteQuery, Router, Shortlist};
 use crate::domain::agent::{Effect, Registry};
 use crate::domain::fact::Fact;
 use crate::domain::ids::AgentId;
+use crate::domain::message::Role;
 use crate::domain::plan::{
     Assignment, DecisionSource, Plan, RoutingDecision, Step as PlanStep, YOUR_PART,
 };
@@ -19,6 +20,9 @@ use crate::domain::rules::Caps;
 use crate::domain::usage::{Step, Tally};
 use crate::llm::{Completion, Models, Prompt, PromptMessage};
 
+/// So many bytes of what the user said choose the agents that the model is told of.
+const SAID: usize = 4000;
+
 /// The rung that asks a model.
 #[derive(Debug)]
 pub struct ModelRouter {
@@ -26,8 +30,9 @@ pub struct ModelRouter {
     model: Arc<str>,
     /// Best priority first.
     agents: Vec<AgentId>,
-    system: String,
-    response_format: Arc<RawValue>,
+    told: Told,
+    /// Where there are too many to tell of all: which of them, for each request.
+    many: Option<(Shortlist, Registry)>,
     /// Longer instructions are cut, in bytes.
     instructions_cap: usize,
     /// The most steps of a plan.
@@ -36,10 +41,29 @@ pub struct ModelRouter {
     history: usize,
     /// The model may name the coordinator itself.
     knows_self: bool,
-    /// Facts pass between agents.
-    shares: bool,
     /// Below this the user is asked.
     floor: Option<f64>,
+}
+
+/// What the model is told of agents.
+#[derive(Clone, Debug)]
+struct Told {
+    agents: Vec<AgentId>,
+    system: String,
+    response_format: Arc<RawValue>,
+    /// Facts pass between these agents.
+    shares: bool,
+}
+
+impl Told {
+    fn of(registry: &Registry, steps: usize) -> Self {
+        Self {
+            agents: registry.iter().map(|card| card.id.clone()).collect(),
+            system: prompt::system(registry, steps),
+            response_format: prompt::response_format(registry),
+            shares: prompt::shares(registry),
+        }
+    }
 }
 
 /// What a model answered.
@@ -82,25 +106,45 @@ impl ModelRouter {
             models,
             model: model.into(),
             agents: cards.iter().map(|card| card.id.clone()).collect(),
-            system: prompt::system(registry, caps.steps),
-            response_format: prompt::response_format(registry),
+            told: Told::of(registry, caps.steps),
+            many: Shortlist::of(registry).map(|shortlist| (shortlist, registry.clone())),
             instructions_cap: caps.instructions,
             steps: caps.steps,
             history: caps.routing_history,
             knows_self: prompt::knows_self(registry),
-            shares: prompt::shares(registry),
             floor: floor.map(|percent| f64::from(percent) / 100.0),
         }
     }
 
     /// Everything that its decisions depend on beside the request.
     pub fn version(&self) -> String {
-        format!("{}\n{}\n{}", self.model, self.response_format, self.system)
+        let Told {
+            system,
+            response_format,
+            ..
+        } = &self.told;
+        format!("{}\n{response_format}\n{system}", self.model)
+    }
+
+    /// Of all agents, or of those that may be meant: the last two things that the user said tell.
+    fn told(&self, query: &RouteQuery<'_>) -> Told {
+        let Some((shortlist, registry)) = &self.many else {
+            return self.told.clone();
+        };
+        let said = (query.messages.iter().rev()).filter(|message| message.role == Role::User);
+        let said: Vec<&str> = said.take(2).map(|message| message.text.as_str()).collect();
+        let before = query.last.and_then(|last| last.agent.as_ref());
+        let also: Vec<&AgentId> = query.choice.into_iter().chain(before).collect();
+        let said = said.join("\n");
+        let meant = registry.only(&shortlist.agents(cut(&said, SAID), &also));
+        Told::of(&meant, self.steps)
     }
 
     fn prompt(&self, query: &RouteQuery<'_>) -> Prompt {
-        let wishes = prompt::wishes(query.preferences, &self.agents);
-        let mut messages = vec![PromptMessage::system(format!("{}{wishes}", self.system))];
+        let told = self.told(query);
+        let wishes = prompt::wishes(query.preferences, &told.agents);
+        let response_format = self.format(&told, query.preferences);
+        let mut messages = vec![PromptMessage::system(told.system + &wishes)];
         let (last, earlier) = match query.messages.split_last() {
             Some((last, earlier)) => (Some(last), earlier),
             None => (None, query.messages),
@@ -111,7 +155,7 @@ impl ModelRouter {
         let mut prompt = Prompt {
             model: Arc::clone(&self.model),
             messages,
-            response_format: Some(self.format(query.preferences)),
+            response_format: Some(response_format),
             caller: Arc::clone(query.caller),
             deadline: query.deadline,
         };
@@ -120,16 +164,13 @@ impl ModelRouter {
     }
 
     /// The schema of the answer: agents that the user blocked are no legal answers.
-    fn format(&self, preferences: &Preferences) -> Arc<RawValue> {
-        if preferences.blocked_agents.is_empty() {
-            return Arc::clone(&self.response_format);
-        }
-        let left = (self.agents.iter()).filter(|agent| !preferences.blocks(agent));
+    fn format(&self, told: &Told, preferences: &Preferences) -> Arc<RawValue> {
+        let left = (told.agents.iter()).filter(|agent| !preferences.blocks(agent));
         let left: Vec<&str> = left.map(AgentId::as_str).collect();
-        if left.is_empty() {
-            return Arc::clone(&self.response_format);
+        if left.is_empty() || left.len() == told.agents.len() {
+            return Arc::clone(&told.response_format);
         }
-        prompt::format_of(&left, self.knows_self, self.shares)
+        prompt::format_of(&left, self.knows_self, told.shares)
     }
 
     /// Asks once, or once more with half of the conversation if all of it is too long.

@@ -3,6 +3,7 @@
 use url::Url;
 
 use super::Env;
+use super::over::Over;
 use super::parse::{DURATION, parse_duration, parse_size};
 use super::place::{At, Problem};
 use super::written::{Agent, Answers, Capability as Skill, History};
@@ -18,21 +19,26 @@ pub fn is_reference(value: &str) -> bool {
     REFERENCES.iter().any(|start| value.starts_with(start))
 }
 
-/// Every card, and everything that is wrong with them: of each agent the first thing.
-pub fn cards(agents: Vec<Agent>, env: &Env, problems: &mut Vec<Problem>) -> Vec<AgentCard> {
+/// Every card, and everything that is wrong with them: of each agent the first thing. One that stands over them may be a
+/// fallback, too.
+pub fn cards(
+    agents: Vec<Agent>,
+    over: &[Over],
+    env: &Env,
+    problems: &mut Vec<Problem>,
+) -> Vec<AgentCard> {
     let mut cards: Vec<AgentCard> = Vec::new();
     let mut fallbacks: Vec<At<String>> = Vec::new();
-    for mut agent in agents {
+    for agent in agents {
         let name = agent.name.clone();
         if cards.iter().any(|card| card.id.as_str() == name.value) {
             let problem = format!("agent {} is listed twice", name.value);
             problems.push(name.place.problem(problem));
             continue;
         }
-        let fallback = agent.fallback.take();
+        let fallback = agent.fallback.clone();
         match card(agent, env) {
-            Ok(mut card) => {
-                card.fallback = fallback.as_ref().map(|name| AgentId::new(&name.value));
+            Ok(card) => {
                 fallbacks.extend(fallback);
                 cards.push(card);
             }
@@ -41,7 +47,8 @@ pub fn cards(agents: Vec<Agent>, env: &Env, problems: &mut Vec<Problem>) -> Vec<
     }
     for fallback in fallbacks {
         let own = |card: &AgentCard| card.fallback.as_ref() == Some(&card.id);
-        let known = (cards.iter()).any(|card| card.id.as_str() == fallback.value && !own(card));
+        let known = (cards.iter()).any(|card| card.id.as_str() == fallback.value && !own(card))
+            || over.iter().any(|over| over.name == fallback.value);
         if !known && problems.is_empty() {
             let problem = format!(
                 "the fallback {} is not another agent of the list",
@@ -77,7 +84,8 @@ pub fn substitute(value: &str, env: &Env) -> Result<String, String> {
     Ok(out)
 }
 
-fn card(agent: Agent, env: &Env) -> Result<AgentCard, Problem> {
+/// One card. Whether there is its fallback is for those who know the others.
+pub fn card(agent: Agent, env: &Env) -> Result<AgentCard, Problem> {
     let name = agent.name.value.as_str();
     let plain = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | '.' | ' ');
     if name.trim().is_empty() || name.len() > 64 || !name.chars().all(plain) {
@@ -132,8 +140,9 @@ fn card(agent: Agent, env: &Env) -> Result<AgentCard, Problem> {
             Some(answers) => matches!(answers, Answers::Ready),
             None => agent.protocol.is_for_people(),
         },
-        fallback: None,
+        fallback: agent.fallback.map(|name| AgentId::new(&name.value)),
         accepts: agent.accepts,
+        discover: agent.discover,
         facts: FactRules {
             takes: agent.facts.takes,
             gives: agent.facts.gives,

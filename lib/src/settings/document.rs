@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::place::{Place, Problem, Problems};
 use super::rulebook::Names;
 use super::written::Written;
-use super::{Env, Error, agents, cases, hooks, rulebook};
+use super::{Env, Over, agents, cases, hooks, over, rulebook};
 use crate::domain::agent::Registry;
 use crate::domain::hook::HookCard;
 use crate::domain::rulebook::Rulebook;
@@ -14,68 +14,15 @@ use crate::domain::rulebook::Rulebook;
 const VERSION: u64 = 1;
 /// What is published for editors.
 pub const SCHEMA: &str = include_str!("../../../infra/agents.schema.json");
-const BUILT_IN: &str = include_str!("../../../infra/agents.yaml");
 
-/// A document without mistakes, whose own tests have passed.
+/// What a document without mistakes says, whose own tests have passed.
 #[derive(Clone, Debug)]
-pub struct Document {
+pub struct Roster {
     pub registry: Registry,
     pub rulebook: Rulebook,
     pub hooks: Vec<HookCard>,
     /// How many tests it has.
     pub tests: usize,
-}
-
-/// The text of a document, and where it is from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    pub name: String,
-    pub text: String,
-}
-
-impl Source {
-    /// What `MAS_AGENTS` names, or the text that it is, or the document built in.
-    pub fn find(env: &Env) -> Result<Self, Error> {
-        let here = |name: &str, text: &str| Self {
-            name: name.to_owned(),
-            text: text.to_owned(),
-        };
-        match env.get("MAS_AGENTS") {
-            None => Ok(here("infra/agents.yaml (built in)", BUILT_IN)),
-            Some(text) if text.contains('\n') || text.contains("agents:") => {
-                Ok(here("in the variable", text))
-            }
-            Some(path) => Self::file(path),
-        }
-    }
-
-    pub fn file(path: &str) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(|error| Error::Agents {
-            file: path.to_owned(),
-            problem: error.to_string(),
-        })?;
-        Ok(Self {
-            name: path.to_owned(),
-            text,
-        })
-    }
-}
-
-/// Reads the document that the environment names, with the default agent that it sets.
-pub fn read(env: &Env) -> Result<Document, Error> {
-    let Source { name, text } = Source::find(env)?;
-    let mut document = parse(&text, env).map_err(|problems| Error::Agents {
-        file: name,
-        problem: problems.to_string(),
-    })?;
-    if let Some(default) = env.get("MAS_DEFAULT_AGENT") {
-        let changed = document.registry.with_default(default);
-        document.registry = changed.map_err(|problem| Error::Refused {
-            name: "MAS_DEFAULT_AGENT",
-            problem,
-        })?;
-    }
-    Ok(document)
 }
 
 /// The secrets that a document refers to, where it can be read at all. Whoever fetches them puts each into the environment
@@ -104,13 +51,19 @@ pub fn references(text: &str) -> Vec<String> {
 
 /// Reads a document, wherever its text is from, and runs its tests: one that fails its own tests is not taken. Variables,
 /// and the secrets that it refers to, are looked up in `env`.
-pub fn parse(text: &str, env: &Env) -> Result<Document, Problems> {
+pub fn parse(text: &str, env: &Env) -> Result<Roster, Problems> {
+    parse_under(text, &[], env)
+}
+
+/// The same with other entries over those of the document: rules, hooks and tests are about the agents that there are then.
+pub fn parse_under(text: &str, over: &[Over], env: &Env) -> Result<Roster, Problems> {
     let one = |problem: Problem| Problems(vec![problem]);
     version(text).map_err(one)?;
     let written: Written =
         serde_saphyr::from_str(text).map_err(|error| one(Problem::from(&error)))?;
     let mut problems = Vec::new();
-    let cards = agents::cards(written.agents, env, &mut problems);
+    let mut cards = agents::cards(written.agents, over, env, &mut problems);
+    over::put(&mut cards, over, env, &mut problems);
     if cards.is_empty() && problems.is_empty() {
         problems.push(Place::default().problem("no agents are listed"));
     }
@@ -134,7 +87,7 @@ pub fn parse(text: &str, env: &Env) -> Result<Document, Problems> {
     }
     let default = default.as_ref().map(|name| name.value.as_str());
     match Registry::new(cards, default) {
-        Ok(registry) if problems.is_empty() => Ok(Document {
+        Ok(registry) if problems.is_empty() => Ok(Roster {
             registry,
             rulebook,
             hooks,

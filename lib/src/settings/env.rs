@@ -2,10 +2,18 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fmt;
 
 /// The variables of a process. An empty value counts as absent.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Env(HashMap<String, String>);
+
+/// Names alone: values may be credentials.
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Env {
     /// This process's environment.
@@ -34,6 +42,17 @@ impl Env {
             .get(name)
             .map(|value| value.trim())
             .filter(|value| !value.is_empty())
+    }
+
+    /// The variables whose names begin so.
+    #[must_use]
+    pub fn only(&self, prefix: &str) -> Self {
+        let named = self.iter().filter(|(name, _)| name.starts_with(prefix));
+        Self(
+            named
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        )
     }
 
     /// Names and values, in no order.

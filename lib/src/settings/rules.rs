@@ -10,6 +10,14 @@ use crate::domain::network::Networks;
 use crate::domain::rules::{BreakerRules, Caps, Quotas, Routing, Synthesis, Times};
 use crate::domain::usage::{Price, Prices};
 
+/// How often agents are asked what they can.
+pub fn discovery(env: &Env) -> Result<Option<Duration>, Error> {
+    match env.get("MAS_DISCOVERY") {
+        Some("off") => Ok(None),
+        _ => duration(env, "MAS_DISCOVERY", Duration::from_mins(10)).map(Some),
+    }
+}
+
 pub fn times(env: &Env) -> Result<Times, Error> {
     let times = Times::default();
     Ok(Times {

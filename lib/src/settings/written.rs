@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::hooks;
 use super::place::{At, Place};
-use crate::domain::agent::{Approval, Effect, Protocol};
+use crate::domain::agent::{Approval, Discover, Effect, Protocol};
 
 /// Who answers whom: the agents, the rules that choose among them, and the tests of those rules.
 #[derive(Deserialize)]
@@ -174,6 +174,9 @@ pub struct Agent {
     /// MIME patterns of the attachments that it takes.
     #[serde(default = "everything")]
     pub accepts: Vec<String>,
+    /// Where it is looked up what else it can do.
+    #[serde(default)]
+    pub discover: Option<Discover>,
     /// How long a call may take, where that is less than what is left of the turn.
     #[serde(default)]
     pub deadline: Option<At<Amount>>,

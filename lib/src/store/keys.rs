@@ -14,6 +14,11 @@
 //! | audit, a day: heads of its chains, their lines | `AUDIT#tenant#day` | `HEAD#chain`, `LINE#chain#line` |
 //! | breaker: what all instances know of a peer | `BREAKERS` | peer |
 //! | decision: who answers what was asked, by a keyed hash | `DECISIONS#tenant` | hash |
+//! | registry: its version | `REGISTRY` | `HEAD` |
+//! | registry: an agent as it was changed here, or its end | `REGISTRY` | `AGENT#agent` |
+//! | registry: one change, with what was there before | `REGISTRY` | `CHANGE#version` |
+//! | registry: what an agent said of itself | `REGISTRY` | `FOUND#agent` |
+//! | registry: a document kept here; the last good copy of one from elsewhere | `REGISTRY` | `DOCUMENT`, `COPY` |
 //! | readiness probe: never written | `HEALTH` | `HEALTH` |
 //!
 //! Every part is percent-encoded, so that no part can reach into its neighbour. Turn ids are time-ordered, so a
@@ -205,6 +210,44 @@ pub fn peer(sk: &str) -> String {
     percent_decode_str(sk).decode_utf8_lossy().into_owned()
 }
 
+/// What the sort keys of agents, of changes and of what agents said begin with.
+pub const AGENTS: &str = "AGENT#";
+pub const CHANGES: &str = "CHANGE#";
+pub const FOUND: &str = "FOUND#";
+
+/// Where the registry is. It is nobody's: no person's data is in it.
+pub fn registry() -> String {
+    "REGISTRY".into()
+}
+
+fn of_registry(sk: String) -> Key {
+    Key { pk: registry(), sk }
+}
+
+pub fn registry_head() -> Key {
+    of_registry("HEAD".into())
+}
+
+pub fn agent(name: &str) -> Key {
+    of_registry(format!("{AGENTS}{}", part(name)))
+}
+
+pub fn found(agent: &str) -> Key {
+    of_registry(format!("{FOUND}{}", part(agent)))
+}
+
+pub fn change(version: u64) -> Key {
+    of_registry(format!("{CHANGES}{version:012}"))
+}
+
+pub fn document() -> Key {
+    of_registry("DOCUMENT".into())
+}
+
+pub fn copy() -> Key {
+    of_registry("COPY".into())
+}
+
 pub fn health() -> Key {
     Key {
         pk: "HEALTH".into(),
@@ -266,6 +309,9 @@ mod tests {
         assert_eq!(decision("ac#me", "h").pk, "DECISIONS#ac%23me");
         assert_eq!(sk(breaker("model:gpt-4o")), "model%3Agpt%2D4o");
         assert_eq!(peer("model%3Agpt%2D4o"), "model:gpt-4o");
+        assert_eq!(sk(agent("H R#")), "AGENT#H%20R%23");
+        assert_eq!(sk(found("HR")), "FOUND#HR");
+        assert_eq!(sk(change(7)), "CHANGE#000000000007");
     }
 
     #[test]

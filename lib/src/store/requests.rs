@@ -59,6 +59,14 @@ impl Table {
             .item("expires_at", number(expires_at.0))
     }
 
+    /// An item to put that stays.
+    pub(super) fn put_for_good(&self, key: Key) -> PutBuilder {
+        Put::builder()
+            .table_name(&self.name)
+            .item("pk", text(key.pk))
+            .item("sk", text(key.sk))
+    }
+
     /// Writes all of these items or none. `None` when they are written, else the reason of each.
     pub(super) async fn transact(
         &self,

@@ -34,14 +34,33 @@ impl Reference {
     }
 }
 
-/// Fetches the secrets that variables refer to, at `endpoint` or at AWS with the function's own role. Fails with a
-/// sentence that names the variable and the secret, and never holds its value.
+/// The references among the credentials of a document, each with its own name.
+pub fn named(keys: Vec<String>) -> Result<Vec<(String, Reference)>, String> {
+    let named = keys.into_iter().map(|key| {
+        let reference = Reference::parse(&key).ok_or_else(|| {
+            format!("{key} is no reference to a secret, expected one of AWS Secrets Manager")
+        });
+        reference.map(|reference| (key, reference))
+    });
+    named.collect()
+}
+
+/// Where secrets are: at `endpoint` or at AWS, with the function's own role.
+#[derive(Clone, Debug, Default)]
+pub struct Vault {
+    pub endpoint: Option<String>,
+    /// Whom to trust beside the built-in roots.
+    pub pem: Option<String>,
+}
+
+/// Fetches the secrets that variables refer to. Fails with a sentence that names the variable and the secret, and never
+/// holds its value.
 pub async fn fetch(
     references: &[(String, Reference)],
-    endpoint: Option<&str>,
-    pem: Option<&str>,
+    vault: &Vault,
 ) -> Result<Vec<Secret>, String> {
-    let config = loader(endpoint, pem).retry_config(RetryConfig::standard().with_max_attempts(3));
+    let config = loader(vault.endpoint.as_deref(), vault.pem.as_deref());
+    let config = config.retry_config(RetryConfig::standard().with_max_attempts(3));
     let client = Client::new(&config.load().await);
     let mut secrets = Vec::new();
     for (name, reference) in references {

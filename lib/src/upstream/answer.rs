@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, ETAG, HeaderMap, RETRY_AFTER};
 use tokio::time::{Instant, timeout_at};
 
 use super::call::Limits;
@@ -100,6 +100,12 @@ impl Answer {
             return Err(Error::Compressed);
         }
         Ok(self)
+    }
+
+    /// What names this version of what is answered.
+    pub fn tag(&self) -> Option<String> {
+        let tag = self.response.headers().get(ETAG)?.to_str().ok()?;
+        Some(tag.to_owned())
     }
 
     /// The whole body, of an answer that is one piece of JSON.

@@ -174,6 +174,21 @@ impl Call {
         self
     }
 
+    /// Adds headers that are known by their texts, such as those of a signature; as credentials, since some are.
+    #[must_use]
+    pub fn signed(mut self, headers: &[(String, Secret)]) -> Self {
+        for (name, value) in headers {
+            if let (Ok(name), Ok(mut value)) = (
+                HeaderName::from_bytes(name.as_bytes()),
+                HeaderValue::from_str(value.expose()),
+            ) {
+                value.set_sensitive(true);
+                self.headers.insert(name, value);
+            }
+        }
+        self
+    }
+
     /// Adds a credential, marked so that it is never printed.
     #[must_use]
     pub fn secret(mut self, name: &'static str, prefix: &str, value: &Secret) -> Self {

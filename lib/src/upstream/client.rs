@@ -18,6 +18,14 @@ use crate::domain::network::{Networks, Refused};
 use crate::domain::rules::{Caps, Times};
 use crate::resilience::retry::{Repeat, Retry};
 
+/// A document as it was fetched.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    pub body: Bytes,
+    /// Names this version of it, where its sender does.
+    pub tag: Option<String>,
+}
+
 /// What bounds every call of the process.
 #[derive(Clone, Debug)]
 pub struct Bounds {
@@ -72,6 +80,23 @@ impl Client {
     /// Makes the call and reads the whole body.
     pub async fn body(&self, call: Call) -> Result<Bytes, Error> {
         self.answer(call).await?.block().await
+    }
+
+    /// Makes the call and reads the whole body, unless the peer says that the version of this tag is still it.
+    pub async fn fetch(&self, call: Call, tag: Option<&str>) -> Result<Option<Fetched>, Error> {
+        let call = match tag {
+            Some(tag) => call.header("if-none-match", tag),
+            None => call,
+        };
+        match self.answer(call).await {
+            Ok(answer) => {
+                let tag = answer.tag();
+                let body = answer.block().await?;
+                Ok(Some(Fetched { body, tag }))
+            }
+            Err(Error::Status { status: 304, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes the call and reads its events. A plain JSON answer counts as one event and its end mark.

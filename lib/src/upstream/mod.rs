@@ -12,7 +12,7 @@ mod resolver;
 pub use answer::Events;
 pub use call::{Call, Limits, api_version, segment};
 pub use certificates::Certificates;
-pub use client::{Bounds, Client, probe};
+pub use client::{Bounds, Client, Fetched, probe};
 pub use connections::Trust;
 pub use error::Error;
 pub use resolver::Lookup;

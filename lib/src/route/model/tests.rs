@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::domain::agent::{AgentCard, Effect, Endpoint, Protocol};
 use crate::domain::capability::Capability;
-use crate::domain::ids::Clock;
+use crate::domain::ids::{Clock, Timestamp};
+use crate::domain::message::Message;
 use crate::domain::rules::BreakerRules;
 use crate::guard::Guard;
 use crate::llm::Provider;
@@ -23,6 +24,10 @@ fn registry() -> Registry {
 }
 
 pub(super) fn router() -> ModelRouter {
+    router_of(&registry())
+}
+
+fn router_of(registry: &Registry) -> ModelRouter {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
@@ -43,7 +48,7 @@ pub(super) fn router() -> ModelRouter {
         idle: Duration::from_secs(1),
         guard: Arc::new(guard),
     };
-    ModelRouter::new(models, "m", &registry(), Caps::default(), Some(50))
+    ModelRouter::new(models, "m", registry, Caps::default(), Some(50))
 }
 
 #[test]
@@ -108,7 +113,7 @@ fn what_is_no_decision_is_refused_with_the_reason() {
 
 #[test]
 fn the_schema_names_the_registrys_agents_and_is_strict() {
-    let format: Value = serde_json::from_str(router().response_format.get()).unwrap();
+    let format: Value = serde_json::from_str(router().told.response_format.get()).unwrap();
     let schema = &format["json_schema"];
     assert_eq!(schema["strict"], true);
     assert_eq!(
@@ -133,4 +138,54 @@ proptest::proptest! {
     fn a_cut_never_splits_a_character(text in "\\PC{0,50}", cap in 0_usize..60) {
         proptest::prop_assert!(text.starts_with(cut(&text, cap)) && cut(&text, cap).len() <= cap);
     }
+}
+
+/// So many agents with descriptions of usual length.
+fn many(count: usize) -> Registry {
+    let cards = (0..count).map(|n| AgentCard {
+        description: format!(
+            "Answers questions about subject number {n}, its history, its rules and its people."
+        ),
+        ..AgentCard::new(
+            &format!("Agent {n}"),
+            Protocol::Dial,
+            Endpoint::Deployment("x".into()),
+        )
+    });
+    Registry::new(cards.collect(), None).unwrap()
+}
+
+#[test]
+fn two_hundred_agents_take_no_more_of_a_prompt_than_some() {
+    let size = |count: usize, text: &str| {
+        let router = router_of(&many(count));
+        let messages = [Message::user(text)];
+        let prompt = router.prompt(&RouteQuery {
+            messages: &messages,
+            caller: &Arc::default(),
+            deadline: tokio::time::Instant::now(),
+            tenant: "t",
+            roles: &[],
+            at: Timestamp(0),
+            choice: None,
+            last: None,
+            facts: &[],
+            judged: None,
+            preferences: &Preferences::default(),
+            allowance: None,
+        });
+        let format = prompt.response_format.as_ref().unwrap().get().to_owned();
+        let system = prompt.messages[0].text.clone();
+        (system.len() + format.len(), system, format)
+    };
+    let (few, system, _) = size(12, "subject number 11");
+    assert!(system.contains("- Agent 0 ") && system.contains("- Agent 11 "));
+    let (many, system, format) = size(200, "What are the rules of subject number 137?");
+    assert!(system.contains("- Agent 137 ") && format.contains("\"Agent 137\""));
+    // The default is the first of them.
+    assert!(system.contains("- Agent 0 "));
+    // docs/registry.md tells the figure.
+    assert!(many < few * 3 && many < 8 * 1024, "{few} {many}");
+    let (all, ..) = size(200, "nothing of that");
+    assert!(all < 8 * 1024, "{all}");
 }

@@ -6,10 +6,15 @@ use super::*;
 use crate::domain::agent::{Effect, Endpoint, Protocol};
 use crate::domain::capability::{Capability, FactRules, HistoryRules};
 use crate::domain::ids::AgentId;
+use crate::settings::{Error, Place};
+
+fn read(env: &Env) -> Result<Roster, Error> {
+    over::read(&Place::read(env)?, env)
+}
 
 #[test]
 fn the_built_in_file_names_gpa_and_ums() {
-    let Document { registry, .. } =
+    let Roster { registry, .. } =
         read(&Env::from([("UMS_AGENT_ENDPOINT", "http://ums:8000")])).unwrap();
     let names: Vec<_> = registry.iter().map(|card| card.id.as_str()).collect();
     assert_eq!(names, ["GPA", "UMS"]);
@@ -67,7 +72,7 @@ fn another_default_can_be_set_and_an_undeclared_effect_is_the_worst() {
         refused,
         "MAS_DEFAULT_AGENT: there is no agent C, expected one of A, B"
     );
-    let Document { registry, .. } = read("B").unwrap();
+    let Roster { registry, .. } = read("B").unwrap();
     assert_eq!(registry.default_agent().id.as_str(), "B");
     assert_eq!(registry.default_agent().effect, Effect::Irreversible);
 }
@@ -78,7 +83,7 @@ fn what_a_variable_holds_never_becomes_yaml() {
         "abc #def", "null", "*x", "@x", "{x", "a: b", "- x", "%x", "\"q",
     ] {
         let env = Env::from([("GPA_API_KEY", key)]);
-        let Document { registry, .. } = read(&env).unwrap();
+        let Roster { registry, .. } = read(&env).unwrap();
         let secret = registry.get("GPA").unwrap().key.as_ref().unwrap();
         assert_eq!(secret.expose(), key);
     }
@@ -89,7 +94,7 @@ fn an_agent_may_have_several_endpoints_and_a_fallback() {
     let env = Env::from([("HR", "hr-1, https://hr.example.com/chat")]);
     let text =
         "agents:\n- {name: A, endpoint: '${HR}', fallback: B}\n- {name: B, endpoint: [b, c]}\n";
-    let Document { registry, .. } = parse(text, &env).unwrap();
+    let Roster { registry, .. } = parse(text, &env).unwrap();
     let places = |name| -> Vec<String> {
         let card = registry.get(name).unwrap();
         card.endpoints.iter().map(Endpoint::place).collect()

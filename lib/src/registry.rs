@@ -1,0 +1,396 @@
+//! The agents as they are now: a document, and what was changed over it, looked at again and again.
+
+mod discovery;
+mod edit;
+mod source;
+
+use std::fmt::{self, Write as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::join;
+use tokio::time::timeout;
+
+use crate::domain::ids::{Clock, Millis};
+pub use crate::settings::Roster;
+use crate::settings::{Env, Over, Place, roster};
+use crate::store::{self, Entries, Kept};
+pub use discovery::{Discovered, Found};
+pub use edit::{Edit, Refused, difference};
+pub use source::{Document, Source};
+
+/// A file is looked at as often as this: it is there, and whoever edits it waits for it.
+const FILE: Duration = Duration::from_secs(2);
+
+/// Where the agents come from, and what of it is in force in this process.
+#[derive(Debug)]
+pub struct Directory {
+    source: Source,
+    entries: Entries,
+    /// What documents refer to, with the credentials that were fetched for them.
+    env: Mutex<Env>,
+    /// How often it is looked whether something has changed.
+    every: Duration,
+    clock: Clock,
+    known: Mutex<Known>,
+    /// Held while looking: who comes meanwhile goes on with what is known.
+    looking: tokio::sync::Mutex<()>,
+}
+
+/// What is in force, and what is wrong with what is not.
+#[derive(Clone, Debug)]
+struct Known {
+    document: Document,
+    changes: Changes,
+    looked_at: Option<Millis>,
+    /// The document is not where it should be, or the table cannot be asked.
+    troubles: [Option<String>; 2],
+    /// What was found and cannot be taken: its version, and why.
+    refused: Option<(String, String)>,
+    /// The table has a copy of the document, or needs none.
+    copied: bool,
+}
+
+/// What was changed over the document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Changes {
+    version: u64,
+    over: Vec<Over>,
+    /// What agents said of themselves.
+    found: Vec<(String, Found)>,
+}
+
+/// How long it is looked at the first time.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience(pub Duration);
+
+impl Directory {
+    /// Looks for the agents for the first time, and has them taken. What cannot be had in time is done without: the last
+    /// copy stands for the document, or the one built in, and the table's changes are missing. Fails only where the
+    /// document is near and wrong.
+    pub async fn open<T>(
+        source: Source,
+        entries: Entries,
+        mut env: Env,
+        every: Duration,
+        patience: Patience,
+        mut take: impl FnMut(Roster) -> Result<T, String>,
+    ) -> Result<(Self, T), String> {
+        let (fetched, changes) = join!(
+            timeout(patience.0, source.fetch(&entries, None)),
+            timeout(patience.0, changes(&entries, None)),
+        );
+        let fetched = fetched.unwrap_or_else(|_| Err("it did not come in time".into()));
+        let changes = changes.unwrap_or(Err(store::Error::Slow));
+        let mut documents: Vec<Document> = Vec::new();
+        let mut troubles = [None, None];
+        match fetched {
+            Ok(found) => documents.extend(found),
+            Err(problem) => troubles[0] = Some(problem),
+        }
+        let changes = changes.unwrap_or_else(|error| {
+            troubles[1] = Some(source::said(&error));
+            None
+        });
+        let changes = changes.unwrap_or_default();
+        let mut known = Known {
+            document: Document::of(""),
+            changes,
+            looked_at: None,
+            troubles,
+            refused: None,
+            copied: !source.place.is_far() || source.place == Place::Table,
+        };
+        let mut copies = source.place.is_far();
+        loop {
+            for document in documents.drain(..) {
+                if source.place.is_far() {
+                    source.credentials(&document.text, &mut env).await;
+                }
+                for with in [true, false] {
+                    let changes = Some(known.changes.clone()).filter(|_| with);
+                    let changes = changes.unwrap_or_default();
+                    let version = version(&document, &changes);
+                    let taken =
+                        compose(&source.place, &document, &changes, &env).and_then(&mut take);
+                    match taken {
+                        Ok(taken) => {
+                            (known.document, known.changes) = (document, changes);
+                            known.looked_at = Some(source.clock.now());
+                            known.tell(&source.place);
+                            let directory = Self {
+                                clock: source.clock.clone(),
+                                source,
+                                entries,
+                                env: Mutex::new(env),
+                                every,
+                                known: Mutex::new(known),
+                                looking: tokio::sync::Mutex::default(),
+                            };
+                            return Ok((directory, taken));
+                        }
+                        Err(problem) => {
+                            known.refused.get_or_insert((version, problem));
+                        }
+                    }
+                }
+            }
+            if !std::mem::take(&mut copies) {
+                return Err(known
+                    .refused
+                    .map_or_else(String::new, |(_, problem)| problem));
+            }
+            let copy = timeout(patience.0, entries.copy()).await;
+            documents.extend(copy.ok().and_then(Result::ok).flatten().map(Document::kept));
+            documents.push(Document::of(&source.place.near()?));
+        }
+    }
+
+    /// Looks whether the agents have changed, if the last look is too old or it is to be at once, and has them taken. What
+    /// cannot be taken is refused with its reason in the log, and what was in force stays so.
+    pub async fn look(&self, at_once: bool, mut take: impl FnMut(Roster) -> Result<(), String>) {
+        let _looking = if at_once {
+            self.looking.lock().await
+        } else {
+            match self.looking.try_lock() {
+                Ok(looking) if self.is_due() => looking,
+                _ => return,
+            }
+        };
+        let mut known = self.known().clone();
+        let (document, changes) = join!(
+            self.source.fetch(&self.entries, Some(&known.document)),
+            changes(&self.entries, Some(known.changes.version)),
+        );
+        let document = noted(document, &mut known.troubles[0]).flatten();
+        let changes = changes.map_err(|error| source::said(&error));
+        let changes = noted(changes, &mut known.troubles[1]).flatten();
+        if let Some(document) = &document {
+            self.credentials(&document.text).await;
+        }
+        // What can be taken together is; what cannot does not keep the other from it.
+        let both = (document.clone(), changes.clone());
+        let candidates = [both.clone(), (document, None), (None, changes)];
+        let mut refused = None;
+        for (document, changes) in candidates {
+            if document.is_none() && changes.is_none() {
+                continue;
+            }
+            let new_document = document.is_some();
+            let document = document.unwrap_or_else(|| known.document.clone());
+            let changes = changes.unwrap_or_else(|| known.changes.clone());
+            let version = version(&document, &changes);
+            let composed = compose(&self.source.place, &document, &changes, &self.env());
+            match composed.and_then(&mut take) {
+                Ok(()) => {
+                    tracing::info!(registry.version = version, "the agents are new");
+                    known.copied &= !new_document || !self.source.place.is_far();
+                    (known.document, known.changes) = (document, changes);
+                    break;
+                }
+                Err(problem) => {
+                    refused.get_or_insert((version, problem));
+                }
+            }
+        }
+        if let Some((version, problem)) = &refused
+            && refused != known.refused
+        {
+            tracing::error!(
+                registry.version = version,
+                problem,
+                "the agents have changed and cannot be used: the old ones stay"
+            );
+        }
+        known.refused = refused;
+        known.looked_at = Some(self.clock.now());
+        self.copy(&mut known).await;
+        *self.known() = known;
+    }
+
+    /// What the registry would be with another entry: for whoever is to change it.
+    pub fn compose_with(&self, other: &Over) -> Result<Roster, String> {
+        let known = self.known().clone();
+        let mut changes = known.changes;
+        changes.over.retain(|over| over.name != other.name);
+        changes.over.push(other.clone());
+        compose(&self.source.place, &known.document, &changes, &self.env())
+    }
+
+    /// What the registry is.
+    fn compose_now(&self) -> Result<Roster, String> {
+        let known = self.known().clone();
+        compose(
+            &self.source.place,
+            &known.document,
+            &known.changes,
+            &self.env(),
+        )
+    }
+
+    /// What the registry would be with another document.
+    pub async fn compose_from(&self, text: &str) -> Result<Roster, String> {
+        self.credentials(text).await;
+        let changes = self.known().changes.clone();
+        compose(&Place::Table, &Document::of(text), &changes, &self.env())
+    }
+
+    pub fn entries(&self) -> &Entries {
+        &self.entries
+    }
+
+    pub fn env(&self) -> Env {
+        let env = self.env.lock().unwrap_or_else(PoisonError::into_inner);
+        env.clone()
+    }
+
+    async fn credentials(&self, text: &str) {
+        let mut env = self.env();
+        self.source.credentials(text, &mut env).await;
+        *self.env.lock().unwrap_or_else(PoisonError::into_inner) = env;
+    }
+
+    pub fn every(&self) -> Duration {
+        match self.source.place {
+            Place::File(_) => self.every.min(FILE),
+            _ => self.every,
+        }
+    }
+
+    pub fn is_table(&self) -> bool {
+        self.source.place == Place::Table
+    }
+
+    /// What is wrong with the agents as they are now.
+    pub fn problem(&self) -> Option<String> {
+        self.known().problem(&self.source.place)
+    }
+
+    /// The last look is too old.
+    pub fn is_due(&self) -> bool {
+        let (now, looked_at) = (self.clock.now(), self.known().looked_at);
+        looked_at.is_none_or(|at| now < at || now.since(at) >= self.every())
+    }
+
+    /// Keeps a copy of a document from elsewhere, for starts while that place is down.
+    async fn copy(&self, known: &mut Known) {
+        if known.copied || known.troubles[0].is_some() {
+            return;
+        }
+        let copy = Kept {
+            text: known.document.text.to_string(),
+            version: known.document.version.clone(),
+            from: self.source.place.to_string(),
+        };
+        match self.entries.keep_copy(&copy).await {
+            Ok(()) => known.copied = true,
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "no copy of the document of agents can be kept"
+            ),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn problem(&self, place: &Place) -> Option<String> {
+        let [document, table] = &self.troubles;
+        let document =
+            (document.as_ref()).map(|problem| format!("{place} cannot be read: {problem}"));
+        let table = (table.as_ref()).map(|problem| format!("changes are not known: {problem}"));
+        let refused = (self.refused.as_ref())
+            .map(|(version, problem)| format!("version {version} is refused: {problem}"));
+        let all: Vec<String> = [document, table, refused].into_iter().flatten().collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+
+    /// At a start, what is missing stands in the log.
+    fn tell(&self, place: &Place) {
+        if let Some(problem) = self.problem(place) {
+            tracing::warn!(
+                registry.version = version(&self.document, &self.changes),
+                problem,
+                "the agents are not what they should be"
+            );
+        }
+    }
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.version.fmt(f)
+    }
+}
+
+/// A value, or its problem noted.
+fn noted<T>(found: Result<T, String>, trouble: &mut Option<String>) -> Option<T> {
+    match found {
+        Ok(found) => {
+            *trouble = None;
+            Some(found)
+        }
+        Err(problem) => {
+            if trouble.as_ref() != Some(&problem) {
+                tracing::warn!(problem, "it cannot be seen whether the agents have changed");
+            }
+            *trouble = Some(problem);
+            None
+        }
+    }
+}
+
+/// What was changed, unless it is the version that was seen.
+async fn changes(entries: &Entries, seen: Option<u64>) -> Result<Option<Changes>, store::Error> {
+    let version = entries.version().await?;
+    if seen == Some(version) || (seen.is_none() && version == 0) {
+        return Ok(None);
+    }
+    let (over, found) = join!(entries.all(), entries.all_found());
+    let over = over?.into_iter().map(|entry| Over {
+        name: entry.name,
+        written: entry.written,
+    });
+    let found = found?.into_iter().map(|entry| {
+        let found = Found::read(entry.written.as_deref());
+        (entry.name, found)
+    });
+    Ok(Some(Changes {
+        version,
+        over: over.collect(),
+        found: found.collect(),
+    }))
+}
+
+/// Names a document with the changes over it.
+fn version(document: &Document, changes: &Changes) -> String {
+    let mut all = document.text.to_string();
+    for over in &changes.over {
+        let _ = write!(all, "\n{} {:?}", over.name, over.written);
+    }
+    for (name, found) in &changes.found {
+        let _ = write!(all, "\n{name} {found:?}");
+    }
+    format!("{changes}-{}", source::digest(&all))
+}
+
+fn compose(
+    place: &Place,
+    document: &Document,
+    changes: &Changes,
+    env: &Env,
+) -> Result<Roster, String> {
+    let mut roster = roster(&place.to_string(), &document.text, &changes.over, env)
+        .map_err(|error| error.to_string())?;
+    let registry = roster.registry.altered(|card| {
+        let found = (changes.found.iter()).find(|(name, _)| *name == card.id.as_str());
+        if let (Some(_), Some((_, found))) = (card.discover, found) {
+            found.enrich(card);
+        }
+    });
+    roster.registry = registry.versioned(&version(document, changes));
+    Ok(roster)
+}
