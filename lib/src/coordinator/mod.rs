@@ -28,22 +28,18 @@ use tokio::time::{Instant, timeout_at};
 use crate::domain::access::Identity;
 use crate::domain::agent::Registry;
 use crate::domain::budget::Budget;
-use crate::domain::conflict::Conflict;
-use crate::domain::conversation::{AgentCall, Last, Outcome};
-use crate::domain::fact::Fact;
-use crate::domain::failure::{Code, Failure};
-use crate::domain::hook::{HookCall, Point};
-use crate::domain::message::Message;
-use crate::domain::plan::{Plan, RoutingDecision, Rung};
-use crate::domain::rulebook::Demands;
+use crate::domain::conversation::Outcome;
+use crate::domain::failure::Failure;
+use crate::domain::hook::Point;
+use crate::domain::plan::Plan;
 use crate::domain::rules::{Caps, Routing, Synthesis, Times};
-use crate::domain::turn::{ChatTurn, Given};
-use crate::domain::usage::{Prices, Step, Tally};
+use crate::domain::turn::ChatTurn;
+use crate::domain::usage::Prices;
 use crate::facts::Extractor;
 use crate::guard::Guard;
 use crate::hooks::Hooks;
 use crate::metrics::Metrics;
-use crate::orchestrate::{Agents, Comparer, Guess, Likely};
+use crate::orchestrate::{Agents, Comparer, Likely};
 use crate::policy::Consent;
 use crate::route::{Chain, DecisionCache, Verdict};
 use crate::store::envelope::Seal;
@@ -53,11 +49,10 @@ use crate::synthesize::Synthesizer;
 use crate::telemetry;
 use approve::Consented;
 pub use budget::Experience;
-use budget::Extra;
 use consult::out_of_time;
-use figures::{Marks, log, log_content};
-use memory::{Entered, Recollection, memory_trouble};
-use part::Part;
+use figures::{log, log_content};
+use memory::memory_trouble;
+use progress::Progress;
 
 /// Who calls, as soon as it is verified. Awaited before anything is asked or looked up.
 pub type Verification = BoxFuture<'static, Result<Identity, Failure>>;
@@ -106,62 +101,6 @@ pub struct Coordinator {
     pub caps: Caps,
     /// Also logs what people and agents say.
     pub log_content: bool,
-}
-
-/// How far a turn has come. It outlives the turn's own future, so that a turn cut off by its deadline still leaves
-/// its state and its record.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-#[derive(Default)]
-struct Progress {
-    /// In whose account the turn is: it must leave it, also when it ends before anything else is known.
-    entered: Arc<Entered>,
-    recalled: Option<Recollection>,
-    /// How the turn before this one ended, as the routing saw it.
-    before: Option<Last>,
-    decision: Option<RoutingDecision>,
-    /// What the rules demand, whoever decided.
-    demands: Demands,
-    /// What each rung of the ladder said.
-    rungs: Vec<Rung>,
-    /// The step in which a model of ours is being asked, and has not said yet what it used.
-    asking: Option<Step>,
-    /// The routing model is being asked whether it still decides as before.
-    checking: bool,
-    /// The agent begun on a guess, until it is dropped or becomes the turn's own call.
-    guess: Option<Guess>,
-    /// The calls that were begun on a guess and dropped.
-    dropped: Vec<AgentCall>,
-    /// What the agents were asked in place of the turn's own message, which only said whom to ask, or approved it.
-    asked: Option<Message>,
-    /// Results of an earlier turn that the plan builds on.
-    given: Vec<Given>,
-    /// What each agent of the plan does.
-    parts: Vec<Part>,
-    /// Every hook that was asked, in order, and what came of it.
-    hooks: Vec<HookCall>,
-    /// What several agents say differently.
-    conflicts: Vec<Conflict>,
-    /// The answer was withheld.
-    filtered: bool,
-    /// So many reports are being looked at for facts.
-    extracting: usize,
-    /// What was found out in this turn that other agents may want to know.
-    found: Vec<Fact>,
-    /// The agents have done what they will do, and there is something to answer from.
-    reported: bool,
-    /// The client has its half of the memory.
-    stated: bool,
-    /// What the budget had no room for.
-    given_up: Vec<Extra>,
-    /// What the user is told of their preferences.
-    told: Option<String>,
-    /// The text the user was shown.
-    shown: String,
-    outcome: Option<Outcome>,
-    /// Why the turn failed.
-    error: Option<Code>,
-    tally: Tally,
-    marks: Marks,
 }
 
 impl Coordinator {

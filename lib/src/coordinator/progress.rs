@@ -1,10 +1,79 @@
-//! What a turn's progress comes to when it ends, well or cut off.
+//! How far a turn has come, and what that comes to when it ends, well or cut off.
 
-use super::Progress;
-use crate::domain::conversation::{Last, Outcome};
-use crate::domain::plan::Plan;
-use crate::domain::usage::Step;
+use std::sync::Arc;
+
+use super::budget::Extra;
+use super::figures::Marks;
+use super::memory::{Entered, Recollection};
+use super::part::Part;
+use crate::domain::conflict::Conflict;
+use crate::domain::conversation::{AgentCall, Last, Outcome};
+use crate::domain::fact::Fact;
+use crate::domain::failure::Code;
+use crate::domain::hook::HookCall;
+use crate::domain::message::Message;
+use crate::domain::plan::{Plan, RoutingDecision, Rung};
+use crate::domain::rulebook::Demands;
+use crate::domain::turn::Given;
+use crate::domain::usage::{Step, Tally};
+use crate::orchestrate::Guess;
 use crate::telemetry;
+
+/// How far a turn has come. It outlives the turn's own future, so that a turn cut off by its deadline still leaves
+/// its state and its record.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+#[derive(Default)]
+pub(super) struct Progress {
+    /// In whose account the turn is: it must leave it, also when it ends before anything else is known.
+    pub entered: Arc<Entered>,
+    pub recalled: Option<Recollection>,
+    /// How the turn before this one ended, as the routing saw it.
+    pub before: Option<Last>,
+    pub decision: Option<RoutingDecision>,
+    /// What the rules demand, whoever decided.
+    pub demands: Demands,
+    /// What each rung of the ladder said.
+    pub rungs: Vec<Rung>,
+    /// The step in which a model of ours is being asked, and has not said yet what it used.
+    pub asking: Option<Step>,
+    /// The routing model is being asked whether it still decides as before.
+    pub checking: bool,
+    /// The agent begun on a guess, until it is dropped or becomes the turn's own call.
+    pub guess: Option<Guess>,
+    /// The calls that were begun on a guess and dropped.
+    pub dropped: Vec<AgentCall>,
+    /// What the agents were asked in place of the turn's own message, which only said whom to ask, or approved it.
+    pub asked: Option<Message>,
+    /// Results of an earlier turn that the plan builds on.
+    pub given: Vec<Given>,
+    /// What each agent of the plan does.
+    pub parts: Vec<Part>,
+    /// Every hook that was asked, in order, and what came of it.
+    pub hooks: Vec<HookCall>,
+    /// What several agents say differently.
+    pub conflicts: Vec<Conflict>,
+    /// The answer was withheld.
+    pub filtered: bool,
+    /// So many reports are being looked at for facts.
+    pub extracting: usize,
+    /// What was found out in this turn that other agents may want to know.
+    pub found: Vec<Fact>,
+    /// The agents have done what they will do, and there is something to answer from.
+    pub reported: bool,
+    /// The client has its half of the memory.
+    pub stated: bool,
+    /// What the budget had no room for.
+    pub given_up: Vec<Extra>,
+    /// What the user is told of their preferences.
+    pub told: Option<String>,
+    /// The text the user was shown.
+    pub shown: String,
+    pub outcome: Option<Outcome>,
+    /// Why the turn failed.
+    pub error: Option<Code>,
+    pub tally: Tally,
+    pub marks: Marks,
+}
 
 impl Progress {
     /// Says in the turn's span how it ended.

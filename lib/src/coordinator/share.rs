@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
 use super::consult::Job;
+use super::memory::Recollection;
 use super::part::reports;
-use super::{Coordinator, Progress, Recollection};
+use super::{Coordinator, Progress};
 use crate::context::facts as rules;
 use crate::domain::fact::Fact;
 use crate::domain::ids::AgentId;
