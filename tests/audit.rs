@@ -313,6 +313,7 @@ async fn of_two_turns_at_once_nothing_is_lost_and_the_first_decides_the_session(
             known,
         });
         let written = conversations.save(Write {
+            ends: None,
             account: None,
             conversation: &id,
             record: &record,
@@ -371,6 +372,7 @@ async fn a_session_that_has_expired_does_not_come_back_with_its_conversation() {
             known: None,
         });
         let written = conversations.save(Write {
+            ends: None,
             account: None,
             conversation: &id,
             record: &record,
@@ -423,6 +425,7 @@ async fn a_save_that_loses_against_another_transaction_is_tried_again() {
     let conversations = of_alice(&store::connect("mas", Some(&stub.url())).await);
     let (record, id) = (record(), ConversationId::new("c"));
     let written = conversations.save(Write {
+        ends: None,
         account: None,
         conversation: &id,
         record: &record,

@@ -236,6 +236,7 @@ async fn of_a_long_conversation_the_newest_turns_are_read_back() {
         }))
         .unwrap();
         let write = Write {
+            ends: None,
             account: None,
             conversation: &conversation,
             record: &record,

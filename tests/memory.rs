@@ -225,6 +225,7 @@ async fn save(
         known: None,
     });
     let write = Write {
+        ends: None,
         account: None,
         conversation: &ConversationId::new("c"),
         record,

@@ -684,6 +684,7 @@ async fn follow(steps: &[Step]) -> Result<(), TestCaseError> {
             Conversations::of(&privacy.table, owner(alice), Duration::from_secs(1000));
         let written = conversations
             .save(Write {
+                ends: None,
                 account: None,
                 conversation: &ConversationId::new(&format!("c{conversation}")),
                 record: &record,

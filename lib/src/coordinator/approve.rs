@@ -1,6 +1,7 @@
 //! A request that waits for its owner's consent, and the answer to it.
 
-use super::{Coordinator, Progress};
+use super::memory::Known;
+use super::{Coordinator, Progress, prefer};
 use crate::context;
 use crate::domain::conversation::Outcome;
 use crate::domain::event::StageStatus;
@@ -12,11 +13,12 @@ use crate::domain::proposal::Proposal;
 use crate::domain::rulebook::Demands;
 use crate::domain::turn::{ChatTurn, Given};
 use crate::policy::{Consent, Reply, needs_approval};
+use crate::route::Verdict;
 use crate::store::Proposals;
 use crate::stream::{AnswerSink, FinishReason, labels};
 
 /// What a consent leads to.
-pub(super) enum Consented {
+enum Consented {
     /// Whom the stored request goes to, in place of the consent.
     To(Box<RoutingDecision>),
     /// What is asked in place of what was proposed.
@@ -161,8 +163,44 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Who answers a message that is consent, and whether the user has approved that. An inner error is a sentence for the
+    /// user: nothing is done.
+    pub(super) async fn by_consent(
+        &self,
+        turn: &ChatTurn,
+        known: &Known,
+        consent: &Consent,
+        sink: &AnswerSink,
+        progress: &mut Progress,
+    ) -> Result<Result<(Verdict, bool), Phrase>, Failure> {
+        self.recall(turn, known, progress).await?;
+        prefer::speak(&progress.wanted(), sink);
+        // It was taken by a turn that was cut off.
+        if let Some(decided) = self.going_on(turn, known, progress) {
+            return Ok(Ok(decided));
+        }
+        let consented = match self.consented(turn, consent, progress).await {
+            Ok(consented) => consented,
+            Err(words) => return Ok(Err(words)),
+        };
+        let decided = match consented {
+            Consented::To(decision) => {
+                let verdict = Verdict::of(*decision);
+                (self.still_ruled(turn, known, verdict, progress), true)
+            }
+            Consented::Instead(message) => {
+                let edited = turn.asking(message.clone());
+                let decide = self.decide(&edited, known, false, progress);
+                let mut verdict = Box::pin(decide).await?;
+                verdict.decision.request.get_or_insert(message);
+                (verdict, false)
+            }
+        };
+        Ok(Ok(decided))
+    }
+
     /// What a consent leads to. An error is a sentence for the user: nothing is done.
-    pub(super) async fn consented(
+    async fn consented(
         &self,
         turn: &ChatTurn,
         consent: &Consent,

@@ -161,6 +161,7 @@ impl Coordinator {
                 budget = card.history.bytes.map_or(budget, |own| own.min(budget)) / 2;
                 continue;
             }
+            part.untouched = error.is_unasked() && part.calls.len() == 1;
             let stand_in = self.stand_in(card, &error, part, job);
             let Some(fallback) = stand_in.filter(|_| affordable) else {
                 return Err(failed(turn, card, &error));

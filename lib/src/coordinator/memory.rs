@@ -17,9 +17,10 @@ use crate::domain::ids::{Owner, TurnId};
 use crate::domain::message::Role;
 use crate::domain::phrase::Phrase;
 use crate::domain::preference::Preferences;
+use crate::domain::run::Kept;
 use crate::domain::turn::ChatTurn;
 use crate::policy::{Entry, Refusal};
-use crate::store::Conversations;
+use crate::store::{self, Conversations, Runs};
 use crate::stream::{AnswerSink, labels};
 use crate::telemetry;
 
@@ -37,6 +38,8 @@ pub(super) struct Recollection {
     pub(super) read: bool,
     /// Stands for the owner in the audit log.
     pub(super) pseudonym: Option<TurnId>,
+    /// What an earlier turn of the same request did not finish.
+    pub(super) unfinished: Option<Kept>,
     /// What the owner wants, and has spent today before this turn, in millionths of a dollar.
     pub(super) preferences: Preferences,
     pub(super) spent_today: u64,
@@ -147,10 +150,28 @@ impl Coordinator {
                 recollection = self.recollect(turn, owner, &kept).await;
             }
         }
+        if account.is_repeated(&entry) && account.erased.is_none_or(|erased| erased < turn.id) {
+            recollection.unfinished = self.kept(turn, owner).await;
+        }
         recollection.pseudonym = account.pseudonym;
         recollection.preferences = preferences;
         recollection.spent_today = account.spent(entry.now);
         Ok(recollection)
+    }
+
+    /// The plan that another turn of this request has begun, if there is one.
+    async fn kept(&self, turn: &ChatTurn, owner: &Owner) -> Option<Kept> {
+        let request = turn.request.as_deref()?;
+        let runs = Runs::of(&self.table, owner, request);
+        let load = timeout(self.times.save, runs.load(self.guard.now().seconds()));
+        let kept = load.await.unwrap_or(Err(store::Error::Slow));
+        kept.unwrap_or_else(|error| {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "what was begun of this request cannot be read"
+            );
+            None
+        })
     }
 
     /// What the owner wants; where that cannot be read, what they wanted last as far as this process knows.
@@ -212,6 +233,7 @@ impl Coordinator {
             begins,
             read,
             pseudonym: None,
+            unfinished: None,
             preferences: Preferences::default(),
             spent_today: 0,
         }

@@ -15,6 +15,7 @@ mod progress;
 mod readiness;
 mod record;
 mod resume;
+mod run;
 mod share;
 mod together;
 
@@ -41,13 +42,12 @@ use crate::hooks::Hooks;
 use crate::metrics::Metrics;
 use crate::orchestrate::{Agents, Comparer, Likely};
 use crate::policy::Consent;
-use crate::route::{Chain, DecisionCache, Verdict};
+use crate::route::{Chain, DecisionCache};
 use crate::store::envelope::Seal;
 use crate::store::{Accounts, Audit, Table, Wishes};
 use crate::stream::{AnswerSink, FinishReason, labels};
 use crate::synthesize::Synthesizer;
 use crate::telemetry;
-use approve::Consented;
 pub use budget::Experience;
 use consult::out_of_time;
 use figures::{log, log_content};
@@ -184,23 +184,10 @@ impl Coordinator {
             .and_then(|last| Consent::read(&last.text))
             // Who comes through an agent is no person, whatever it says.
             .filter(|_| turn.caller.depth == 0);
-        let mut approved = false;
-        let mut verdict = match consent {
+        let (mut verdict, approved) = match consent {
             Some(consent) => {
-                self.recall(turn, &known, progress).await?;
-                prefer::speak(&progress.wanted(), sink);
-                match self.consented(turn, &consent, progress).await {
-                    Ok(Consented::To(decision)) => {
-                        approved = true;
-                        self.still_ruled(turn, &known, Verdict::of(*decision), progress)
-                    }
-                    Ok(Consented::Instead(message)) => {
-                        let edited = turn.asking(message.clone());
-                        let decide = self.decide(&edited, &known, false, progress);
-                        let mut verdict = Box::pin(decide).await?;
-                        verdict.decision.request.get_or_insert(message);
-                        verdict
-                    }
+                match Box::pin(self.by_consent(turn, &known, &consent, sink, progress)).await? {
+                    Ok(decided) => decided,
                     Err(words) => {
                         return Ok(answer::refuse(&stage, &consent, &words, sink, progress));
                     }
@@ -210,8 +197,13 @@ impl Coordinator {
                 let decide = self.decide(turn, &known, true, progress);
                 let verdict = Box::pin(telemetry::within(telemetry::route(), decide)).await?;
                 prefer::speak(&progress.wanted(), sink);
-                let fulfil = self.fulfil(turn, &known, verdict, sink, progress);
-                Box::pin(fulfil).await?
+                match self.going_on(turn, &known, progress) {
+                    Some(decided) => decided,
+                    None => {
+                        let fulfil = self.fulfil(turn, &known, verdict, sink, progress);
+                        (Box::pin(fulfil).await?, false)
+                    }
+                }
             }
         };
         self.learn_likely(progress, &verdict);
@@ -273,6 +265,7 @@ impl Coordinator {
             }
             Some(Plan::Steps(steps)) => {
                 Self::keep_own_limit(turn, progress)?;
+                Self::plan_run(turn, &steps, approved, progress);
                 if let Some(first) = steps.first() {
                     self.keep_budget(turn, &first.assignment.agent, progress)?;
                 }

@@ -39,6 +39,8 @@ pub(super) struct Part {
     pub tally: Tally,
     /// What the report used is in the tally.
     pub counted: bool,
+    /// The agent provably got nothing.
+    pub untouched: bool,
     /// How long agents were at work.
     pub time: Option<Duration>,
     /// A history was cut.
@@ -60,6 +62,7 @@ impl Part {
             failure: None,
             tally: Tally::default(),
             counted: false,
+            untouched: false,
             time: None,
             pruned: false,
         }

@@ -14,6 +14,7 @@ use crate::domain::hook::HookCall;
 use crate::domain::message::Message;
 use crate::domain::plan::{Plan, RoutingDecision, Rung};
 use crate::domain::rulebook::Demands;
+use crate::domain::run::Kept;
 use crate::domain::turn::Given;
 use crate::domain::usage::{Step, Tally};
 use crate::orchestrate::Guess;
@@ -44,6 +45,8 @@ pub(super) struct Progress {
     pub dropped: Vec<AgentCall>,
     /// What the agents were asked in place of the turn's own message, which only said whom to ask, or approved it.
     pub asked: Option<Message>,
+    /// The plan of several as it is kept, and what was done of it before this turn.
+    pub run: Option<Kept>,
     /// Results of an earlier turn that the plan builds on.
     pub given: Vec<Given>,
     /// What each agent of the plan does.

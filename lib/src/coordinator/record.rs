@@ -41,6 +41,7 @@ impl Coordinator {
         let used = Used {
             tokens: progress.tally.sum().map_or(0, |sum| sum.total_tokens),
             spend: cost(&self.priced(progress)).unwrap_or_default(),
+            unfinished: progress.leaves_work(),
         };
         Leave {
             turn: turn.id,
@@ -127,6 +128,7 @@ impl Coordinator {
             sessions: &used,
             begins: recalled.begins,
             audit: Some((&self.audit, &entry)),
+            ends: progress.carried_out(turn),
             account: (progress.entered.owner())
                 .map(|_| (&self.accounts, self.leaving(turn, progress))),
         });

@@ -1,12 +1,14 @@
 //! Several agents in one turn: each at its part as soon as what it waits for is there.
 
 use futures_util::future::try_join_all;
+use futures_util::join;
 use tokio::sync::SetOnce;
 use tokio::time::Instant;
 
 use super::consult::Job;
 use super::memory::Recollection;
 use super::part::Part;
+use super::run::{Due, Journal};
 use super::{Coordinator, Progress};
 use crate::domain::agent::AgentCard;
 use crate::domain::budget::Budget;
@@ -44,6 +46,7 @@ struct Work<'a> {
     until: Instant,
     steps: &'a [Step],
     demands: &'a Demands,
+    journal: Journal<'a>,
     /// What each step gave; `None` where it gave nothing.
     done: Vec<SetOnce<Option<Output>>>,
 }
@@ -85,10 +88,12 @@ impl Coordinator {
             until: self.until(turn),
             steps,
             demands: &progress.demands,
+            journal: self.journal(turn, recalled, progress.run.as_ref()),
             done: steps.iter().map(|_| SetOnce::new()).collect(),
         };
         let parts = progress.parts.iter_mut().enumerate();
-        let ended = try_join_all(parts.map(|(at, part)| self.step(&work, at, part))).await;
+        let steps = try_join_all(parts.map(|(at, part)| self.step(&work, at, part)));
+        let ((), ended) = join!(work.journal.begin(), steps);
         drop(work);
         progress.marks.agents = Some(begun.elapsed());
         progress.gather();
@@ -140,7 +145,10 @@ impl Coordinator {
         let output = self.give(work, at, part).await?;
         let name = &part.name;
         match &part.failure {
-            None => (work.stage).say(labels::step_took(name, part.time.unwrap_or_default())),
+            None => (work.stage).say(match part.time {
+                Some(time) => labels::step_took(name, time),
+                None => labels::step_kept(labels::quoted(name)),
+            }),
             Some(failure) => {
                 let language = work.sink.language();
                 let line = labels::step_stopped(name, &failure.display, language);
@@ -150,6 +158,12 @@ impl Coordinator {
         if let Some(done) = work.done.get(at) {
             // Each step ends once.
             let _ = done.set(output);
+        }
+        let card = self.registry.get(part.assignment.agent.as_str());
+        if let (Some(step), Some(card), Some(asked)) =
+            (work.steps.get(at), card, work.turn.messages.last())
+        {
+            work.journal.end(step, card, part, asked).await;
         }
         Ok(())
     }
@@ -175,6 +189,19 @@ impl Coordinator {
         if let Some(why) = barred(work, &step.assignment.agent) {
             part.failure = Some(not_asked(turn, why));
             return Ok(None);
+        }
+        if let Some(card) = self.registry.get(step.assignment.agent.as_str()) {
+            match work.journal.due(step, card).await {
+                Due::All => {}
+                Due::Nothing(done) => {
+                    part.restore(*done, work.recalled.preferences.stages, work.sink);
+                    return Ok(output(turn, part));
+                }
+                Due::Unknown => {
+                    part.failure = Some(not_asked(turn, labels::may_be_done(&card.id)));
+                    return Ok(None);
+                }
+            }
         }
         let others: Vec<AgentId> = (work.steps.iter())
             .map(|step| step.assignment.agent.clone())
@@ -203,11 +230,7 @@ impl Coordinator {
             }
             Err(failure) => part.failure = Some(failure),
         }
-        let exchange = turn.messages.last().and_then(|asked| part.exchange(asked));
-        Ok(exchange.map(|exchange| Output {
-            exchange,
-            session: part.report.session.as_ref().map(|(id, _)| id.clone()),
-        }))
+        Ok(output(turn, part))
     }
 
     /// What a step is told, and what its own agent has done before it, once that is there; or why it cannot be done.
@@ -256,6 +279,15 @@ impl Coordinator {
             text: format!("{fitting}{mark}").into(),
         }
     }
+}
+
+/// What a part leaves to the steps that wait for it.
+fn output(turn: &ChatTurn, part: &Part) -> Option<Output> {
+    let exchange = part.exchange(turn.messages.last()?)?;
+    Some(Output {
+        exchange,
+        session: part.report.session.as_ref().map(|(id, _)| id.clone()),
+    })
 }
 
 /// Why an agent may not be asked at all: the user does not want it, or a rule forbids it.

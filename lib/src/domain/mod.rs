@@ -25,6 +25,7 @@ pub mod preference;
 pub mod proposal;
 pub mod rulebook;
 pub mod rules;
+pub mod run;
 pub mod sentences;
 pub mod situation;
 pub mod tongue;

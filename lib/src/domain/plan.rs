@@ -161,7 +161,8 @@ impl Assignment {
 }
 
 /// Which rung of the ladder decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DecisionSource {
     /// The user, by naming an agent.
     Explicit,

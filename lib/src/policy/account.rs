@@ -9,10 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::bucket::Bucket;
 use crate::domain::ids::{Millis, TurnId};
 use crate::domain::rules::Quotas;
+use crate::domain::run;
 
 const DAY: u64 = 86_400_000;
 /// More traces than these are not followed at the same time; the oldest are forgotten.
 const TRACES: usize = 16;
+/// More requests than these are not known as unfinished; the oldest are forgotten.
+const UNFINISHED: usize = 8;
 /// A trace is over when it was quiet for so long.
 const TRACE_ENDS: Duration = Duration::from_mins(15);
 
@@ -38,6 +41,9 @@ pub struct Account {
     running: BTreeMap<TurnId, Running>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     traces: Vec<Trace>,
+    /// Requests that may have to be gone on with, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unfinished: Vec<Unfinished>,
 }
 
 /// A turn under way. It ends by itself: an instance that is killed cannot say so.
@@ -49,6 +55,13 @@ struct Running {
     request: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trace: Option<String>,
+}
+
+/// A request whose turn was cut off, or did not do all of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Unfinished {
+    request: String,
+    at: Millis,
 }
 
 /// Turns that belong together because an agent asked the coordinator again.
@@ -72,12 +85,14 @@ pub struct Entry {
     pub trace: Option<String>,
 }
 
-/// What a turn used.
+/// What a turn used, and whether it came to its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Used {
     pub tokens: u64,
     /// In millionths of a dollar.
     pub spend: u64,
+    /// Something of its plan is left to do.
+    pub unfinished: bool,
 }
 
 /// Why a turn may not begin.
@@ -105,7 +120,7 @@ impl Account {
         if next.running.contains_key(&entry.turn) {
             return Ok(next);
         }
-        next.running.retain(|_, running| running.until > now);
+        next.end_overdue(now);
         if next.day != now.0 / DAY {
             next.day = now.0 / DAY;
             (next.tokens, next.spend) = (0, 0);
@@ -163,10 +178,26 @@ impl Account {
         Cow::Owned(next)
     }
 
+    /// Whether a request is here again that another turn has begun, and perhaps not finished.
+    pub fn is_repeated(&self, entry: &Entry) -> bool {
+        let same = |request: &String| entry.request.as_ref() == Some(request);
+        let others = self.running.iter().filter(|(turn, _)| **turn != entry.turn);
+        let begun = others.filter_map(|(_, running)| running.request.as_ref());
+        let left = self.unfinished.iter().map(|one| &one.request);
+        begun.chain(left).any(same)
+    }
+
     /// The account after a turn; `None` when nothing changes.
     pub fn leave(&self, turn: TurnId, used: Used, now: Millis) -> Option<Self> {
         let mut next = self.clone();
-        let was = next.running.remove(&turn).is_some();
+        let was = next.running.remove(&turn);
+        if let Some(request) = was.as_ref().and_then(|was| was.request.clone()) {
+            next.unfinished.retain(|one| one.request != request);
+            if used.unfinished {
+                next.note_unfinished(request, now);
+            }
+        }
+        let was = was.is_some();
         if next.day == now.0 / DAY {
             next.tokens = next.tokens.saturating_add(used.tokens);
             next.spend = next.spend.saturating_add(used.spend);
@@ -196,6 +227,27 @@ impl Account {
             spend: self.spend,
             ..Self::default()
         }
+    }
+
+    /// A turn whose time is over without a word of it was cut off.
+    fn end_overdue(&mut self, now: Millis) {
+        (self.unfinished).retain(|one| now.since(one.at) < run::KEPT);
+        let overdue = |_: &TurnId, running: &mut Running| running.until <= now;
+        let over: Vec<Running> = (self.running.extract_if(.., overdue))
+            .map(|(_, running)| running)
+            .collect();
+        for running in over {
+            if let Some(request) = running.request {
+                self.note_unfinished(request, running.at);
+            }
+        }
+    }
+
+    fn note_unfinished(&mut self, request: String, at: Millis) {
+        if self.unfinished.len() >= UNFINISHED {
+            self.unfinished.remove(0);
+        }
+        self.unfinished.push(Unfinished { request, at });
     }
 
     /// Counts the turn in its trace.

@@ -7,4 +7,4 @@ mod effects;
 
 pub use account::{Account, Entry, Refusal, Used};
 pub use approval::{Consent, Reply};
-pub use effects::needs_approval;
+pub use effects::{judged, needs_approval};

@@ -6,6 +6,7 @@
 //! | turn: one record, in parts where it is large | `T#tenant#O#owner` | `CONV#conversation#TURN#turn#part` |
 //! | session: an agent's id belongs to this owner | `T#tenant#O#owner` | `SESSION#agent#session` |
 //! | proposal: a request that waits for consent | `T#tenant#O#owner` | `PROPOSAL#digest` |
+//! | run: a plan under way, and what its steps came to | `T#tenant#O#owner` | `RUN#request` |
 //! | account: what the owner uses now | `T#tenant#O#owner` | `ACCOUNT` |
 //! | preferences: what the owner wants of every turn | `T#tenant#O#owner` | `PREFERENCES` |
 //! | erased: the owner's data up to a turn is gone, and stays so | `T#tenant#O#owner` | `ERASED` |
@@ -80,6 +81,14 @@ pub fn proposal(owner: &Owner, digest: &str) -> Key {
     }
 }
 
+/// By what is the same for the same request.
+pub fn run(owner: &Owner, request: &str) -> Key {
+    Key {
+        pk: partition(owner),
+        sk: format!("RUN#{}", part(request)),
+    }
+}
+
 pub fn erased(owner: &Owner) -> Key {
     Key {
         pk: partition(owner),
@@ -139,6 +148,8 @@ pub enum Kind {
     Session(AgentId, String),
     /// By its digest.
     Proposal(String),
+    /// By its request.
+    Run(String),
     Account,
     Preferences,
     Erased,
@@ -161,6 +172,7 @@ impl Kind {
             "PREFERENCES" => Self::Preferences,
             "ERASED" => Self::Erased,
             "PROPOSAL" => Self::Proposal(text(parts.next()?)),
+            "RUN" => Self::Run(text(parts.next()?)),
             "CONV" => {
                 let conversation = ConversationId::new(&text(parts.next()?));
                 match parts.next()? {
@@ -329,6 +341,8 @@ mod tests {
             ),
             (account(&owner), Kind::Account),
             (preferences(&owner), Kind::Preferences),
+            (proposal(&owner, "a#b"), Kind::Proposal("a#b".into())),
+            (run(&owner, "a#b"), Kind::Run("a#b".into())),
             (erased(&owner), Kind::Erased),
             (
                 reference(&owner, day, "w-1", 7),

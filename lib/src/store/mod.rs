@@ -20,6 +20,7 @@ mod person;
 mod preferences;
 mod proposals;
 mod requests;
+mod runs;
 mod save;
 pub mod secrets;
 
@@ -37,6 +38,7 @@ pub use preferences::{Changed, Seen, Wishes};
 pub use save::{Saved, Session, Write, Written};
 
 pub use proposals::Proposals;
+pub use runs::Runs;
 
 use aws_sdk_dynamodb::error::SdkError;
 

@@ -12,7 +12,7 @@ use super::chain::Scope;
 use super::conversations::SESSION;
 use super::keys::{self, Key, Kind};
 use super::requests::{Place, Reason, built, key_of, pause};
-use super::{Error, Table};
+use super::{Error, Table, runs};
 use crate::domain::day::Day;
 use crate::domain::ids::{AgentId, ConversationId, Owner, Timestamp, TurnId};
 
@@ -64,6 +64,12 @@ pub enum Record {
     Proposal {
         proposal: Box<RawValue>,
     },
+    /// A plan that was not carried out to its end.
+    Run {
+        plan: Box<RawValue>,
+        /// What its steps came to, as it is stored.
+        done: Vec<Box<RawValue>>,
+    },
     /// A line of the audit log about the person.
     Audit {
         day: Day,
@@ -84,6 +90,7 @@ impl Record {
             Self::Turn { .. } => "turn",
             Self::Session { .. } => "session",
             Self::Proposal { .. } => "proposal",
+            Self::Run { .. } => "run",
             Self::Audit { .. } => "audit",
         }
     }
@@ -128,6 +135,10 @@ impl Person {
                     }
                     Kind::Proposal(_) => records.push(Record::Proposal {
                         proposal: raw(string(item, "value").unwrap_or_default()),
+                    }),
+                    Kind::Run(_) => records.push(Record::Run {
+                        plan: raw(string(item, "value").unwrap_or_default()),
+                        done: runs::results(item).map(raw).collect(),
                     }),
                     Kind::Reference(day, writer, seq) => lines.push((day, writer, seq)),
                     Kind::Unknown => tracing::warn!("an item of an unknown kind is not exported"),
@@ -214,6 +225,7 @@ impl Person {
                     }
                     Kind::Preferences => "preferences",
                     Kind::Proposal(_) => "proposals",
+                    Kind::Run(_) => "runs",
                     Kind::Reference(..) => "references",
                     Kind::Unknown => "others",
                 };

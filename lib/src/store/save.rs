@@ -12,7 +12,7 @@ use super::audit::{Audit, Lane, Next};
 use super::chain::Anchor;
 use super::conversations::SESSION;
 use super::requests::{Reason, built, key_of, pause};
-use super::{Conversations, Error, keys};
+use super::{Conversations, Error, keys, runs};
 use crate::domain::audit::Entry;
 use crate::domain::conversation::TurnRecord;
 use crate::domain::ids::{AgentId, ConversationId, Timestamp};
@@ -59,6 +59,8 @@ pub struct Write<'a> {
     pub begins: bool,
     /// The log, and what it is to say of the turn.
     pub audit: Option<(&'a Audit, &'a Entry)>,
+    /// The request whose plan is carried out, and need not be kept.
+    pub ends: Option<&'a str>,
     /// The accounts, and what the turn leaves in its owner's.
     pub account: Option<(&'a Accounts, Leave)>,
 }
@@ -204,6 +206,12 @@ impl Conversations {
                 .item("turn", self::text(write.record.id.to_string()))
                 .item("parts", number(parts.len() as u64));
             items.push((Part::Record, built(put)?));
+        }
+        if let Some(request) = write.ends {
+            items.push((
+                Part::Record,
+                runs::ended(&self.table, &self.owner, request)?,
+            ));
         }
         for session in write.sessions.iter().filter(|session| session.created) {
             let key = keys::session(&self.owner, session.agent, session.id);

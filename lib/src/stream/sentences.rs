@@ -53,10 +53,26 @@ sentences! {
         en: "- {name}: done in {seconds} s\n",
         uk: "- {name}: зроблено за {seconds} с\n",
     }
+    step_kept(name) {
+        en: "- {name}: done before\n",
+        uk: "- {name}: зроблено раніше\n",
+    }
     /// Why a step was not done: another one gave it nothing.
     step_needs(name) {
         en: "it needs the result of {name}, which there is none of.",
         uk: "для цього потрібен результат кроку {name}, а його немає.",
+    }
+    /// Instead of doing a step: an earlier turn of the same request did it.
+    done_before() {
+        en: "_(done when this request was sent before)_\n\n",
+        uk: "_(зроблено, коли цей запит надсилали раніше)_\n\n",
+    }
+    /// Why a step was not done: an earlier turn of the same request was cut off while its agent was at work.
+    may_be_done(agent) {
+        en: "{agent} was asked when this request was sent before, and what came of it is not known. Look at what is there, \
+             and ask for what is missing in other words.",
+        uk: "{agent} вже отримав цей запит раніше, і що з того вийшло, невідомо. Перевірте стан і попросіть про решту \
+             іншими словами.",
     }
     /// Why there is nothing of an agent: the turn's budget.
     no_room() {

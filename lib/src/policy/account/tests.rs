@@ -116,6 +116,7 @@ fn tokens_and_money_of_a_day_are_refused_until_the_next() {
     let used = Used {
         tokens: 100,
         spend: 5_000_000,
+        ..Used::default()
     };
     let account = Account::default().enter(&entry(1, 0), &quotas()).unwrap();
     let account = account.leave(turn(1), used, Millis(NOW + 1000)).unwrap();
@@ -172,6 +173,7 @@ fn leaving_counts_what_was_used_and_changes_nothing_else() {
     let used = Used {
         tokens: 7,
         spend: 9,
+        ..Used::default()
     };
     let unknown = account.leave(turn(5), used, Millis(NOW)).unwrap();
     assert_eq!((unknown.tokens, unknown.spend), (7, 9));
@@ -202,6 +204,7 @@ fn erasing_leaves_the_limits_and_a_mark_and_nothing_else() {
     let used = Used {
         tokens: 7,
         spend: 9,
+        ..Used::default()
     };
     let account = Account::default()
         .enter(&entry(1, 0), &Quotas::default())
