@@ -362,3 +362,58 @@ async fn what_an_agent_keeps_to_itself_is_told_to_no_later_step() {
         "{text}"
     );
 }
+
+/// Two agents that only look, asked by a rule, of which one answer is enough.
+const ONE_IS_ENOUGH: &str = "agents:\n\
+    - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY}', effect: none}\n\
+    - {name: UMS, protocol: conversation, endpoint: '${UMS_AGENT_ENDPOINT}', effect: EFFECT}\n\
+    routing: {rules: [{if: 'true', then: {fan_out: [GPA, UMS], quorum: 1}}]}\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_more_answers_than_a_rule_wants() {
+    let world = plan("GPA")
+        .set("MAS_AGENTS", &ONE_IS_ENOUGH.replace("EFFECT", "none"))
+        .ums(|seen| match seen.path.ends_with("/chat") {
+            true => Reply::sse().hang(),
+            false => ums(seen),
+        })
+        .start()
+        .await;
+    let answer = world.well(&[user("Where is Bob?")]).await;
+    let text = answer.text();
+    assert!(
+        text.ends_with("UMS is missing here: enough others had answered before it._"),
+        "{text}"
+    );
+    assert_eq!(answer.stage("Plan")["status"], "completed");
+    assert_eq!(world.running(), 0, "the other one is not left at work");
+    // It is done: the same request is a new one.
+    world.well(&[user("Where is Bob?")]).await;
+    assert_eq!(world.gpa.seen().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_changes_something_is_waited_for_all_the_same() {
+    let world = plan("GPA")
+        .set("MAS_AGENTS", &ONE_IS_ENOUGH.replace("EFFECT", "reversible"))
+        .ums(|seen| ums(seen).delay(Duration::from_millis(700)))
+        .start()
+        .await;
+    let answer = world.well(&[user("Where is Bob?")]).await;
+    assert_eq!(answer.text(), "Final answer.");
+    assert_eq!(answer.stage("Call UMS Agent")["status"], "completed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_says_how_much_of_the_work_is_shown() {
+    let document = "agents:\n\
+        - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY}', effect: none}\n\
+        routing: {rules: [{if: 'contains(query, \"quietly\")', then: {set: {stages: none}}}]}\n\
+        tests: [{say: quietly, expect: {stages: none}}]\n";
+    let world = plan("GPA").set("MAS_AGENTS", document).start().await;
+    let shown = world.well(&[user("Look")]).await;
+    shown.stage("Call GPA Agent");
+    let hidden = world.well(&[user("Look quietly")]).await;
+    let names = json!(hidden.stages()).to_string();
+    assert!(!names.contains("Call GPA Agent"), "{names}");
+}

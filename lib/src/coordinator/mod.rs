@@ -206,6 +206,7 @@ impl Coordinator {
                 }
             }
         };
+        progress.show_as_ruled(&verdict.decision.plan);
         self.learn_likely(progress, &verdict);
         progress.checking = self.is_checked(turn, &verdict.decision, progress);
         answer::show(&stage, &verdict, progress, sink.language());

@@ -39,6 +39,8 @@ pub(super) struct Part {
     pub tally: Tally,
     /// What the report used is in the tally.
     pub counted: bool,
+    /// Enough others had answered before it.
+    pub spared: bool,
     /// The agent provably got nothing.
     pub untouched: bool,
     /// How long agents were at work.
@@ -62,6 +64,7 @@ impl Part {
             failure: None,
             tally: Tally::default(),
             counted: false,
+            spared: false,
             untouched: false,
             time: None,
             pruned: false,
@@ -88,6 +91,25 @@ impl Part {
             attachments: context::by_address(&self.report.attachments),
             state: self.report.state.clone(),
         })
+    }
+
+    /// Enough others have answered: its agent, if it was at work, is not waited for.
+    pub fn spare(&mut self, after: Duration) {
+        self.spared = true;
+        self.count();
+        if let Some(agent) = self.agent.clone() {
+            self.time = Some(after);
+            self.calls.push(AgentCall {
+                agent,
+                outcome: "spared".into(),
+                duration_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+            });
+        }
+    }
+
+    /// There is nothing left to do of it.
+    pub fn is_settled(&self) -> bool {
+        self.reported || self.spared
     }
 
     /// The agent waits for the user's reply.

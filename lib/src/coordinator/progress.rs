@@ -111,6 +111,16 @@ impl Progress {
         }
     }
 
+    /// How much of the agents' work is shown, where a rule says so of this turn.
+    pub(super) fn show_as_ruled(&mut self, plan: &Plan) {
+        let of_agents = plan.agents().next().is_some();
+        if let (Some(stages), Some(recalled), true) =
+            (self.demands.stages, self.recalled.as_mut(), of_agents)
+        {
+            recalled.preferences.stages = stages;
+        }
+    }
+
     /// How this turn ends, as the next one's routing will see it.
     pub(super) fn last(&self) -> Option<Last> {
         let plan = self.decision.as_ref().map(|decision| &decision.plan);

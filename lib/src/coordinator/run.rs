@@ -253,13 +253,13 @@ impl Part {
 impl Progress {
     /// The request whose plan is carried out: nothing of it need be kept.
     pub(super) fn carried_out<'a>(&self, turn: &'a ChatTurn) -> Option<&'a str> {
-        let whole = self.reported && self.parts.iter().all(|part| part.reported);
+        let whole = self.reported && self.parts.iter().all(Part::is_settled);
         let request = turn.request.as_deref();
         request.filter(|_| self.run.is_some() && whole)
     }
 
     /// Something of the plan is left to do.
     pub(super) fn leaves_work(&self) -> bool {
-        self.run.is_some() && !self.parts.iter().all(|part| part.reported)
+        self.run.is_some() && !self.parts.iter().all(Part::is_settled)
     }
 }

@@ -1,5 +1,7 @@
 //! Several agents in one turn: each at its part as soon as what it waits for is there.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use futures_util::future::try_join_all;
 use futures_util::join;
 use tokio::sync::SetOnce;
@@ -10,14 +12,14 @@ use super::memory::Recollection;
 use super::part::Part;
 use super::run::{Due, Journal};
 use super::{Coordinator, Progress};
-use crate::domain::agent::AgentCard;
+use crate::domain::agent::{AgentCard, Effect};
 use crate::domain::budget::Budget;
 use crate::domain::conversation::Exchange;
 use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::AgentId;
 use crate::domain::phrase::Phrase;
-use crate::domain::plan::{RoutingDecision, Step};
+use crate::domain::plan::{DecisionSource, RoutingDecision, Step};
 use crate::domain::preference::Stages;
 use crate::domain::rulebook::Demands;
 use crate::domain::turn::{ChatTurn, Given};
@@ -49,6 +51,14 @@ struct Work<'a> {
     journal: Journal<'a>,
     /// What each step gave; `None` where it gave nothing.
     done: Vec<SetOnce<Option<Output>>>,
+    quorum: Quorum,
+}
+
+/// How many answers are enough, and how many there are.
+struct Quorum {
+    of: usize,
+    met: AtomicUsize,
+    enough: SetOnce<()>,
 }
 
 impl Coordinator {
@@ -90,6 +100,7 @@ impl Coordinator {
             demands: &progress.demands,
             journal: self.journal(turn, recalled, progress.run.as_ref()),
             done: steps.iter().map(|_| SetOnce::new()).collect(),
+            quorum: Quorum::of(progress.quorum()),
         };
         let parts = progress.parts.iter_mut().enumerate();
         let steps = try_join_all(parts.map(|(at, part)| self.step(&work, at, part)));
@@ -98,7 +109,7 @@ impl Coordinator {
         progress.marks.agents = Some(begun.elapsed());
         progress.gather();
         ended?;
-        let whole = progress.parts.iter().all(|part| part.failure.is_none());
+        let whole = progress.parts.iter().all(Part::is_settled);
         stage.close(if whole {
             StageStatus::Completed
         } else {
@@ -154,6 +165,9 @@ impl Coordinator {
                 let line = labels::step_stopped(name, &failure.display, language);
                 work.stage.text(&line);
             }
+        }
+        if output.is_some() {
+            work.quorum.count();
         }
         if let Some(done) = work.done.get(at) {
             // Each step ends once.
@@ -220,7 +234,21 @@ impl Coordinator {
             demands: work.demands,
             alone: false,
         };
-        match self.consult(job, part, None).await {
+        let begun = Instant::now();
+        let changes = (self.registry.get(step.assignment.agent.as_str()))
+            .is_none_or(|card| card.effect != Effect::None);
+        let consulted = tokio::select! {
+            biased;
+            consulted = self.consult(job, part, None) => Some(consulted),
+            // What changes something is waited for: nobody would know what it did.
+            () = work.quorum.enough(), if !changes => None,
+        };
+        let Some(consulted) = consulted else {
+            part.spare(begun.elapsed());
+            part.failure = Some(not_asked(turn, labels::not_waited_for()));
+            return Ok(None);
+        };
+        match consulted {
             Ok(None) => {}
             Ok(Some(_)) => {
                 part.failure = Some(not_asked(turn, labels::withheld()));
@@ -281,6 +309,29 @@ impl Coordinator {
     }
 }
 
+impl Quorum {
+    /// Where none is asked for, all are waited for.
+    fn of(quorum: Option<usize>) -> Self {
+        Self {
+            of: quorum.unwrap_or(usize::MAX),
+            met: AtomicUsize::new(0),
+            enough: SetOnce::new(),
+        }
+    }
+
+    /// One more answer is there.
+    fn count(&self) {
+        if self.met.fetch_add(1, Ordering::Relaxed) + 1 == self.of {
+            // Counted up to it once.
+            let _ = self.enough.set(());
+        }
+    }
+
+    async fn enough(&self) {
+        self.enough.wait().await;
+    }
+}
+
 /// What a part leaves to the steps that wait for it.
 fn output(turn: &ChatTurn, part: &Part) -> Option<Output> {
     let exchange = part.exchange(turn.messages.last()?)?;
@@ -310,6 +361,13 @@ fn not_asked(turn: &ChatTurn, why: Phrase) -> Failure {
 }
 
 impl Progress {
+    /// As many answers are enough, where the rules chose who is asked.
+    fn quorum(&self) -> Option<usize> {
+        let decision = self.decision.as_ref();
+        let ruled = decision.is_some_and(|decision| decision.source == DecisionSource::Rule);
+        self.demands.quorum.filter(|_| ruled)
+    }
+
     /// The parts of which there is no answer, and why.
     pub(super) fn missing(&self) -> impl Iterator<Item = (&AgentId, Phrase)> {
         (self.parts.iter())

@@ -21,6 +21,16 @@ pub enum Stages {
     Full,
 }
 
+impl Stages {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Summary => "summary",
+            Self::Full => "full",
+        }
+    }
+}
+
 /// A person's preferences. What is not set is as the service has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -5,6 +5,7 @@ use std::fmt;
 use super::condition::Condition;
 use super::ids::AgentId;
 use super::plan::{Plan, Refusal, RoutingDecision};
+use super::preference::Stages;
 use super::rules::Synthesis;
 use super::situation::Situation;
 
@@ -24,8 +25,12 @@ pub struct Then {
     pub choice: Option<Plan>,
     pub forbid: Vec<Forbidden>,
     pub approve: Option<Approve>,
+    /// As many answers of a choice of several are enough.
+    pub quorum: Option<usize>,
     /// When a second model writes the answer of this turn.
     pub synthesis: Option<Synthesis>,
+    /// How much of the agents' work is shown.
+    pub stages: Option<Stages>,
     /// Kinds of facts that the agents asked are told.
     pub share: Vec<String>,
 }
@@ -65,7 +70,10 @@ pub struct Demands {
     /// With the number of the rule, from 1.
     forbidden: Vec<(usize, Forbidden)>,
     approve: Vec<Approve>,
+    /// As many answers are enough, where it is the rules' choice that is carried out.
+    pub quorum: Option<usize>,
     pub synthesis: Option<Synthesis>,
+    pub stages: Option<Stages>,
     /// Kinds of facts that the agents asked are told, of those that they take.
     pub share: Vec<String>,
 }
@@ -103,11 +111,13 @@ impl Judgement {
     fn take(&mut self, number: usize, then: &Then) {
         if let (None, Some(choice)) = (&self.choice, &then.choice) {
             self.choice = Some((number, choice.clone()));
+            self.demands.quorum = then.quorum;
         }
         let forbidden = then.forbid.iter().map(|one| (number, one.clone()));
         self.demands.forbidden.extend(forbidden);
         self.demands.approve.extend(then.approve.clone());
         self.demands.synthesis = self.demands.synthesis.or(then.synthesis);
+        self.demands.stages = self.demands.stages.or(then.stages);
         self.demands.share.extend_from_slice(&then.share);
     }
 
@@ -192,6 +202,8 @@ impl fmt::Display for Then {
         }
         let synthesis = self.synthesis.map(Synthesis::as_str);
         parts.extend(synthesis.map(|word| format!("set synthesis to {word}")));
+        let stages = self.stages.map(Stages::as_str);
+        parts.extend(stages.map(|word| format!("set stages to {word}")));
         f.write_str(&parts.join(", "))
     }
 }

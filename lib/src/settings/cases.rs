@@ -7,6 +7,7 @@ use crate::domain::access::Role;
 use crate::domain::day::Day;
 use crate::domain::ids::{AgentId, Timestamp};
 use crate::domain::plan::Plan;
+use crate::domain::preference::Stages;
 use crate::domain::rulebook::{Approve, Judgement, Rulebook};
 use crate::domain::rules::Synthesis;
 use crate::domain::situation::{Asked, File, Files, Situation};
@@ -183,6 +184,17 @@ fn compare(
             let problem = format!(
                 "expected synthesis to be set to {}, found {found}",
                 synthesis.as_str()
+            );
+            return Err(place.problem(problem));
+        }
+    }
+    if let Some(stages) = expected.stages.map(Stages::from) {
+        let found = judged.demands.stages;
+        if found != Some(stages) {
+            let found = found.map_or("nothing", Stages::as_str);
+            let problem = format!(
+                "expected stages to be set to {}, found {found}",
+                stages.as_str()
             );
             return Err(place.problem(problem));
         }

@@ -65,8 +65,7 @@ fn mapped<'de, A: MapAccess<'de>, T: Deserialize<'de>>(map: A) -> Result<Box<T>,
 }
 
 impl Forms for Then {
-    const EXPECTED: &'static str =
-        "an agent, or a mapping of route, fan_out, instructions, forbid, say, approve and set";
+    const EXPECTED: &'static str = "an agent, or a mapping of route, fan_out, quorum, instructions, forbid, say, approve, share and set";
 
     fn word(text: &str) -> Option<Self> {
         Some(Self::Agent(text.to_owned()))
@@ -91,7 +90,7 @@ impl Forms for Capability {
 }
 
 impl Forms for Expect {
-    const EXPECTED: &'static str = "an agent, a list of agents, none, or a mapping of route, forbidden, approve, synthesis and instructions";
+    const EXPECTED: &'static str = "an agent, a list of agents, none, or a mapping of route, forbidden, approve, synthesis, stages and instructions";
 
     fn word(text: &str) -> Option<Self> {
         Some(Self::Agent(text.to_owned()))

@@ -2,12 +2,13 @@
 
 use super::place::{At, Place, Problem};
 use super::written::{
-    Actions, Approve as WrittenApprove, Rule as WrittenRule, Synthesis, Then as WrittenThen,
+    self, Actions, Approve as WrittenApprove, Rule as WrittenRule, Synthesis, Then as WrittenThen,
 };
 use crate::domain::agent::AgentCard;
 use crate::domain::condition::Condition;
 use crate::domain::ids::AgentId;
 use crate::domain::plan::{Assignment, Plan, Step};
+use crate::domain::preference::Stages;
 use crate::domain::rulebook::{Approve, Forbidden, Rule, Rulebook, Then};
 use crate::domain::rules::{self, Caps};
 
@@ -105,6 +106,7 @@ fn read_actions(actions: &Actions, place: Place, names: Names<'_>) -> Result<The
         Some(approve) => read_approve(approve, names)?,
         None => None,
     };
+    let set = actions.set.as_ref().map(|set| &set.value);
     let then = Then {
         forbid: (forbid.into_iter())
             .map(|agent| Forbidden {
@@ -114,7 +116,9 @@ fn read_actions(actions: &Actions, place: Place, names: Names<'_>) -> Result<The
             .collect(),
         choice,
         approve,
-        synthesis: actions.set.as_ref().map(|set| set.value.synthesis.into()),
+        quorum: read_quorum(actions)?,
+        synthesis: set.and_then(|set| set.synthesis).map(Into::into),
+        stages: set.and_then(|set| set.stages).map(Into::into),
         share: actions.share.clone(),
     };
     if then == Then::default() {
@@ -123,6 +127,26 @@ fn read_actions(actions: &Actions, place: Place, names: Names<'_>) -> Result<The
         return Err(place.problem(problem));
     }
     Ok(then)
+}
+
+/// As many answers are enough: at least one, and fewer than are asked for.
+fn read_quorum(actions: &Actions) -> Result<Option<usize>, Problem> {
+    let Some(quorum) = &actions.quorum else {
+        return Ok(None);
+    };
+    let asked = (actions.fan_out.as_ref()).map_or(0, |several| several.value.len());
+    if (1..asked).contains(&quorum.value) {
+        return Ok(Some(quorum.value));
+    }
+    let problem = match asked {
+        0 => "quorum is for the agents of fan_out, which are not named".to_owned(),
+        _ => format!(
+            "quorum is {}, expected 1 to {}: fewer than fan_out asks",
+            quorum.value,
+            asked.saturating_sub(1)
+        ),
+    };
+    Err(quorum.place.problem(problem))
 }
 
 /// The agent, or the agents, that answer.
@@ -178,6 +202,16 @@ pub fn read_approve(
         WrittenApprove::Whoever(false) => None,
         WrittenApprove::These(agents) => Some(Approve::These(names.all(&agents.0, written.place)?)),
     })
+}
+
+impl From<written::Stages> for Stages {
+    fn from(written: written::Stages) -> Self {
+        match written {
+            written::Stages::None => Self::None,
+            written::Stages::Summary => Self::Summary,
+            written::Stages::Full => Self::Full,
+        }
+    }
 }
 
 impl From<Synthesis> for rules::Synthesis {

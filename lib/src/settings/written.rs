@@ -72,6 +72,8 @@ pub struct Actions {
     pub route: Option<At<String>>,
     /// The agents that answer side by side, each the whole request.
     pub fan_out: Option<At<Vec<String>>>,
+    /// As many of their answers are enough: nobody waits for the others, unless they change something.
+    pub quorum: Option<At<usize>>,
     /// What they are told beside the request.
     pub instructions: Option<At<String>>,
     /// Agents that nobody may ask for this request.
@@ -86,13 +88,26 @@ pub struct Actions {
     pub set: Option<At<Modes>>,
 }
 
-/// How a turn is answered.
-#[derive(Deserialize)]
+/// How a turn is answered: at least one of these.
+#[derive(Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Modes {
     /// When a second model writes the answer.
-    pub synthesis: Synthesis,
+    pub synthesis: Option<Synthesis>,
+    /// How much of the agents' work is shown, whatever the user prefers.
+    pub stages: Option<Stages>,
+}
+
+/// How much of the agents' work is shown.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Stages {
+    None,
+    /// Their names, and how they ended.
+    Summary,
+    Full,
 }
 
 /// When a second model writes the answer.
@@ -303,6 +318,8 @@ pub struct Expected {
     pub approve: Option<At<Approve>>,
     /// What they set the synthesis to.
     pub synthesis: Option<Synthesis>,
+    /// What they set the stages to.
+    pub stages: Option<Stages>,
     /// What the chosen agent is told beside the request.
     pub instructions: Option<String>,
 }

@@ -74,6 +74,11 @@ sentences! {
         uk: "{agent} вже отримав цей запит раніше, і що з того вийшло, невідомо. Перевірте стан і попросіть про решту \
              іншими словами.",
     }
+    /// Why there is nothing of an agent: a rule said how many answers are enough.
+    not_waited_for() {
+        en: "enough others had answered before it.",
+        uk: "інші вже дали достатньо відповідей.",
+    }
     /// Why there is nothing of an agent: the turn's budget.
     no_room() {
         en: "the budget of this turn had no room for it.",
