@@ -65,6 +65,14 @@ pub struct Step {
     pub after: Vec<String>,
 }
 
+impl Step {
+    /// What its agent is to do, as the router said it.
+    pub fn task(&self) -> Option<&str> {
+        let instructions = self.assignment.instructions.as_deref()?;
+        Some(instructions.strip_prefix(YOUR_PART).unwrap_or(instructions))
+    }
+}
+
 impl Plan {
     /// A plan of at most so many steps. Those that wait for none run side by side. A single step is no plan of several: it
     /// gets the request as it is. Fails with a sentence that says what is wrong.

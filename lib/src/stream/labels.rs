@@ -14,7 +14,7 @@ use crate::domain::ids::AgentId;
 use crate::domain::language::Language;
 use crate::domain::message::Attachment;
 use crate::domain::phrase::Phrase;
-use crate::domain::plan::{DecisionSource, Plan, RoutingDecision, Step, YOUR_PART};
+use crate::domain::plan::{DecisionSource, Plan, RoutingDecision, Step};
 use crate::domain::proposal::Proposal;
 pub use crate::domain::sentences::circles;
 
@@ -30,19 +30,14 @@ pub const ANEW: &str = "\n\n---\n\n";
 pub fn plan(steps: &[Step], language: Language) -> String {
     let mut text = String::new();
     for (at, step) in steps.iter().enumerate() {
-        let Step {
-            name,
-            assignment,
-            after,
-        } = step;
-        let name = quoted(name);
-        let _ = write!(text, "{}. **{name}** \u{2192} {}", at + 1, assignment.agent);
-        if let Some(task) = &assignment.instructions {
-            let task = task.strip_prefix(YOUR_PART).unwrap_or(task);
+        let (name, agent) = (quoted(&step.name), &step.assignment.agent);
+        let _ = write!(text, "{}. **{name}** \u{2192} {agent}", at + 1);
+        if let Some(task) = step.task() {
             let _ = write!(text, ": {}", quoted(task));
         }
-        if !after.is_empty() {
-            text.push_str(&with_the_result_of(quoted(&after.join(", "))).told(language));
+        if !step.after.is_empty() {
+            let names = quoted(&step.after.join(", "));
+            text.push_str(&with_the_result_of(names).told(language));
         }
         text.push('\n');
     }
@@ -126,12 +121,28 @@ pub fn decision(decision: &RoutingDecision) -> String {
         candidates: Option<[&'a str; 2]>,
         additional_instructions: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        steps: Option<&'a [Step]>,
+        steps: Option<Vec<Part<'a>>>,
         confidence: Option<f64>,
         /// Said where it was not the model.
         #[serde(skip_serializing_if = "Option::is_none")]
         decided_by: Option<&'a str>,
         reason: &'a str,
+    }
+    #[derive(Serialize)]
+    struct Part<'a> {
+        name: &'a str,
+        agent_name: &'a str,
+        task: Option<&'a str>,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        after: &'a [String],
+    }
+    fn part(step: &Step) -> Part<'_> {
+        Part {
+            name: &step.name,
+            agent_name: step.assignment.agent.as_str(),
+            task: step.task(),
+            after: &step.after,
+        }
     }
     let assignment = decision.assignment();
     let shown = Shown {
@@ -148,7 +159,7 @@ pub fn decision(decision: &RoutingDecision) -> String {
         additional_instructions: assignment
             .and_then(|assignment| assignment.instructions.as_deref()),
         steps: match &decision.plan {
-            Plan::Steps(steps) => Some(steps),
+            Plan::Steps(steps) => Some(steps.iter().map(part).collect()),
             Plan::Single(_)
             | Plan::About(_)
             | Plan::Clarify(_)
