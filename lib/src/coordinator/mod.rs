@@ -3,6 +3,7 @@
 mod answer;
 mod approve;
 mod budget;
+mod check;
 mod consult;
 mod decide;
 mod figures;
@@ -39,7 +40,7 @@ use crate::facts::Extractor;
 use crate::guard::Guard;
 use crate::hooks::Hooks;
 use crate::metrics::Metrics;
-use crate::orchestrate::{Agents, Comparer, Likely};
+use crate::orchestrate::{Agents, Comparer, Judge, Likely};
 use crate::policy::Consent;
 use crate::route::{Chain, DecisionCache, Verdict};
 use crate::store::envelope::Seal;
@@ -73,6 +74,8 @@ pub struct Coordinator {
     pub synthesizer: Synthesizer,
     /// Finds what several agents say differently.
     pub comparer: Comparer,
+    /// Looks at answers of agents whose cards name a model for that.
+    pub judge: Judge,
     /// Takes facts out of reports, where some agent may be told any.
     pub extractor: Option<Extractor>,
     pub synthesis: Synthesis,
