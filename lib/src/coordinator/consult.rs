@@ -313,7 +313,7 @@ async fn show_held(part: &mut Part, sink: &AnswerSink) {
 }
 
 /// Nothing of the agent's answer was shown.
-pub(super) fn nothing_seen(report: &Report) -> bool {
+fn nothing_seen(report: &Report) -> bool {
     report.text.is_empty() && report.attachments.is_empty() && !report.form
 }
 

@@ -7,7 +7,7 @@ use futures_util::join;
 use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 
-use super::check::AskedAgain;
+use super::attempts::AskedAgain;
 use super::{Coordinator, Progress, Verification};
 use crate::context;
 use crate::domain::access::{self, Identity};

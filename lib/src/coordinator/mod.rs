@@ -2,6 +2,7 @@
 
 mod answer;
 mod approve;
+mod attempts;
 mod budget;
 mod check;
 mod consult;

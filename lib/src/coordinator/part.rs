@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Progress;
-use super::check::Attempts;
+use super::attempts::Attempts;
 use crate::context;
 use crate::domain::conversation::{AgentCall, Exchange, Last, asks};
 use crate::domain::failure::Failure;
