@@ -664,3 +664,24 @@ async fn an_answer_is_not_lost_to_a_turn_that_ends_during_the_second() {
         answer.text()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stands_in_is_told_nothing_of_anothers_answers() {
+    let document = agents("", "").replace("effect: none,", "effect: none, fallback: Spare,")
+        + "- {name: Spare, endpoint: '{ums}/spare', effect: none}\n";
+    let world = plan("GPA")
+        .gpa(in_turn(&[""]))
+        .ums(|_| says(SUNNY))
+        .set("MAS_AGENTS", &document)
+        .start()
+        .await;
+    world.well(&[user("Weather in Paris")]).await;
+    assert_eq!(world.gpa.seen().len(), 2);
+    let asked = World::asked(&world.ums);
+    assert_eq!(asked.len(), 1);
+    assert_eq!(
+        asked[0]["messages"].as_array().unwrap().last().unwrap()["content"],
+        "Weather in Paris"
+    );
+    assert!(reported(&world).contains(SUNNY));
+}

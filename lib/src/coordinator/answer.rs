@@ -105,7 +105,9 @@ impl Coordinator {
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> Result<FinishReason, Failure> {
-        if !progress.parts.iter().all(|part| part.passed) {
+        if progress.parts.iter().all(|part| part.passed) {
+            progress.say_faults(sink);
+        } else {
             let room = self.has_room(turn, Extra::Synthesis, None, progress);
             let wanted = self.wants_synthesis(&progress.demands, &progress.wanted());
             if wanted && room {
@@ -121,8 +123,6 @@ impl Coordinator {
                 self.contradictions(turn, sink, progress).await;
             }
             progress.say_reports(sink);
-        } else {
-            progress.say_faults(sink);
         }
         progress.outcome = Some(Outcome::Answered);
         Ok(FinishReason::Stop)

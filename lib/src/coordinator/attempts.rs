@@ -134,7 +134,7 @@ impl Part {
         let (first, asked) = (self.attempts.first.as_ref()?, job.turn.messages.last()?);
         Some(Self::exchange_of(
             self.agent.clone()?,
-            &first.told,
+            first.told.as_deref(),
             &first.report,
             asked,
         ))
@@ -175,7 +175,7 @@ impl Part {
             .clone()
             .zip(now.filter(|now| Some(*now) != kept).cloned());
         self.count();
-        self.report.session = first.report.session.clone();
+        self.report.session.clone_from(&first.report.session);
         self.use_first(first);
         true
     }

@@ -16,8 +16,8 @@ use crate::domain::message::Message;
 use crate::domain::plan::Assignment;
 use crate::domain::preference::Stages;
 use crate::domain::turn::AgentTask;
-use crate::orchestrate::{Judging, Report};
-use crate::policy::{Answer, Fault, faults};
+use crate::orchestrate::{Judgement, Judging, Report};
+use crate::policy::{Answer, Fault, Wanted, faults};
 use crate::stream::checks;
 
 /// Stands before what an agent is told of its own answer.
@@ -61,7 +61,7 @@ impl Coordinator {
         let again = again?;
         if again == Again::Asked {
             part.set_aside(failed.clone());
-            return Some(self.once_more(assignment, &found, failed, job, part));
+            return Some(once_more(assignment, &found, failed, job, part));
         }
         show(&card.id, &failed, again, job);
         part.attempts.leave(failed, again);
@@ -88,28 +88,7 @@ impl Coordinator {
             check: Check::Empty,
             told: "There was nothing in it.".into(),
         };
-        (again == Again::Asked).then(|| self.once_more(assignment, &[empty], failed, job, part))
-    }
-
-    /// What the agent is asked once more: the same, and what was wrong.
-    fn once_more(
-        &self,
-        assignment: &Assignment,
-        found: &[Fault],
-        failed: Vec<Check>,
-        job: Job<'_>,
-        part: &mut Part,
-    ) -> Assignment {
-        job.recalled.asked_again.note(&assignment.agent);
-        part.attempts.begin_second(failed);
-        part.reported = false;
-        let before = assignment.instructions.iter().map(String::as_str);
-        let told = found.iter().map(|fault| fault.told.as_str());
-        let lines: Vec<&str> = before.chain([ONCE_MORE]).chain(told).collect();
-        Assignment {
-            instructions: Some(lines.join("\n")),
-            ..assignment.clone()
-        }
+        (again == Again::Asked).then(|| once_more(assignment, &[empty], failed, job, part))
     }
 
     /// Why an agent may not be asked once more. One that may change anything is never asked twice, whatever is wrong, and
@@ -166,9 +145,10 @@ impl Coordinator {
     /// The answer as the checks see it.
     fn answer_of<'a>(&self, card: &AgentCard, job: Job<'a>, part: &'a Part) -> Answer<'a> {
         let preferences = &job.recalled.preferences;
-        let as_it_is = match job.alone {
-            true => self.passes(card, job.demands, preferences),
-            false => !self.wants_synthesis(job.demands, preferences),
+        let as_it_is = if job.alone {
+            self.passes(card, job.demands, preferences)
+        } else {
+            !self.wants_synthesis(job.demands, preferences)
         };
         let files = |message: &Message| !message.attachments.is_empty();
         let known =
@@ -188,7 +168,11 @@ impl Coordinator {
                 || job.recalled.memory.exchanges.iter().any(known),
             asks: part.asks(),
             form: part.report.form || part.report.asks,
-            read_in: as_it_is.then_some(preferences.language),
+            wanted: match preferences.language {
+                _ if !as_it_is => Wanted::Any,
+                Some(tongue) => Wanted::Always(tongue),
+                None => Wanted::OfRequest,
+            },
         }
     }
 
@@ -224,8 +208,8 @@ impl Coordinator {
         let said = self.judge.judge(judging, until, &mut part.tally).await;
         part.attempts.judging = false;
         Some(match said {
-            Ok(None) => (Judged::Accepted, None),
-            Ok(Some(told)) => (Judged::Rework, Some(told)),
+            Ok(Judgement::Accepted) => (Judged::Accepted, None),
+            Ok(Judgement::Rework(told)) => (Judged::Rework, Some(told)),
             Err(error) => {
                 tracing::warn!(
                     agent.id = %card.id, error = &error as &dyn std::error::Error,
@@ -234,6 +218,26 @@ impl Coordinator {
                 (Judged::Failed, None)
             }
         })
+    }
+}
+
+/// What the agent is asked once more: the same, and what was wrong.
+fn once_more(
+    assignment: &Assignment,
+    found: &[Fault],
+    failed: Vec<Check>,
+    job: Job<'_>,
+    part: &mut Part,
+) -> Assignment {
+    job.recalled.asked_again.note(&assignment.agent);
+    part.attempts.begin_second(failed);
+    part.reported = false;
+    let before = assignment.instructions.iter().map(String::as_str);
+    let told = found.iter().map(|fault| fault.told.as_str());
+    let lines: Vec<&str> = before.chain([ONCE_MORE]).chain(told).collect();
+    Assignment {
+        instructions: Some(lines.join("\n")),
+        ..assignment.clone()
     }
 }
 

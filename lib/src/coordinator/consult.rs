@@ -184,7 +184,8 @@ impl Coordinator {
             };
             part.attempts.begin_anew();
             instead_of = Some(card.id.clone());
-            assignment = self.instead(job, &assignment, fallback);
+            // What an agent was told of its own answer is nothing to another one.
+            assignment = self.instead(job, &part.assignment, fallback);
         }
     }
 

@@ -83,20 +83,25 @@ impl Part {
     /// What the agent was asked and said, once its answer is complete. `asked` is what the turn is about.
     pub fn exchange(&self, asked: &Message) -> Option<Exchange> {
         let agent = self.agent.clone().filter(|_| self.reported)?;
-        Some(Self::exchange_of(agent, &self.told, &self.report, asked))
+        Some(Self::exchange_of(
+            agent,
+            self.told.as_deref(),
+            &self.report,
+            asked,
+        ))
     }
 
     /// One answer as its agent's history has it.
     pub fn exchange_of(
         agent: AgentId,
-        told: &Option<String>,
+        told: Option<&str>,
         report: &Report,
         asked: &Message,
     ) -> Exchange {
         Exchange {
             agent,
             request: asked.text.clone(),
-            instructions: told.clone(),
+            instructions: told.map(str::to_owned),
             request_attachments: context::by_address(&asked.attachments),
             answer: report.text.clone(),
             attachments: context::by_address(&report.attachments),

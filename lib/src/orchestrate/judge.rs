@@ -38,6 +38,14 @@ pub struct Judging<'a> {
     pub answer: &'a str,
 }
 
+/// What a judge says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    Accepted,
+    /// Another answer must do this.
+    Rework(String),
+}
+
 /// Why nothing was said.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
@@ -60,13 +68,13 @@ impl Judge {
         Self { models }
     }
 
-    /// `Some` is what another answer must do; `None` accepts this one.
+    /// What the model says of an answer.
     pub async fn judge(
         &self,
         judging: Judging<'_>,
         until: Instant,
         tally: &mut Tally,
-    ) -> Result<Option<String>, Trouble> {
+    ) -> Result<Judgement, Trouble> {
         let prompt = Prompt {
             model: Arc::clone(judging.model),
             messages: messages(judging),
@@ -137,7 +145,7 @@ fn response_format() -> Arc<RawValue> {
 }
 
 /// What the model said; `None` where it is not exactly what it was asked for.
-fn read(answer: &str) -> Option<Option<String>> {
+fn read(answer: &str) -> Option<Judgement> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Said {
@@ -155,9 +163,9 @@ fn read(answer: &str) -> Option<Option<String>> {
     let wanted = said.instructions.trim();
     let wanted = wanted.get(..wanted.floor_char_boundary(LONGEST))?;
     match said.verdict {
-        Verdict::Accept => Some(None),
+        Verdict::Accept => Some(Judgement::Accepted),
         Verdict::Rework if wanted.is_empty() => None,
-        Verdict::Rework => Some(Some(wanted.to_owned())),
+        Verdict::Rework => Some(Judgement::Rework(wanted.to_owned())),
     }
 }
 
@@ -167,16 +175,19 @@ mod tests {
 
     #[test]
     fn a_judgement_is_read_strictly() {
-        let check = |text: &str, expected: Option<Option<&str>>| {
-            let said = read(text);
-            let said = said.as_ref().map(|said| said.as_deref());
-            assert_eq!(said, expected, "{text}");
+        let check = |text: &str, expected: Option<Judgement>| {
+            assert_eq!(read(text), expected, "{text}");
         };
-        check(r#"{"verdict": "accept", "instructions": ""}"#, Some(None));
-        check(r#"{"verdict": "accept"}"#, Some(None));
+        let rework = |told: &str| Some(Judgement::Rework(told.to_owned()));
+        let accepted = Some(Judgement::Accepted);
+        check(
+            r#"{"verdict": "accept", "instructions": ""}"#,
+            accepted.clone(),
+        );
+        check(r#"{"verdict": "accept"}"#, accepted);
         check(
             r#"{"verdict": "rework", "instructions": " Name the city. "}"#,
-            Some(Some("Name the city.")),
+            rework("Name the city."),
         );
         check(r#"{"verdict": "rework", "instructions": " "}"#, None);
         check(r#"{"verdict": "perhaps", "instructions": "x"}"#, None);
@@ -185,11 +196,9 @@ mod tests {
             None,
         );
         check("Accept.", None);
-        let long = format!(
-            r#"{{"verdict": "rework", "instructions": "{}"}}"#,
-            "\u{456}".repeat(900)
-        );
-        assert_eq!(read(&long).flatten().map(|said| said.len()), Some(LONGEST));
+        let long = "\u{456}".repeat(900);
+        let said = format!(r#"{{"verdict": "rework", "instructions": "{long}"}}"#);
+        check(&said, rework(&"\u{456}".repeat(LONGEST / 2)));
     }
 
     #[test]

@@ -7,6 +7,6 @@ mod single;
 mod speculate;
 
 pub use compare::{Comparer, Said, may_conflict};
-pub use judge::{Judge, Judging, Trouble};
+pub use judge::{Judge, Judgement, Judging, Trouble};
 pub use single::{Agents, Asked, Error, Out, Report};
 pub use speculate::{Chance, Guess, Likely};

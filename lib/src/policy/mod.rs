@@ -13,4 +13,4 @@ mod spoken;
 pub use account::{Account, Entry, Refusal, Used};
 pub use approval::{Consent, Reply};
 pub use effects::needs_approval;
-pub use report::{Answer, Fault, faults};
+pub use report::{Answer, Fault, Wanted, faults};

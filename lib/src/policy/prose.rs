@@ -94,47 +94,43 @@ pub fn words(text: &str) -> Vec<String> {
 /// Whether words begin as a pattern says: words with blanks between them, of which `a|b` is one or the other, `a*` begins
 /// with a, `a?` may be missing, `..` is up to four words.
 pub fn begins(pattern: &str, words: &[String]) -> bool {
-    let parts: Vec<&str> = pattern.split(' ').filter(|part| !part.is_empty()).collect();
-    fits(&parts, words).is_some()
+    length(pattern, words).is_some()
 }
 
 /// How many words a pattern takes at the beginning.
 pub fn length(pattern: &str, words: &[String]) -> Option<usize> {
-    let parts: Vec<&str> = pattern.split(' ').filter(|part| !part.is_empty()).collect();
-    fits(&parts, words)
-}
-
-fn fits(parts: &[&str], words: &[String]) -> Option<usize> {
-    let Some((part, rest)) = parts.split_first() else {
+    let pattern = pattern.trim_start();
+    if pattern.is_empty() {
         return Some(0);
-    };
-    if *part == ".." {
+    }
+    let (part, rest) = pattern.split_once(' ').unwrap_or((pattern, ""));
+    if part == ".." {
         return (0..=BETWEEN.min(words.len()))
-            .find_map(|skipped| Some(skipped + fits(rest, words.get(skipped..)?)?));
+            .find_map(|skipped| Some(skipped + length(rest, words.get(skipped..)?)?));
     }
     let (part, optional) = match part.strip_suffix('?') {
         Some(part) => (part, true),
-        None => (*part, false),
+        None => (part, false),
     };
-    let is = |word: &String| {
-        part.split('|').any(|one| match one.strip_suffix('*') {
-            Some(start) => word.starts_with(start),
-            None => word == one,
-        })
-    };
-    let taken = words.split_first().filter(|(word, _)| is(word));
-    let taken = taken.and_then(|(_, after)| Some(1 + fits(rest, after)?));
-    taken.or_else(|| optional.then(|| fits(rest, words)).flatten())
+    let taken = words
+        .split_first()
+        .filter(|(word, _)| part.split('|').any(|one| is(one, word)));
+    let taken = taken.and_then(|(_, after)| Some(1 + length(rest, after)?));
+    taken.or_else(|| optional.then(|| length(rest, words)).flatten())
 }
 
-/// Whether a text has one of these words, with blanks between them.
+/// Whether this is the word, or how it begins.
+fn is(known: &str, word: &str) -> bool {
+    match known.strip_suffix('*') {
+        Some(start) => word.starts_with(start),
+        None => word == known,
+    }
+}
+
+/// Whether there is one of these words, with blanks between them.
 pub fn has(words: &[String], known: &str) -> bool {
     let mut known = known.split_whitespace();
-    known.any(|one| {
-        words
-            .iter()
-            .any(|word| begins(one, std::slice::from_ref(word)))
-    })
+    known.any(|one| words.iter().any(|word| is(one, word)))
 }
 
 /// Whether a request asks for other words of something, so that the answer's are somebody else's.

@@ -23,8 +23,17 @@ pub struct Answer<'a> {
     pub asks: bool,
     /// It asks with a form, or says that it asks: nothing else is expected of it.
     pub form: bool,
-    /// What the user always wants answers in, where the answer is read as it is; `None` where another one is written.
-    pub read_in: Option<Option<Tongue>>,
+    pub wanted: Wanted,
+}
+
+/// What language an answer is to be in.
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted {
+    /// Any: what its user reads is written from it.
+    Any,
+    OfRequest,
+    /// What its user always wants.
+    Always(Tongue),
 }
 
 /// One thing that is wrong.
@@ -64,9 +73,12 @@ pub fn faults(card: &AgentCard, answer: &Answer<'_>) -> Vec<Fault> {
     if let Some(told) = lacks_a_file(card, answer) {
         add(Check::Attachment, told);
     }
-    if let (true, Some(wanted)) = (on(Check::Language), answer.read_in)
-        && is_in_another_language(answer.request, wanted, answer.text)
-    {
+    let wanted = match answer.wanted {
+        Wanted::Always(tongue) => Some(tongue),
+        Wanted::Any | Wanted::OfRequest => None,
+    };
+    let any = matches!(answer.wanted, Wanted::Any) || !on(Check::Language);
+    if !any && is_in_another_language(answer.request, wanted, answer.text) {
         let language = wanted.map_or("the language of the request", Tongue::english);
         add(
             Check::Language,
@@ -116,7 +128,7 @@ mod tests {
             files: false,
             asks: false,
             form: false,
-            read_in: Some(None),
+            wanted: Wanted::OfRequest,
         }
     }
 
@@ -143,7 +155,7 @@ mod tests {
         }
         assert_eq!(found(&card(), &answer("Sales rose.")), []);
         let synthesized = Answer {
-            read_in: None,
+            wanted: Wanted::Any,
             ..answer(foreign)
         };
         assert_eq!(found(&card(), &synthesized), []);
