@@ -16,7 +16,7 @@ use coordinator::guard::Guard;
 use coordinator::hooks::Hooks;
 use coordinator::http;
 use coordinator::llm::Models;
-use coordinator::orchestrate::{Agents, Comparer, Likely};
+use coordinator::orchestrate::{Agents, Comparer, Judge, Likely};
 use coordinator::route::{
     AboutRouter, CacheRouter, Chain, DecisionCache, ExplicitRouter, ModelRouter, PreferenceRouter,
     Router, RuleRouter, StickyRouter,
@@ -57,6 +57,7 @@ impl Kit {
             hooks: self.hooks(&roster),
             extractor: self.extractor(&roster),
             comparer: Comparer::new(self.models.clone(), &settings.routing_model),
+            judge: Judge::new(self.models.clone()),
             synthesizer: Synthesizer::new(self.models.clone(), &settings.synthesis_model),
             accounts: Accounts::of(
                 &self.table,

@@ -31,6 +31,7 @@ mod auth;
 mod budget;
 mod caps;
 mod chat;
+mod checks;
 mod clockwork;
 mod configuration;
 mod crash;

@@ -9,12 +9,12 @@ use coordinator::metrics::{CATALOGUE, Kind};
 use sandbox::stub::Reply;
 use serde_json::{Value, json};
 
-use crate::world::{delta, echoed, finish, model, plan, routes, user};
+use crate::world::{delta, echoed, finish, model, plan, routes, says, user};
 
-/// The agents as they are built in, and somebody who looks on.
+/// The agents as they are built in, somebody who looks on, and somebody who judges.
 const AGENTS: &str = concat!(
     include_str!("../infra/agents.yaml"),
-    "hooks:\n  - {name: on-looker, refuse: [nothing]}\n"
+    "hooks:\n  - {name: on-looker, refuse: [nothing]}\nchecks: {judge: judge}\n"
 );
 
 #[test]
@@ -62,7 +62,10 @@ async fn every_metric_of_the_catalogue_is_there_after_some_use() {
                 false => model(seen, agent),
             }
         })
-        .gpa(|_| {
+        .gpa(|seen| {
+            if seen.json().to_string().contains("a salary") {
+                return says("I can't help with that.");
+            }
             let usage = json!({"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10});
             Reply::sse()
                 .data(delta(json!({"content": "word ".repeat(500)})))
@@ -91,6 +94,8 @@ async fn every_metric_of_the_catalogue_is_there_after_some_use() {
             user("and more"),
         ])
         .await;
+    // It declines twice. What the judge says of the others is nonsense.
+    world.well(&[user("Tell me a salary")]).await;
     ums.store(true, Ordering::SeqCst);
     world.well(&[user("Who is Bob?")]).await;
     // An agent that says less than before has stories of its own.

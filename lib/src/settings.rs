@@ -3,6 +3,7 @@
 mod agents;
 mod callers;
 mod cases;
+mod checks;
 pub mod document;
 mod env;
 mod forms;

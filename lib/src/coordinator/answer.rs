@@ -45,11 +45,11 @@ impl Coordinator {
     }
 
     /// Whether anybody wants what several agents say put into one. What a rule demands goes first.
-    fn wants_synthesis(&self, progress: &Progress) -> bool {
-        match progress.demands.synthesis {
+    pub(super) fn wants_synthesis(&self, demands: &Demands, preferences: &Preferences) -> bool {
+        match demands.synthesis {
             Some(Synthesis::Always) => true,
             Some(Synthesis::Never) => false,
-            _ if progress.wanted().skip_synthesis => false,
+            _ if preferences.skip_synthesis => false,
             demanded => demanded.unwrap_or(self.synthesis) != Synthesis::Never,
         }
     }
@@ -105,9 +105,11 @@ impl Coordinator {
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> Result<FinishReason, Failure> {
-        if !progress.parts.iter().all(|part| part.passed) {
+        if progress.parts.iter().all(|part| part.passed) {
+            progress.say_faults(sink);
+        } else {
             let room = self.has_room(turn, Extra::Synthesis, None, progress);
-            let wanted = self.wants_synthesis(progress);
+            let wanted = self.wants_synthesis(&progress.demands, &progress.wanted());
             if wanted && room {
                 return self.synthesize(turn, sink, progress).await;
             }
@@ -254,8 +256,9 @@ impl Progress {
         self.say_missing(sink);
     }
 
-    /// Which agents did not answer, and why, below what the others said.
+    /// What is wrong with the answers that are used, and which agents did not answer, below what is said.
     fn say_missing(&mut self, sink: &AnswerSink) {
+        self.say_faults(sink);
         let missing: Vec<String> = (self.missing())
             .map(|(agent, why)| labels::missing(agent, why).told(sink.language()))
             .collect();

@@ -16,7 +16,7 @@ use crate::domain::ids::AgentId;
 use crate::domain::phrase::Phrase;
 use crate::domain::preference::Preferences;
 use crate::domain::turn::ChatTurn;
-use crate::domain::usage::{Step, StepUsage, Usage, cost};
+use crate::domain::usage::{Step, StepUsage, Tally, Usage, cost};
 use crate::stream::labels;
 
 /// As long as nothing is known, a summary is thought to take so long.
@@ -165,19 +165,52 @@ impl Coordinator {
         !budget.is_of_cost() || self.allowance(budget).has_room(&progress.tally, needed)
     }
 
-    /// What a summary of what there is will take: as it was of late, or by the length of what is to be read.
+    /// Whether the budget has room for another answer of a part's agent, as dear as the last one, and for what is written
+    /// from it.
+    pub(super) fn has_room_again(&self, job: Job<'_>, part: &Part) -> bool {
+        if !job.budget.is_of_cost() {
+            return true;
+        }
+        let Some(agent) = &part.agent else {
+            return false;
+        };
+        let mut last = Tally::default();
+        last.add_agent(Step::Agent, agent, &part.report.used);
+        let known = self.experience.of(Step::Agent, Some(agent));
+        let lines = last.priced(&self.prices, Day::of(self.guard.now()));
+        let answer = Estimate {
+            cost: cost(&lines).or(known.cost),
+            tokens: last.sum().map(|sum| sum.total_tokens).or(known.tokens),
+            time: None,
+        };
+        let needed = if part.passed {
+            answer
+        } else {
+            let reported = part.report.text.len() as u64;
+            answer.and(self.synthesis_of(job.turn, reported))
+        };
+        let mut used = job.spent.clone();
+        used.merge(&part.tally);
+        self.allowance(job.budget).has_room(&used, needed)
+    }
+
+    /// What a summary of what there is will take.
     fn synthesis_to_come(&self, turn: &ChatTurn, progress: &Progress) -> Estimate {
+        let reports = progress
+            .parts
+            .iter()
+            .map(|part| part.report.text.len() as u64);
+        self.synthesis_of(turn, reports.sum())
+    }
+
+    /// What a summary of so many bytes will take: as it was of late, or by the length of what is to be read.
+    fn synthesis_of(&self, turn: &ChatTurn, report: u64) -> Estimate {
         let known = self.experience.of(Step::Synthesis, None);
         let read = turn
             .messages
             .iter()
             .map(|message| message.text.len() as u64);
         let history = read.sum::<u64>().min(self.caps.synthesis_history as u64);
-        let reports = progress
-            .parts
-            .iter()
-            .map(|part| part.report.text.len() as u64);
-        let report = reports.sum::<u64>();
         let prompt_tokens = (FRAME + history + report) / BYTES;
         let completion_tokens = (report / BYTES).max(FEWEST);
         let usage = Usage {
@@ -214,7 +247,7 @@ impl Coordinator {
             self.experience.learn(step, agent.cloned(), new);
         };
         learn(Step::Route, None, Some(progress.marks.route));
-        for part in &progress.parts {
+        for part in progress.parts.iter().filter(|part| !part.is_reworked()) {
             learn(Step::Agent, part.agent.as_ref(), part.time);
         }
         learn(Step::Synthesis, None, progress.marks.synthesis);

@@ -19,8 +19,8 @@ use crate::domain::plan::{Assignment, RoutingDecision};
 use crate::domain::rulebook::Demands;
 use crate::domain::turn::{AgentTask, ChatTurn, Given};
 use crate::domain::usage::Tally;
-use crate::orchestrate::{Error, Guess, Out, Report};
-use crate::stream::{AnswerSink, FinishReason, labels};
+use crate::orchestrate::{Asked, Error, Guess, Out, Report};
+use crate::stream::{AnswerSink, FinishReason, checks, labels};
 use crate::telemetry;
 
 /// Whom a part is for, and what it may build on.
@@ -99,7 +99,7 @@ impl Coordinator {
             alone: true,
         };
         let consulted = self.consult(job, part, guess).await;
-        if part.passed {
+        if part.passed && !part.held {
             progress.shown.push_str(&part.report.text);
             if !part.reported && !part.report.text.is_empty() {
                 progress
@@ -111,7 +111,8 @@ impl Coordinator {
         consulted
     }
 
-    /// Asks the agent of a part, and then those that stand in for it. `Some`: an agent withheld its answer.
+    /// Asks the agent of a part, once more where a check wants that, and then those that stand in for it. `Some`: an agent
+    /// withheld its answer.
     pub(super) async fn consult(
         &self,
         job: Job<'_>,
@@ -130,6 +131,7 @@ impl Coordinator {
             let preferences = &job.recalled.preferences;
             let task = job.task(card, &assignment, budget);
             let task = self.in_their_language(task, card, job.demands, preferences);
+            let task = self.following(task, job, part);
             let (pruned, history) = (task.pruned, task.history.len());
             part.pruned |= pruned;
             self.agent_hook(Point::BeforeAgent, job, &assignment, part)
@@ -144,14 +146,29 @@ impl Coordinator {
                 self.agent_hook(Point::AfterAgent, job, &assignment, part)
                     .await?;
                 part.reported = true;
+                if let Some(again) = self.look_at(card, &assignment, job, part).await {
+                    assignment = again;
+                    continue;
+                }
+                show_held(part, job.sink).await;
                 return Ok(None);
             };
             tracing::warn!(
                 agent.id = %card.id, error = &error as &dyn std::error::Error,
                 error.reference = turn.id.reference(), "the agent failed"
             );
+            if part.go_back() {
+                show_held(part, job.sink).await;
+                return Ok(None);
+            }
             if error.is_filtered() {
                 return Ok(Some(FinishReason::ContentFilter));
+            }
+            if error.is_empty()
+                && let Some(again) = self.look_at_nothing(card, &assignment, job, part)
+            {
+                assignment = again;
+                continue;
             }
             // An agent that only reads is told half of its history where all of it is too long.
             let again = error.is_too_long() && card.effect == Effect::None && history > 0;
@@ -166,8 +183,10 @@ impl Coordinator {
             let Some(fallback) = stand_in.filter(|_| affordable) else {
                 return Err(failed(turn, card, &error));
             };
+            part.attempts.begin_anew();
             instead_of = Some(card.id.clone());
-            assignment = self.instead(job, &assignment, fallback);
+            // What an agent was told of its own answer is nothing to another one.
+            assignment = self.instead(job, &part.assignment, fallback);
         }
     }
 
@@ -183,17 +202,27 @@ impl Coordinator {
     ) -> Result<(), Error> {
         part.count();
         part.agent = Some(card.id.clone());
-        part.report = Report::default();
+        let session = part.report.session.take();
+        part.report = Report::in_session(session.filter(|_| part.attempts.is_second()));
         part.counted = false;
         let begun = guess
             .as_ref()
             .map_or_else(Instant::now, |guess| guess.begun);
         let preferences = &job.recalled.preferences;
         part.passed = job.alone && self.passes(card, job.demands, preferences);
+        part.held = part.passed && card.checks.hold;
         let out = Out {
             sink: job.sink,
             stages: preferences.stages,
-            answers: part.passed,
+            answers: part.passed && !part.held,
+            attached: part.attempts.attached(),
+        };
+        let language = job.sink.language();
+        let why = (part.attempts.because()).map(|failed| checks::wrong(failed).told(language));
+        let asked = match (&why, instead_of) {
+            (Some(why), _) => Asked::Again(why),
+            (None, Some(other)) => Asked::Instead(other),
+            (None, None) => Asked::First,
         };
         let events = match guess {
             Some(guess) => Ok(guess.adopt()),
@@ -201,7 +230,7 @@ impl Coordinator {
         };
         let called = match events {
             Ok(events) => {
-                let show = (self.agents).show(card, events, instead_of, out, &mut part.report);
+                let show = (self.agents).show(card, events, asked, out, &mut part.report);
                 telemetry::within(telemetry::agent(&card.id), show).await
             }
             Err(error) => Err(error),
@@ -215,6 +244,7 @@ impl Coordinator {
                 .map_or_else(Error::word, |()| "answered")
                 .into(),
             duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            checked: None,
         });
         called
     }
@@ -244,18 +274,15 @@ impl Coordinator {
 
     /// Lets the agents stop whose answers nobody reads to their ends: the turn ended during the call.
     pub(super) async fn abandon(&self, progress: &Progress) {
-        let left = progress.parts.iter().filter(|part| !part.reported);
-        let abandoned = left.filter_map(|part| {
-            let (agent, (session, _)) = (part.agent.as_ref()?, part.report.session.as_ref()?);
-            Some(async move {
-                let abandoning = self.agents.abandon(agent, session, self.times.save);
-                if let Err(error) = abandoning.await {
-                    tracing::info!(
-                        agent.id = %agent, error = &error as &dyn std::error::Error,
-                        "the agent could not be told that nobody waits for it"
-                    );
-                }
-            })
+        let left = progress.parts.iter().filter_map(Part::unread);
+        let abandoned = left.map(|(agent, session)| async move {
+            let abandoning = self.agents.abandon(agent, session, self.times.save);
+            if let Err(error) = abandoning.await {
+                tracing::info!(
+                    agent.id = %agent, error = &error as &dyn std::error::Error,
+                    "the agent could not be told that nobody waits for it"
+                );
+            }
         });
         join_all(abandoned).await;
     }
@@ -277,6 +304,13 @@ fn show_shared(assignment: &Assignment, sink: &AnswerSink) {
         let stage = sink.open_stage(Some(&name), None);
         stage.text(&labels::shared(&assignment.facts));
         stage.close(StageStatus::Completed);
+    }
+}
+
+/// What was held back until it was checked is the answer.
+async fn show_held(part: &mut Part, sink: &AnswerSink) {
+    if std::mem::take(&mut part.held) {
+        sink.stream(&part.report.text).await;
     }
 }
 

@@ -77,6 +77,7 @@ impl Progress {
             duration_ms: u64::try_from(guess.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             agent: guess.agent,
             outcome: DROPPED.into(),
+            checked: None,
         });
     }
 }

@@ -99,6 +99,7 @@ impl Coordinator {
             return;
         };
         let well = !progress.filtered
+            && !progress.is_faulty()
             && matches!(
                 progress.outcome,
                 Some(Outcome::Answered | Outcome::AnsweredRaw)

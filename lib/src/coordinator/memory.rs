@@ -7,6 +7,7 @@ use futures_util::join;
 use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 
+use super::attempts::AskedAgain;
 use super::{Coordinator, Progress, Verification};
 use crate::context;
 use crate::domain::access::{self, Identity};
@@ -43,6 +44,8 @@ pub(super) struct Recollection {
     /// What the owner wants, and has spent today before this turn, in millionths of a dollar.
     pub(super) preferences: Preferences,
     pub(super) spent_today: u64,
+    /// Whom the turn has asked once more.
+    pub(super) asked_again: AskedAgain,
 }
 
 /// Whose account a turn is in. It is noted while the turn's own future is under way, which may be dropped at any moment.
@@ -236,6 +239,7 @@ impl Coordinator {
             unfinished: None,
             preferences: Preferences::default(),
             spent_today: 0,
+            asked_again: AskedAgain::default(),
         }
     }
 }

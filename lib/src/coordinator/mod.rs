@@ -2,7 +2,9 @@
 
 mod answer;
 mod approve;
+mod attempts;
 mod budget;
+mod check;
 mod consult;
 mod decide;
 mod figures;
@@ -40,7 +42,7 @@ use crate::facts::Extractor;
 use crate::guard::Guard;
 use crate::hooks::Hooks;
 use crate::metrics::Metrics;
-use crate::orchestrate::{Agents, Comparer, Likely};
+use crate::orchestrate::{Agents, Comparer, Judge, Likely};
 use crate::policy::Consent;
 use crate::route::{Chain, DecisionCache};
 use crate::store::envelope::Seal;
@@ -73,6 +75,8 @@ pub struct Coordinator {
     pub synthesizer: Synthesizer,
     /// Finds what several agents say differently.
     pub comparer: Comparer,
+    /// Looks at answers of agents whose cards name a model for that.
+    pub judge: Judge,
     /// Takes facts out of reports, where some agent may be told any.
     pub extractor: Option<Extractor>,
     pub synthesis: Synthesis,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Progress;
+use super::attempts::Attempts;
 use crate::context;
 use crate::domain::conversation::{AgentCall, Exchange, Last, asks};
 use crate::domain::failure::Failure;
@@ -28,6 +29,8 @@ pub(super) struct Part {
     pub report: Report,
     /// The agent's own text is the answer: nobody writes another one.
     pub passed: bool,
+    /// That text is shown once it is checked, and has not been yet.
+    pub held: bool,
     /// The agent's answer is complete.
     pub reported: bool,
     /// Every agent that was asked, in order, and what came of it.
@@ -47,6 +50,8 @@ pub(super) struct Part {
     pub time: Option<Duration>,
     /// A history was cut.
     pub pruned: bool,
+    /// What checks made of its answers.
+    pub attempts: Attempts,
 }
 
 impl Part {
@@ -58,6 +63,7 @@ impl Part {
             told: None,
             report: Report::default(),
             passed: false,
+            held: false,
             reported: false,
             calls: Vec::new(),
             hooks: Vec::new(),
@@ -68,6 +74,7 @@ impl Part {
             untouched: false,
             time: None,
             pruned: false,
+            attempts: Attempts::default(),
         }
     }
 
@@ -82,15 +89,30 @@ impl Part {
     /// What the agent was asked and said, once its answer is complete. `asked` is what the turn is about.
     pub fn exchange(&self, asked: &Message) -> Option<Exchange> {
         let agent = self.agent.clone().filter(|_| self.reported)?;
-        Some(Exchange {
+        Some(Self::exchange_of(
+            agent,
+            self.told.as_deref(),
+            &self.report,
+            asked,
+        ))
+    }
+
+    /// One answer as its agent's history has it.
+    pub fn exchange_of(
+        agent: AgentId,
+        told: Option<&str>,
+        report: &Report,
+        asked: &Message,
+    ) -> Exchange {
+        Exchange {
             agent,
             request: asked.text.clone(),
-            instructions: self.told.clone(),
+            instructions: told.map(str::to_owned),
             request_attachments: context::by_address(&asked.attachments),
-            answer: self.report.text.clone(),
-            attachments: context::by_address(&self.report.attachments),
-            state: self.report.state.clone(),
-        })
+            answer: report.text.clone(),
+            attachments: context::by_address(&report.attachments),
+            state: report.state.clone(),
+        }
     }
 
     /// Enough others have answered: its agent, if it was at work, is not waited for.
@@ -103,6 +125,7 @@ impl Part {
                 agent,
                 outcome: "spared".into(),
                 duration_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+                checked: None,
             });
         }
     }

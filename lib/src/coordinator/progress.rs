@@ -91,6 +91,7 @@ impl Progress {
         if let Some(guess) = self.guess.take() {
             self.dropped(guess);
         }
+        self.parts.iter_mut().for_each(Part::cut_off);
         self.gather();
         // What one agent has finished is not lost because of another.
         self.reported |= self.refused_by().is_none() && self.parts.iter().any(|part| part.reported);
@@ -105,6 +106,7 @@ impl Progress {
         }
         if let [part] = self.parts.as_slice()
             && part.passed
+            && !part.held
             && self.shown.is_empty()
         {
             self.shown.clone_from(&part.report.text);

@@ -263,6 +263,6 @@ fn exchanges(turn: &ChatTurn, progress: &Progress) -> Vec<Exchange> {
         return Vec::new();
     };
     (progress.parts.iter())
-        .filter_map(|part| part.exchange(asked))
+        .flat_map(|part| part.exchanges(asked))
         .collect()
 }

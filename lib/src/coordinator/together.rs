@@ -245,8 +245,10 @@ impl Coordinator {
         };
         let Some(consulted) = consulted else {
             part.spare(begun.elapsed());
-            part.failure = Some(not_asked(turn, labels::not_waited_for()));
-            return Ok(None);
+            if !part.go_back() {
+                part.failure = Some(not_asked(turn, labels::not_waited_for()));
+            }
+            return Ok(output(turn, part));
         };
         match consulted {
             Ok(None) => {}

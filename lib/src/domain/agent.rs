@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::capability::{Capability, FactRules, HistoryRules};
+use super::check::Checks;
 use super::ids::{AgentId, Secret};
 
 /// How an agent is spoken to. A new protocol is a gateway file and a variant here.
@@ -108,6 +109,7 @@ pub struct AgentCard {
     pub discover: Option<Discover>,
     pub history: HistoryRules,
     pub facts: FactRules,
+    pub checks: Checks,
 }
 
 impl Endpoint {
@@ -150,20 +152,37 @@ impl AgentCard {
             discover: None,
             history: HistoryRules::default(),
             facts: FactRules::default(),
+            checks: Checks::default(),
         }
     }
 
     pub fn accepts(&self, media_type: &str) -> bool {
-        self.accepts
-            .iter()
-            .any(|pattern| match pattern.split_once('/') {
-                Some(("*", "*")) => true,
-                Some((family, "*")) => media_type
-                    .split_once('/')
-                    .is_some_and(|(given, _)| given.eq_ignore_ascii_case(family)),
-                _ => pattern.eq_ignore_ascii_case(media_type),
-            })
+        fits(&self.accepts, media_type)
     }
+
+    /// Whether a model of this name is what answers here.
+    pub fn is_model(&self, model: &str) -> bool {
+        let named = |name: &str| name.eq_ignore_ascii_case(model);
+        let at = |endpoint: &Endpoint| endpoint.place().split('/').any(named);
+        let served = match self.protocol {
+            Protocol::Openai => named(self.model.as_deref().unwrap_or(self.id.as_str())),
+            Protocol::Dial | Protocol::Conversation | Protocol::A2a => false,
+        };
+        served || self.endpoints.iter().any(at)
+    }
+}
+
+/// Whether a media type is one of these patterns: `image/*`, `*/*`.
+pub fn fits(patterns: &[String], media_type: &str) -> bool {
+    patterns
+        .iter()
+        .any(|pattern| match pattern.split_once('/') {
+            Some(("*", "*")) => true,
+            Some((family, "*")) => media_type
+                .split_once('/')
+                .is_some_and(|(given, _)| given.eq_ignore_ascii_case(family)),
+            _ => pattern.eq_ignore_ascii_case(media_type),
+        })
 }
 
 /// Every agent there is, in the order of the agents file. Never empty, and the default is one of them.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::check::Checked;
 use super::fact::Fact;
 use super::hook::HookCall;
 use super::ids::{AgentId, ConversationId, Timestamp, TurnId};
@@ -135,6 +136,16 @@ pub struct AgentCall {
     /// One word: `answered`, or what went wrong.
     pub outcome: Cow<'static, str>,
     pub duration_ms: u64,
+    /// What the checks of its answer came to, where there is anything to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked: Option<Checked>,
+}
+
+impl AgentCall {
+    /// Its answer failed a check.
+    pub fn is_faulty(&self) -> bool {
+        (self.checked.as_ref()).is_some_and(|checked| !checked.failed.is_empty())
+    }
 }
 
 /// The one record of a turn; everything else is derived from it.

@@ -55,6 +55,8 @@ pub enum Step {
     Check,
     /// Facts were taken out of a report.
     Facts,
+    /// A second model looked at a report.
+    Judge,
 }
 
 impl Step {
@@ -66,6 +68,7 @@ impl Step {
             Self::Speculation => "speculation",
             Self::Check => "check",
             Self::Facts => "facts",
+            Self::Judge => "judge",
         }
     }
 }

@@ -173,6 +173,11 @@ impl Error {
         matches!(self, Self::Filtered)
     }
 
+    /// True when the agent answered, with nothing in it.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+
     /// True when the agent was silent rather than wrong.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Call(error) | Self::Unasked(error) if error.is_timeout())

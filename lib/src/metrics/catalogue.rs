@@ -51,6 +51,9 @@ catalogue! {
     DEFAULT_AGENT "mas_default_agent_total" Kind::Counter, [], "Turns that the default agent got.";
     CALLS "mas_agent_calls_total" Kind::Counter, ["agent", "outcome"], "Calls to agents, and what came of them.";
     AGENT "mas_agent_seconds" Kind::Histogram(TIMES), ["agent"], "Time of calls to agents.";
+    CHECKS "mas_checks_failed_total" Kind::Counter, ["agent", "check", "again"], "Checks that answers failed, and whether the agent was asked once more.";
+    REWORKS "mas_reworks_total" Kind::Counter, ["agent", "result"], "Agents that were asked once more, and whether that helped.";
+    JUDGEMENTS "mas_judgements_total" Kind::Counter, ["agent", "result"], "Answers that a second model looked at.";
     BREAKER "mas_breaker_state" Kind::Gauge, ["peer"], "0 closed, 1 half-open, 2 open.";
     LOOKUPS "mas_cache_lookups_total" Kind::Counter, ["result"], "Lookups of earlier decisions.";
     AGE "mas_cache_age_seconds" Kind::Histogram(AGES), [], "Age of a decision that is used again.";

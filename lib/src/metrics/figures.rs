@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::catalogue as all;
 use super::{Metric, Sample};
+use crate::domain::check::Again;
 use crate::domain::conversation::{AgentCall, Outcome};
 use crate::domain::hook::HookCall;
 use crate::domain::ids::Millis;
@@ -95,6 +96,7 @@ impl<'a> Figures<'a> {
                 samples.time(all::AGENT, [agent], Some(time));
             }
         }
+        self.checks(&mut samples);
         for call in self.hooks {
             let (hook, at) = (&*call.hook, call.at.as_str());
             samples.add(all::HOOKS, [hook, at, call.said.as_str()], 1.0);
@@ -118,6 +120,33 @@ impl<'a> Figures<'a> {
             });
         }
         samples.0
+    }
+
+    fn checks(&self, samples: &mut Samples<'a>) {
+        for (at, call) in self.calls.iter().enumerate() {
+            let Some(checked) = &call.checked else {
+                continue;
+            };
+            let agent = call.agent.as_str();
+            let again = checked.again.map_or("none", Again::as_str);
+            for check in &checked.failed {
+                samples.add(all::CHECKS, [agent, check.as_str(), again], 1.0);
+            }
+            if let Some(judged) = checked.judged {
+                samples.add(all::JUDGEMENTS, [agent, judged.as_str()], 1.0);
+            }
+            if checked.again == Some(Again::Asked) {
+                // The calls of a part stand together.
+                let next = self
+                    .calls
+                    .get(at + 1)
+                    .filter(|next| next.agent == call.agent);
+                let helped =
+                    next.is_some_and(|next| next.outcome == "answered" && !next.is_faulty());
+                let result = if helped { "better" } else { "no_better" };
+                samples.add(all::REWORKS, [agent, result], 1.0);
+            }
+        }
     }
 
     fn routing(&self, samples: &mut Samples<'a>) {

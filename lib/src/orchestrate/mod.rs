@@ -2,9 +2,11 @@
 
 mod compare;
 mod form;
+mod judge;
 mod single;
 mod speculate;
 
 pub use compare::{Comparer, Said, may_conflict};
-pub use single::{Agents, Error, Out, Report};
+pub use judge::{Judge, Judgement, Judging, Trouble};
+pub use single::{Agents, Asked, Error, Out, Report};
 pub use speculate::{Chance, Guess, Likely};

@@ -6,6 +6,7 @@ use futures_util::StreamExt;
 
 use super::form;
 use crate::domain::agent::AgentCard;
+use crate::domain::check::is_blank;
 use crate::domain::event::{AgentEvent, StageStatus};
 use crate::domain::ids::AgentId;
 use crate::domain::language::Language;
@@ -16,7 +17,7 @@ use crate::domain::turn::AgentTask;
 use crate::domain::usage::ModelUsage;
 pub use crate::gateway::Error;
 use crate::gateway::{EventStream, Gateways};
-use crate::stream::{AnswerSink, Mirror, Nesting, Stage, labels};
+use crate::stream::{AnswerSink, Mirror, Nesting, Stage, checks, labels};
 
 /// What an agent gave, complete or not.
 #[derive(Debug, Default)]
@@ -37,6 +38,14 @@ pub struct Report {
 }
 
 impl Report {
+    /// Nothing yet, in a session that the agent keeps already.
+    pub fn in_session(session: Option<(String, bool)>) -> Self {
+        Self {
+            session,
+            ..Self::default()
+        }
+    }
+
     /// Takes text up to the cap, and returns what it took. Over it the text is cut and says so, but reading goes on to the
     /// agent's end: its attachments and its state are worth as much as ever. An agent that goes on for longer than a
     /// whole answer may be fails there.
@@ -79,6 +88,18 @@ pub struct Out<'a> {
     pub answers: bool,
     /// How much of its work is shown.
     pub stages: Stages,
+    /// What of its files is in the answer already.
+    pub attached: &'a [Attachment],
+}
+
+/// Why an agent is asked.
+#[derive(Clone, Copy, Debug)]
+pub enum Asked<'a> {
+    First,
+    /// Another one could not answer.
+    Instead(&'a AgentId),
+    /// Its own answer before this one cannot be used, as these words say.
+    Again(&'a str),
 }
 
 /// The agents at work: their gateways, and how their stages are shown.
@@ -96,24 +117,26 @@ impl Agents {
         Ok(gateway.call(task))
     }
 
-    /// Shows what an agent does while it does it, perhaps instead of another one. The report grows as events come, so that
+    /// Shows what an agent does while it does it, in a stage that says why it is asked. The report grows as events come, so that
     /// it holds what there is when the call fails or is given up.
     pub async fn show(
         &self,
         card: &AgentCard,
         events: EventStream,
-        instead_of: Option<&AgentId>,
+        asked: Asked<'_>,
         out: Out<'_>,
         report: &mut Report,
     ) -> Result<(), Error> {
         let agent = &card.id;
+        let name = match asked {
+            Asked::Again(why) => checks::once_more(agent, why).told(out.sink.language()),
+            Asked::First | Asked::Instead(_) => labels::agent_stage(agent),
+        };
         let stage = match out.stages {
             Stages::None => out.sink.hidden_stage(),
-            Stages::Summary | Stages::Full => {
-                (out.sink).open_stage(Some(&labels::agent_stage(agent)), None)
-            }
+            Stages::Summary | Stages::Full => out.sink.open_stage(Some(&name), None),
         };
-        if let Some(other) = instead_of {
+        if let Asked::Instead(other) = asked {
             stage.say(labels::stands_in(other, agent));
         }
         self.work(events, agent, &stage, out, report).await
@@ -172,6 +195,7 @@ impl Agents {
             sink,
             answers,
             stages,
+            attached,
         }: Out<'_>,
         report: &mut Report,
     ) -> Result<(), Error> {
@@ -204,7 +228,9 @@ impl Agents {
                 Some(Ok(AgentEvent::Asks)) => report.asks = true,
                 Some(Ok(AgentEvent::Attachment(attachment))) => match mirror.take(&attachment) {
                     Ok(()) => {
-                        sink.attach(&attachment);
+                        if !attached.contains(&attachment) {
+                            sink.attach(&attachment);
+                        }
                         report.attachments.push(attachment);
                     }
                     // It is a part of the answer that is missing, so the answer says so.
@@ -229,7 +255,7 @@ impl Agents {
                 }
                 // A complete answer of nothing helps nobody: it is never a success.
                 Some(Ok(AgentEvent::Finished))
-                    if report.text.trim().is_empty() && report.attachments.is_empty() =>
+                    if is_blank(&report.text) && report.attachments.is_empty() =>
                 {
                     return Err(Error::Empty);
                 }

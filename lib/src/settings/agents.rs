@@ -9,6 +9,7 @@ use super::place::{At, Problem};
 use super::written::{Agent, Answers, Capability as Skill, History};
 use crate::domain::agent::{AgentCard, Effect, Endpoint, Protocol};
 use crate::domain::capability::{Capability, FactRules, HistoryRules};
+use crate::domain::check::Checks;
 use crate::domain::ids::{AgentId, Secret};
 
 /// What a reference to a secret begins with.
@@ -25,6 +26,7 @@ pub fn cards(
     agents: Vec<Agent>,
     over: &[Over],
     env: &Env,
+    checks: &Checks,
     problems: &mut Vec<Problem>,
 ) -> Vec<AgentCard> {
     let mut cards: Vec<AgentCard> = Vec::new();
@@ -37,7 +39,7 @@ pub fn cards(
             continue;
         }
         let fallback = agent.fallback.clone();
-        match card(agent, env) {
+        match card(agent, env, Some(checks)) {
             Ok(card) => {
                 fallbacks.extend(fallback);
                 cards.push(card);
@@ -84,8 +86,8 @@ pub fn substitute(value: &str, env: &Env) -> Result<String, String> {
     Ok(out)
 }
 
-/// One card. Whether there is its fallback is for those who know the others.
-pub fn card(agent: Agent, env: &Env) -> Result<AgentCard, Problem> {
+/// One card, with the checks of all agents below its own. Whether there is its fallback is for those who know the others.
+pub fn card(agent: Agent, env: &Env, checks: Option<&Checks>) -> Result<AgentCard, Problem> {
     let name = agent.name.value.as_str();
     let plain = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | '.' | ' ');
     if name.trim().is_empty() || name.len() > 64 || !name.chars().all(plain) {
@@ -129,6 +131,7 @@ pub fn card(agent: Agent, env: &Env) -> Result<AgentCard, Problem> {
         effect,
         deadline: deadline.transpose()?,
         history: history(name, &agent.history)?,
+        checks: agent.checks.read(name, checks)?,
         protocol: agent.protocol,
         model,
         assertion: agent.assertion,

@@ -62,8 +62,11 @@ pub fn parse_under(text: &str, over: &[Over], env: &Env) -> Result<Roster, Probl
     let written: Written =
         serde_saphyr::from_str(text).map_err(|error| one(Problem::from(&error)))?;
     let mut problems = Vec::new();
-    let mut cards = agents::cards(written.agents, over, env, &mut problems);
-    over::put(&mut cards, over, env, &mut problems);
+    let fill = |text: &str| agents::substitute(text, env);
+    let checks = written.checks.read(&fill).map_err(one)?;
+    let mut cards = agents::cards(written.agents, over, env, &checks, &mut problems);
+    over::put(&mut cards, over, env, &checks, &mut problems);
+    written.checks.authors(&cards, &mut problems);
     if cards.is_empty() && problems.is_empty() {
         problems.push(Place::default().problem("no agents are listed"));
     }
@@ -80,7 +83,6 @@ pub fn parse_under(text: &str, over: &[Over], env: &Env) -> Result<Roster, Probl
         problems.push(name.place.problem(problem));
     }
     let rulebook = rulebook::read(&written.routing.rules, text, names, &mut problems);
-    let fill = |text: &str| agents::substitute(text, env);
     let hooks = hooks::read(&written.hooks, names.0, &fill, &mut problems);
     if problems.is_empty() {
         cases::run(&written.tests, &rulebook, names, &mut problems);

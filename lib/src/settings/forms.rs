@@ -7,6 +7,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::checks::Attachment;
 use super::written::{Approve, Capability, Expect, OneOrMore, Then};
 
 /// Something with a short form beside its long one.
@@ -133,6 +134,22 @@ impl Forms for Approve {
     }
 }
 
+impl Forms for Attachment {
+    const EXPECTED: &'static str = "true, false, a type of file such as image/*, or a list of them";
+
+    fn word(text: &str) -> Option<Self> {
+        OneOrMore::word(text).map(Self::Wanted)
+    }
+
+    fn truth(truth: bool) -> Option<Self> {
+        Some(Self::Claimed(truth))
+    }
+
+    fn list<'de, A: SeqAccess<'de>>(list: A) -> Option<Result<Self, A::Error>> {
+        OneOrMore::list(list).map(|made| made.map(Self::Wanted))
+    }
+}
+
 macro_rules! of_forms {
     ($($type:ty),*) => {
         $(impl<'de> Deserialize<'de> for $type {
@@ -143,4 +160,4 @@ macro_rules! of_forms {
     };
 }
 
-of_forms!(Then, Capability, Expect, OneOrMore, Approve);
+of_forms!(Then, Capability, Expect, OneOrMore, Approve, Attachment);

@@ -6,6 +6,7 @@ use super::place::{self, Problem};
 use super::written::Agent;
 use super::{Env, Error, Place};
 use crate::domain::agent::AgentCard;
+use crate::domain::check::Checks;
 
 /// What stands over an agent of the document, or beside them: another entry, or none any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,9 +44,13 @@ pub fn roster(name: &str, text: &str, over: &[Over], env: &Env) -> Result<Roster
 
 /// An agent's entry that stands for itself, checked; what it refers to has to be reachable for the API.
 pub fn entry(written: &str, env: &Env) -> Result<AgentCard, String> {
+    card(written, env, None)
+}
+
+fn card(written: &str, env: &Env, checks: Option<&Checks>) -> Result<AgentCard, String> {
     let agent: Agent = serde_saphyr::from_str(written)
         .map_err(|error: serde_saphyr::Error| Problem::from(&error).problem)?;
-    agents::card(agent, &env.only(REACH)).map_err(|problem| problem.problem)
+    agents::card(agent, &env.only(REACH), checks).map_err(|problem| problem.problem)
 }
 
 /// Puts entries over those of a document: in the place of one, behind them all, or for one that goes.
@@ -53,10 +58,12 @@ pub(super) fn put(
     cards: &mut Vec<AgentCard>,
     over: &[Over],
     env: &Env,
+    checks: &Checks,
     problems: &mut Vec<Problem>,
 ) {
     for Over { name, written } in over {
-        let card = match written.as_deref().map(|written| entry(written, env)) {
+        let read = |written| card(written, env, Some(checks));
+        let card = match written.as_deref().map(read) {
             Some(Err(problem)) => {
                 let problem = format!("the entry of agent {name}: {problem}");
                 problems.push(place::Place::default().problem(problem));

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::hooks;
 use super::place::{At, Place};
+use super::{checks, hooks};
 use crate::domain::agent::{Approval, Discover, Effect, Protocol};
 
 /// Who answers whom: the agents, the rules that choose among them, and the tests of those rules.
@@ -19,6 +19,9 @@ pub struct Written {
     pub default: Option<At<String>>,
     /// The agents that may be asked.
     pub agents: Vec<Agent>,
+    /// What answers are checked for.
+    #[serde(default)]
+    pub checks: checks::Defaults,
     #[serde(default)]
     pub routing: Routing,
     /// Who looks on at turns, and may refuse them.
@@ -199,6 +202,9 @@ pub struct Agent {
     pub history: History,
     #[serde(default)]
     pub facts: Facts,
+    /// What its answers are checked for, over what all agents' are.
+    #[serde(default)]
+    pub checks: checks::Own,
 }
 
 /// A capability: its name alone, or what is known of it.

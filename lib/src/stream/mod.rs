@@ -2,6 +2,7 @@
 
 pub mod about;
 mod body;
+pub mod checks;
 pub mod labels;
 mod mirror;
 pub mod preferences;
