@@ -22,6 +22,8 @@ use crate::llm::{Completion, Models, Prompt, PromptMessage};
 
 /// So many bytes of what the user said choose the agents that the model is told of.
 const SAID: usize = 4000;
+/// Where it is not told of all agents, it is told so many examples of each capability: the others have helped to find it.
+const EXAMPLES: usize = 3;
 
 /// The rung that asks a model.
 #[derive(Debug)]
@@ -56,10 +58,10 @@ struct Told {
 }
 
 impl Told {
-    fn of(registry: &Registry, steps: usize) -> Self {
+    fn of(registry: &Registry, steps: usize, examples: usize) -> Self {
         Self {
             agents: registry.iter().map(|card| card.id.clone()).collect(),
-            system: prompt::system(registry, steps),
+            system: prompt::system(registry, steps, examples),
             response_format: prompt::response_format(registry),
             shares: prompt::shares(registry),
         }
@@ -106,7 +108,7 @@ impl ModelRouter {
             models,
             model: model.into(),
             agents: cards.iter().map(|card| card.id.clone()).collect(),
-            told: Told::of(registry, caps.steps),
+            told: Told::of(registry, caps.steps, usize::MAX),
             many: Shortlist::of(registry).map(|shortlist| (shortlist, registry.clone())),
             instructions_cap: caps.instructions,
             steps: caps.steps,
@@ -136,8 +138,8 @@ impl ModelRouter {
         let before = query.last.and_then(|last| last.agent.as_ref());
         let also: Vec<&AgentId> = query.choice.into_iter().chain(before).collect();
         let said = said.join("\n");
-        let meant = registry.only(&shortlist.agents(cut(&said, SAID), &also));
-        Told::of(&meant, self.steps)
+        let meant = shortlist.agents(cut(&said, SAID), &also, query.preferences);
+        Told::of(&registry.only(&meant), self.steps, EXAMPLES)
     }
 
     fn prompt(&self, query: &RouteQuery<'_>) -> Prompt {
