@@ -178,11 +178,9 @@ async fn get(options: Named) -> Result<(), Failed> {
 
 async fn history(options: Named) -> Result<(), Failed> {
     let (_open, app) = app(options.place).await?;
-    let changes = app.live.directory().entries().history().await?;
-    let own = changes
-        .iter()
-        .filter(|change| change.agent.as_deref() == Some(&options.name));
-    for change in own {
+    let (entries, now) = (app.live.directory().entries(), http::clock().seconds());
+    let all = entries.history(&options.name, None, usize::MAX, now);
+    for change in all.await?.0 {
         let diff = difference(change.before.as_deref(), change.after.as_deref());
         print(&if options.json {
             json!({"version": change.version, "at": change.at, "by": change.by, "diff": diff})

@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 use super::Directory;
 use crate::domain::audit::{By, Entry};
 use crate::domain::ids::{Millis, Owner};
-use crate::settings::{Over, REACH, Roster, entry};
+use crate::settings::{Over, Roster, is_within_reach};
+use crate::store::secrets::Reference;
 use crate::store::{self, Audit, Changing, Put, Target};
 
 /// A longer document does not fit into an item.
@@ -55,10 +56,13 @@ impl<'a> Edit<'a> {
         }
         let key = entry.get("key").and_then(Value::as_str).unwrap_or_default();
         let refers = key.strip_prefix("${").and_then(|key| key.strip_suffix('}'));
-        if !key.is_empty() && !refers.is_some_and(|name| name.starts_with(REACH)) {
-            return wrong(format!(
-                "key: a credential is not kept here, expected a variable such as ${{{REACH}HR_KEY}}"
-            ));
+        let refers = refers.or_else(|| Reference::parse(key).map(|_| key));
+        if !key.is_empty() && !refers.is_some_and(is_within_reach) {
+            return wrong(
+                "key: a credential is not kept here, expected a variable such as ${AGENT_HR_KEY}, or a secret with a part \
+                 \"agents\" in its name, such as ssm:/mas/agents/hr"
+                    .into(),
+            );
         }
         Ok(Value::Object(entry).to_string())
     }
@@ -95,14 +99,12 @@ impl Directory {
             // What an agent says of itself is read with care, whatever it is.
             Target::Found(_) => return self.compose_now().map_err(Refused::Invalid),
         };
-        if let Some(written) = &edit.written {
-            entry(written, &self.env()).map_err(Refused::Invalid)?;
-        }
         let over = Over {
             name: name.to_owned(),
             written: edit.written.clone(),
         };
-        self.compose_with(&over).map_err(Refused::Invalid)
+        let composed = self.compose_with(&over).await;
+        composed.map_err(Refused::Invalid)
     }
 
     /// Writes a change that was tried: the entry, its line in the history and in the audit log, all or nothing.
@@ -161,6 +163,7 @@ mod tests {
             "${MAS_STATE_KEYS}",
             "x${AGENT_K}",
             "${AGENT_A}${MAS_B}",
+            "secretsmanager:mas/state",
         ] {
             let body = json!({"endpoint": "x", "key": key}).to_string();
             if key == "${AGENT_A}${MAS_B}" {
@@ -172,6 +175,7 @@ mod tests {
         }
         let entry = Edit::entry("HR", br#"{"endpoint": "x", "key": "${AGENT_K}"}"#).unwrap();
         assert_eq!(entry, r#"{"endpoint":"x","key":"${AGENT_K}","name":"HR"}"#);
+        Edit::entry("HR", br#"{"endpoint": "x", "key": "ssm:/mas/agents/hr"}"#).unwrap();
     }
 
     #[test]
