@@ -547,14 +547,27 @@ async fn an_operator_shows_and_changes_the_agents() {
     let (_, said, _) = run(&["agents", "get", "HR", "--json"]).await;
     let found: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(found["entry"]["description"], "Leave");
+    let example = [
+        "agents",
+        "example",
+        "HR",
+        "leave",
+        "How many days off do I have?",
+    ];
+    let (code, said, problem) = run(&example).await;
+    assert_eq!((code, said.as_str()), (Some(0), "version 2\n"), "{problem}");
+    let (_, said, _) = run(&["agents", "get", "HR", "--json"]).await;
+    let found: Value = serde_json::from_str(&said).unwrap();
+    let leave = json!({"name": "leave", "examples": ["How many days off do I have?"]});
+    assert_eq!(found["entry"]["capabilities"], json!([leave]));
     let (code, _, problem) = run(&["agents", "remove", "HR", "--seen", "7"]).await;
     assert!(
-        code == Some(1) && problem.contains("version 1 is there"),
+        code == Some(1) && problem.contains("version 2 is there"),
         "{problem}"
     );
     assert_eq!(run(&["agents", "remove", "HR"]).await.0, Some(0));
     let (_, said, _) = run(&["agents", "history", "HR"]).await;
-    assert_eq!(said.lines().count(), 2, "{said}");
+    assert_eq!(said.lines().count(), 3, "{said}");
     std::fs::write(&file, "agents:\n- {name: A}\n").unwrap();
     let (code, _, problem) = run(&["agents", "publish", &name]).await;
     assert!(code == Some(1) && problem.contains("endpoint"), "{problem}");

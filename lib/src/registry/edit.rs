@@ -67,6 +67,30 @@ impl<'a> Edit<'a> {
         Ok(Value::Object(entry).to_string())
     }
 
+    /// An entry with one more example of a capability, which it has then.
+    pub fn with_example(written: &str, capability: &str, text: &str) -> Result<String, Refused> {
+        let broken = || Refused::Invalid("the entry is no JSON object with capabilities".into());
+        let mut entry: Map<String, Value> = serde_json::from_str(written).map_err(|_| broken())?;
+        let all = entry.entry("capabilities").or_insert_with(|| json!([]));
+        let all = all.as_array_mut().ok_or_else(broken)?;
+        let named = |known: &Value| known == capability || known["name"] == capability;
+        let mut known = match all.iter().position(named) {
+            Some(at) => all.remove(at),
+            None => json!(capability),
+        };
+        if known.is_string() {
+            known = json!({"name": known});
+        }
+        let known = known.as_object_mut().ok_or_else(broken)?;
+        let examples = known.entry("examples").or_insert_with(|| json!([]));
+        let examples = examples.as_array_mut().ok_or_else(broken)?;
+        if !examples.iter().any(|example| example == text) {
+            examples.push(text.into());
+        }
+        all.push(Value::Object(std::mem::take(known)));
+        Ok(Value::Object(entry).to_string())
+    }
+
     fn log(&self, log: &Audit, version: u64) -> Entry {
         let written = self.written.as_deref();
         Entry::Registry {
@@ -176,6 +200,26 @@ mod tests {
         let entry = Edit::entry("HR", br#"{"endpoint": "x", "key": "${AGENT_K}"}"#).unwrap();
         assert_eq!(entry, r#"{"endpoint":"x","key":"${AGENT_K}","name":"HR"}"#);
         Edit::entry("HR", br#"{"endpoint": "x", "key": "ssm:/mas/agents/hr"}"#).unwrap();
+    }
+
+    #[test]
+    fn an_example_is_added_to_a_capability_whichever_way_it_is_written() {
+        let check = |written: &str, capability: &str, expected: &str| {
+            let entry = Edit::with_example(written, capability, "Hi").unwrap();
+            let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+            assert_eq!(read(&entry), read(expected));
+        };
+        let named = r#"{"capabilities":[{"examples":["Hi"],"name":"a"}]}"#;
+        check("{}", "a", named);
+        check(r#"{"capabilities": ["a"]}"#, "a", named);
+        check(named, "a", named);
+        check(
+            r#"{"capabilities": ["b", {"name": "a", "tags": ["t"], "examples": ["x"]}]}"#,
+            "a",
+            r#"{"capabilities":["b",{"examples":["x","Hi"],"name":"a","tags":["t"]}]}"#,
+        );
+        assert!(Edit::with_example("[]", "a", "Hi").is_err());
+        assert!(Edit::with_example(r#"{"capabilities": "a"}"#, "a", "Hi").is_err());
     }
 
     #[test]
