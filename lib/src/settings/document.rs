@@ -55,6 +55,11 @@ pub fn parse(text: &str, env: &Env) -> Result<Roster, Problems> {
     parse_under(text, false, &[], env)
 }
 
+/// The same for a document that is not on this machine, and reaches less.
+pub fn parse_elsewhere(text: &str, env: &Env) -> Result<Roster, Problems> {
+    parse_under(text, true, &[], env)
+}
+
 /// The same with other entries over those of the document: rules, hooks and tests are about the agents that there are then.
 /// One that is `far`, not on this machine, reaches only what is for agents.
 pub fn parse_under(text: &str, far: bool, over: &[Over], env: &Env) -> Result<Roster, Problems> {

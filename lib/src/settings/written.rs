@@ -147,7 +147,7 @@ pub struct Agent {
     /// For whom that is signed; without it the agent's origin.
     #[serde(default)]
     pub audience: Option<At<String>>,
-    /// Its credential: a variable, `${NAME}`, or a reference such as `secretsmanager:NAME`. Never the secret itself.
+    /// Its credential: a variable, `${NAME}`, or a reference such as `secretsmanager:NAME` or `ssm:/NAME`. Never the secret itself.
     #[serde(default)]
     pub key: Option<At<String>>,
     /// One or two sentences for people and for the routing model: what to send here.

@@ -7,6 +7,7 @@ use crate::domain::agent::{AgentCard, Effect, Endpoint, Protocol};
 use crate::domain::capability::Capability;
 use crate::domain::ids::{Clock, Timestamp};
 use crate::domain::message::Message;
+use crate::domain::preference::Wish;
 use crate::domain::rules::BreakerRules;
 use crate::guard::Guard;
 use crate::llm::Provider;
@@ -155,12 +156,15 @@ fn many(count: usize) -> Registry {
     Registry::new(cards.collect(), None).unwrap()
 }
 
-/// What a model is told and may answer for a request.
-fn asked(registry: &Registry, text: &str, preferences: &Preferences) -> (String, String) {
-    let router = router_of(registry);
-    let messages = [Message::user(text)];
-    let prompt = router.prompt(&RouteQuery {
-        messages: &messages,
+/// Has a router look at a request.
+fn with<T>(
+    registry: &Registry,
+    text: &str,
+    preferences: &Preferences,
+    look: impl FnOnce(&ModelRouter, &RouteQuery<'_>) -> T,
+) -> T {
+    let query = RouteQuery {
+        messages: &[Message::user(text)],
         caller: &Arc::default(),
         deadline: tokio::time::Instant::now(),
         tenant: "t",
@@ -172,6 +176,14 @@ fn asked(registry: &Registry, text: &str, preferences: &Preferences) -> (String,
         judged: None,
         preferences,
         allowance: None,
+    };
+    look(&router_of(registry), &query)
+}
+
+/// What a model is told and may answer for a request.
+fn asked(registry: &Registry, text: &str, preferences: &Preferences) -> (String, String) {
+    let prompt = with(registry, text, preferences, |router, query| {
+        router.prompt(query)
     });
     let format = prompt.response_format.as_ref().unwrap().get().to_owned();
     (prompt.messages[0].text.clone(), format)
@@ -245,4 +257,26 @@ fn the_model_is_told_of_preferred_agents_and_not_of_blocked_ones() {
     let (system, format) = asked(&many(200), "the rules of subject number 137", &wanted);
     assert!(system.contains("- Agent 150 ") && format.contains("\"Agent 150\""));
     assert!(!system.contains("- Agent 137 ") && !format.contains("\"Agent 137\""));
+}
+
+#[test]
+fn of_many_agents_the_user_is_asked_about_those_that_may_be_meant() {
+    let doubtful = |agent: &str| {
+        let mut decision = RoutingDecision::plain(&AgentId::new(agent), DecisionSource::Model, "");
+        decision.confidence = Some(0.1);
+        Answered {
+            decision,
+            second: None,
+        }
+    };
+    let settled = |text: &str, wanted: &Preferences| {
+        with(&many(200), text, wanted, |router, query| {
+            router.settle(doubtful("Agent 11"), query).plan
+        })
+    };
+    let between = |agent: &str| Plan::Clarify(["Agent 11", agent].map(AgentId::new));
+    let text = "the rules of subject number 137";
+    assert_eq!(settled(text, &Preferences::default()), between("Agent 137"));
+    let wanted = Preferences::default().with(&Wish::Block(AgentId::new("Agent 137")));
+    assert_ne!(settled(text, &wanted), between("Agent 137"));
 }
