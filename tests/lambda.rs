@@ -575,6 +575,31 @@ async fn an_operator_shows_and_changes_the_agents() {
     assert_eq!(code, Some(0), "{said} {problem}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_can_be_checked_as_it_will_be_read_elsewhere() {
+    let folder = Folder::new("elsewhere");
+    std::fs::create_dir_all(&folder.path).unwrap();
+    let file = folder.path.join("agents.yaml");
+    let document = "agents:\n- {name: A, endpoint: a, key: '${OUR_SECRET}'}\n\
+                    - {name: B, endpoint: b, key: 'ssm:/mas/agents/b'}\n";
+    std::fs::write(&file, document).unwrap();
+    for (more, code, said) in [
+        (&[][..], 0, "is in order"),
+        (
+            &["--elsewhere"][..],
+            1,
+            ":2:31: the variable OUR_SECRET is not set here",
+        ),
+    ] {
+        let arguments = [&["validate", file.to_str().unwrap()][..], more].concat();
+        let mut command = command_of_mas(&arguments);
+        command.env("OUR_SECRET", "x");
+        let mut mas = Process::start(command);
+        assert_eq!(mas.end().await.code(), Some(code));
+        assert!(mas.stdout().contains(said), "{}", mas.stdout());
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn mas_looks_at_its_agents_when_it_is_told_to() {

@@ -247,7 +247,7 @@ pub const CARDS: [&str; 2] = [CARD, OLD_CARD];
 pub fn introduced(call: Call, card: &AgentCard, url: &Url, signer: Option<&Arc<Signer>>) -> Call {
     let door = Door::signed(card, url, signer);
     let door = match card.protocol {
-        Protocol::Dial => door.to_dial(),
+        Protocol::Dial => door.for_dial(),
         Protocol::Conversation | Protocol::Openai | Protocol::A2a => door,
     };
     door.open(call, None)
@@ -273,10 +273,10 @@ impl Door {
 
     /// DIAL applications take a key in a header of its own.
     fn of_dial(card: &AgentCard, url: &Url, reach: &Reach) -> Self {
-        Self::of(card, url, reach).to_dial()
+        Self::of(card, url, reach).for_dial()
     }
 
-    fn to_dial(self) -> Self {
+    fn for_dial(self) -> Self {
         Self {
             place: ("api-key", ""),
             ..self

@@ -73,7 +73,9 @@ impl<'a> Edit<'a> {
         let mut entry: Map<String, Value> = serde_json::from_str(written).map_err(|_| broken())?;
         let all = entry.entry("capabilities").or_insert_with(|| json!([]));
         let all = all.as_array_mut().ok_or_else(broken)?;
-        let named = |known: &Value| known == capability || known["name"] == capability;
+        let named = |known: &Value| {
+            known == capability || known.get("name").is_some_and(|name| name == capability)
+        };
         let mut known = match all.iter().position(named) {
             Some(at) => all.remove(at),
             None => json!(capability),

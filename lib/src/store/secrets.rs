@@ -61,10 +61,11 @@ impl Reference {
         let Self { keeper, id, field } = self;
         let answer: Value = serde_json::from_slice(body).unwrap_or_default();
         let text = match keeper {
-            Keeper::Secrets => &answer["SecretString"],
-            Keeper::Parameters => &answer["Parameter"]["Value"],
+            Keeper::Secrets => answer.get("SecretString"),
+            Keeper::Parameters => answer.pointer("/Parameter/Value"),
         };
-        let text = (text.as_str()).ok_or_else(|| format!("the secret {id} holds no text"))?;
+        let text = text.and_then(Value::as_str);
+        let text = text.ok_or_else(|| format!("the secret {id} holds no text"))?;
         let Some(field) = field else {
             return Ok(Secret::new(text.trim()));
         };

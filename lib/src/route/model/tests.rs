@@ -210,15 +210,14 @@ fn two_hundred_agents_take_no_more_of_a_prompt_than_some() {
 /// Agents whose cards are full: thirty examples each, and what an agent may say of itself at most.
 fn full(count: usize, capabilities: usize, length: usize) -> Registry {
     let example = |n: usize| format!("{n} {}", "word ".repeat(length / 5));
-    let cards = many(count).altered(|card| {
+    many(count).altered(|card| {
         let named = (0..capabilities).map(|n| Capability {
             description: example(n),
             examples: (0..30).map(example).collect(),
             ..Capability::named(&format!("capability {n}"))
         });
         card.capabilities = named.collect();
-    });
-    cards
+    })
 }
 
 #[test]
