@@ -144,12 +144,15 @@ async fn a_dropped_capability_raises_an_alarm_and_reroutes_nothing() {
     assert!(world.metrics().await.contains(counted));
     let (_, _, agent) = call(&world, OPS, "GET", "/Cook", None, None).await;
     assert_eq!(capabilities(&agent), ["menus", "recipes"]);
+    assert_eq!(agent["missing"][0]["name"], "recipes");
+    assert_eq!(agent["discover"], "card");
     let accept = json!({"accept_dropped": true});
     let (status, _, found) =
         call(&world, BOSS, "POST", "/Cook/discover", None, Some(&accept)).await;
     assert_eq!((status, &found["missing"]), (200, &json!([])), "{found}");
     let (_, _, agent) = call(&world, OPS, "GET", "/Cook", None, None).await;
     assert_eq!(capabilities(&agent), ["menus"]);
+    assert_eq!(agent["missing"], json!([]));
     // Who was it? The log of audits knows.
     let lines = entries(&world.table).await;
     let found: Vec<&Value> = lines

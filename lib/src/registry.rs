@@ -1,23 +1,25 @@
 //! The agents as they are now: a document, and what was changed over it, looked at again and again.
 
+mod changes;
 mod discovery;
 mod edit;
 mod found;
 mod remote;
 mod source;
 
-use std::fmt::{self, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::join;
 use tokio::time::timeout;
 
+use crate::domain::capability::Capability;
 use crate::domain::ids::{Clock, Millis};
 pub use crate::settings::Roster;
-use crate::settings::{Env, Over, Place, entry, references, roster};
+use crate::settings::{Env, Over, Place, entry, references};
 use crate::store::secrets::Reference;
 use crate::store::{self, Entries, Kept};
+use changes::{Changes, changes, compose, version};
 pub use edit::{Edit, Refused, difference};
 pub use found::{Discovered, Found};
 pub use remote::Remote;
@@ -53,15 +55,6 @@ struct Known {
     refused: Option<(String, String)>,
     /// The table has a copy of the document, or needs none.
     copied: bool,
-}
-
-/// What was changed over the document.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Changes {
-    version: u64,
-    over: Vec<Over>,
-    /// What agents said of themselves.
-    found: Vec<(String, Found)>,
 }
 
 /// How long it is looked at the first time.
@@ -248,6 +241,14 @@ impl Directory {
         compose(&Place::Table, &Document::of(text), &changes, &self.env())
     }
 
+    /// What an agent named before and does not name any more.
+    pub fn missing(&self, agent: &str) -> Vec<Capability> {
+        let known = self.known();
+        let mut found = known.changes.found.iter();
+        let found = found.find(|(name, _)| name == agent);
+        found.map_or_else(Vec::new, |(_, found)| found.missing.clone())
+    }
+
     pub fn entries(&self) -> &Entries {
         &self.entries
     }
@@ -338,12 +339,6 @@ impl Known {
     }
 }
 
-impl fmt::Display for Changes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.version.fmt(f)
-    }
-}
-
 /// Puts secrets into the environment, each under its reference. What cannot be had stays as it was, and what needs it and
 /// never had it is refused.
 async fn fetch(remote: &Remote, keys: Vec<String>, env: &mut Env) {
@@ -374,56 +369,4 @@ fn noted<T>(found: Result<T, String>, trouble: &mut Option<String>) -> Option<T>
             None
         }
     }
-}
-
-/// What was changed, unless it is the version that was seen.
-async fn changes(entries: &Entries, seen: Option<u64>) -> Result<Option<Changes>, store::Error> {
-    let version = entries.version().await?;
-    if seen == Some(version) || (seen.is_none() && version == 0) {
-        return Ok(None);
-    }
-    let (over, found) = join!(entries.all(), entries.all_found());
-    let over = over?.into_iter().map(|entry| Over {
-        name: entry.name,
-        written: entry.written,
-    });
-    let found = found?.into_iter().map(|entry| {
-        let found = Found::read(entry.written.as_deref());
-        (entry.name, found)
-    });
-    Ok(Some(Changes {
-        version,
-        over: over.collect(),
-        found: found.collect(),
-    }))
-}
-
-/// Names a document with the changes over it.
-fn version(document: &Document, changes: &Changes) -> String {
-    let mut all = document.text.to_string();
-    for over in &changes.over {
-        let _ = write!(all, "\n{} {:?}", over.name, over.written);
-    }
-    for (name, found) in &changes.found {
-        let _ = write!(all, "\n{name} {found:?}");
-    }
-    format!("{changes}-{}", source::digest(&all))
-}
-
-fn compose(
-    place: &Place,
-    document: &Document,
-    changes: &Changes,
-    env: &Env,
-) -> Result<Roster, String> {
-    let mut roster =
-        roster(place, &document.text, &changes.over, env).map_err(|error| error.to_string())?;
-    let registry = roster.registry.altered(|card| {
-        let found = (changes.found.iter()).find(|(name, _)| *name == card.id.as_str());
-        if let (Some(_), Some((_, found))) = (card.discover, found) {
-            found.enrich(card);
-        }
-    });
-    roster.registry = registry.versioned(&version(document, changes));
-    Ok(roster)
 }

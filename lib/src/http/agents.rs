@@ -39,7 +39,7 @@ pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
         let registry = &app.coordinator().registry;
         let agents = registry.iter().map(|card| {
             let entry = entries.iter().find(|entry| entry.name == card.id.as_str());
-            let mut agent = shown(card, entry);
+            let mut agent = shown(&app, card, entry);
             if card.id == registry.default_agent().id
                 && let Some(agent) = agent.as_object_mut()
             {
@@ -140,7 +140,7 @@ async fn one(app: &App, identity: &Identity, name: &str) -> Result<Response, Fai
     let entry = entry.map_err(|error| unreachable(&error))?;
     let registry = &app.coordinator().registry;
     let card = registry.get(name).ok_or_else(unknown)?;
-    let mut agent = shown(card, entry.as_ref());
+    let mut agent = shown(app, card, entry.as_ref());
     let written = entry.as_ref().and_then(|entry| entry.written.as_deref());
     let written = written.and_then(|written| serde_json::from_str(written).ok());
     if let (Some(written), Some(agent)) = (written, agent.as_object_mut()) {
@@ -155,7 +155,7 @@ async fn one(app: &App, identity: &Identity, name: &str) -> Result<Response, Fai
 }
 
 /// What is told of an agent: never its credential, and of its addresses no queries, which may hold one.
-fn shown(card: &AgentCard, entry: Option<&Entry>) -> Value {
+fn shown(app: &App, card: &AgentCard, entry: Option<&Entry>) -> Value {
     let endpoints = card.endpoints.iter().map(|endpoint| match endpoint {
         Endpoint::Deployment(name) => name.clone(),
         Endpoint::Url(url) => format!("{}://{}", url.scheme(), endpoint.place()),
@@ -170,6 +170,8 @@ fn shown(card: &AgentCard, entry: Option<&Entry>) -> Value {
         "audience": card.audience,
         "description": card.description,
         "capabilities": card.capabilities,
+        "missing": app.live.directory().missing(card.id.as_str()),
+        "discover": card.discover,
         "priority": card.priority,
         "effect": card.effect,
         "approval": card.approval,
