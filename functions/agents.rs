@@ -25,6 +25,8 @@ pub enum Command {
     Get(Named),
     /// Add or change an agent by the JSON of its entry
     Put(Put),
+    /// Add a request that is for an agent to the examples of one of its capabilities, so that it is found for others like it
+    Example(Example),
     /// Remove an agent, also one of the document
     Remove(Changed),
     /// Who changed an agent when, and what
@@ -77,6 +79,17 @@ pub struct Put {
 
 #[derive(Args)]
 #[group(skip)]
+pub struct Example {
+    name: String,
+    capability: String,
+    /// The request, in people's own words but without anything of a person
+    text: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Args)]
+#[group(skip)]
 pub struct Publish {
     /// A file of YAML; `-` reads standard input
     file: String,
@@ -107,6 +120,7 @@ pub async fn run(command: Command) -> Result<ExitCode, Failed> {
             )
             .await?;
         }
+        Command::Example(options) => example(options).await?,
         Command::History(options) => history(options).await?,
         Command::Publish(options) => {
             change(
@@ -161,13 +175,16 @@ async fn list(options: List) -> Result<(), Failed> {
     Ok(print(&format!("version {}", registry.version()))?)
 }
 
+/// The version and the text of an agent's entry in the table.
+async fn entry(app: &App, name: &str) -> Result<(u64, String), Failed> {
+    let entry = app.live.directory().entries().get(name).await?;
+    let entry = entry.and_then(|entry| Some((entry.version, entry.written?)));
+    Ok(entry.ok_or_else(|| format!("the table has no entry of {name}"))?)
+}
+
 async fn get(options: Named) -> Result<(), Failed> {
     let (_open, app) = app(options.place).await?;
-    let entry = app.live.directory().entries().get(&options.name).await?;
-    let Some((entry, written)) = entry.and_then(|entry| Some((entry.version, entry.written?)))
-    else {
-        return Err(format!("the table has no entry of {}", options.name).into());
-    };
+    let (entry, written) = entry(&app, &options.name).await?;
     let value: Value = serde_json::from_str(&written)?;
     Ok(print(&if options.json {
         json!({"version": entry, "entry": value}).to_string()
@@ -178,11 +195,9 @@ async fn get(options: Named) -> Result<(), Failed> {
 
 async fn history(options: Named) -> Result<(), Failed> {
     let (_open, app) = app(options.place).await?;
-    let changes = app.live.directory().entries().history().await?;
-    let own = changes
-        .iter()
-        .filter(|change| change.agent.as_deref() == Some(&options.name));
-    for change in own {
+    let (entries, now) = (app.live.directory().entries(), http::clock().seconds());
+    let all = entries.history(&options.name, None, usize::MAX, now);
+    for change in all.await?.0 {
         let diff = difference(change.before.as_deref(), change.after.as_deref());
         print(&if options.json {
             json!({"version": change.version, "at": change.at, "by": change.by, "diff": diff})
@@ -194,13 +209,29 @@ async fn history(options: Named) -> Result<(), Failed> {
     Ok(())
 }
 
+async fn example(options: Example) -> Result<(), Failed> {
+    let opened = app(options.place).await?;
+    let (seen, written) = entry(&opened.1, &options.name).await?;
+    let written = Edit::with_example(&written, &options.capability, &options.text)?;
+    let what = Target::Agent(&options.name);
+    write(opened, what, Some(written), Some(seen)).await
+}
+
 async fn change(
     place: Place,
     what: Target<'_>,
     written: Option<String>,
     seen: Option<u64>,
 ) -> Result<(), Failed> {
-    let (open, app) = app(place).await?;
+    write(app(place).await?, what, written, seen).await
+}
+
+async fn write(
+    (open, app): (Open, Arc<App>),
+    what: Target<'_>,
+    written: Option<String>,
+    seen: Option<u64>,
+) -> Result<(), Failed> {
     let edit = Edit {
         what,
         written,

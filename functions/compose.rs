@@ -14,12 +14,12 @@ use coordinator::http::{self, App, Live};
 use coordinator::llm::{Models, Provider};
 use coordinator::metrics::Metrics;
 use coordinator::privacy::Privacy;
-use coordinator::registry::{Directory, Patience, Source};
+use coordinator::registry::{Directory, Patience, Remote, Source};
 use coordinator::settings::document;
 use coordinator::settings::{Env, Place, Settings};
-use coordinator::store::aws::Service;
+use coordinator::store::aws::{Addresses, Aws};
 use coordinator::store::envelope::Seal;
-use coordinator::store::secrets::{self, Reference, Vault};
+use coordinator::store::secrets::Reference;
 use coordinator::store::{self, Audit, Breakers, Entries, Known, Seen, Table, Wire};
 use coordinator::upstream::{Bounds, Certificates, Client};
 use tokio::sync::watch;
@@ -35,13 +35,20 @@ pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 pub async fn settings(mut env: Env) -> Result<Settings, Failed> {
     let variables = env
         .iter()
+        // A parameter may be the document itself.
+        .filter(|(name, _)| *name != "MAS_AGENTS")
         .filter_map(|(name, value)| Some((name.to_owned(), Reference::parse(value)?)))
         .collect();
     fetch(&mut env, variables).await?;
     // A document that cannot be found is told of where it is read.
     let text =
         Place::read(&env).map_or_else(|_| String::new(), |place| place.near().unwrap_or_default());
-    let keys = secrets::named(document::references(&text))?;
+    let keys = document::references(&text).into_iter().map(|key| {
+        let reference = Reference::parse(&key);
+        let reference = reference.ok_or_else(|| format!("{key} is no reference to a secret"));
+        reference.map(|reference| (key, reference))
+    });
+    let keys = keys.collect::<Result<_, String>>()?;
     fetch(&mut env, keys).await?;
     Ok(Settings::read(&env)?)
 }
@@ -51,24 +58,35 @@ async fn fetch(env: &mut Env, references: Vec<(String, Reference)>) -> Result<()
     if references.is_empty() {
         return Ok(());
     }
-    let secrets = secrets::fetch(&references, &vault(env)?).await?;
-    for ((name, _), secret) in references.iter().zip(secrets) {
-        env.set(name, secret.expose());
+    // The settings are not known yet: what is usual will do.
+    let certificates = (env.get("SSL_CERT_FILE"))
+        .map(Certificates::read)
+        .transpose()?;
+    let aws = aws(env, certificates.as_ref())?;
+    let remote = Remote {
+        aws,
+        client: Client::new(&Bounds {
+            certificates: certificates.unwrap_or_default(),
+            ..Bounds::default()
+        })?,
+        clock: Clock::new(http::clock),
+    };
+    for (name, secret) in remote.secrets(references).await {
+        let secret = secret.map_err(|problem| format!("{name}: {problem}"))?;
+        env.set(&name, secret.expose());
     }
     Ok(())
 }
 
-/// Where secrets are.
-fn vault(env: &Env) -> Result<Vault, Failed> {
-    let certificates = (env.get("SSL_CERT_FILE"))
-        .map(Certificates::read)
-        .transpose()?;
-    Ok(Vault {
-        endpoint: env
-            .get("AWS_ENDPOINT_URL_SECRETS_MANAGER")
-            .map(str::to_owned),
-        pem: certificates.map(|certificates| certificates.pem().to_owned()),
-    })
+/// The services of AWS beside the table.
+fn aws(env: &Env, certificates: Option<&Certificates>) -> Result<Aws, Failed> {
+    let [s3, ssm, secretsmanager] = coordinator::settings::addresses(env)?;
+    let addresses = Addresses {
+        s3,
+        ssm,
+        secretsmanager,
+    };
+    Ok(Aws::new(addresses, certificates.map(Certificates::pem)))
 }
 
 /// Builds everything a request needs. Nothing is called yet, so a start never depends on an agent.
@@ -102,8 +120,7 @@ impl Shared {
 pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Failed> {
     let seal = seal(settings)?;
     let certificates = certificates(settings)?;
-    let pem = certificates.as_ref().map(Certificates::pem);
-    let service = service(settings, pem).await;
+    let aws = aws(&settings.env, certificates.as_ref())?;
     let table = table(settings, certificates.as_ref()).await;
     let client = client(settings, certificates.unwrap_or_default())?;
     let guard = Arc::new(Guard::new(
@@ -121,15 +138,17 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
     warn(settings);
     let source = Source {
         place: settings.place.clone(),
-        service,
-        vault: vault(&settings.env)?,
-        client: client.clone(),
+        remote: Remote {
+            aws,
+            client: client.clone(),
+            clock: Clock::new(http::clock),
+        },
         core: settings.dial_url.clone(),
-        clock: Clock::new(http::clock),
+        signer: signer(settings)?,
     };
     let kit = Kit {
         models: models(settings, &client, &guard),
-        signer: signer(settings)?,
+        signer: source.signer.clone(),
         settings: settings.clone(),
         client,
         guard,
@@ -161,16 +180,6 @@ pub async fn beside(settings: &Settings, shared: Shared) -> Result<Arc<App>, Fai
             settings.times.retry_after,
         ),
     ))
-}
-
-/// The service of AWS that has the document of agents, if one has.
-async fn service(settings: &Settings, pem: Option<&str>) -> Option<Service> {
-    let endpoint = match &settings.place {
-        Place::S3 { .. } => &settings.s3_endpoint,
-        Place::Ssm(_) => &settings.ssm_endpoint,
-        _ => return None,
-    };
-    Some(Service::reach(endpoint.as_deref(), pem).await)
 }
 
 /// How models are called.

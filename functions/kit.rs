@@ -53,7 +53,7 @@ impl Kit {
             routing: settings.routing,
             synthesis: settings.synthesis,
             metrics: Arc::clone(&shared.metrics),
-            agents: self.agents(&roster)?,
+            agents: self.agents(&roster, None)?,
             hooks: self.hooks(&roster),
             extractor: self.extractor(&roster),
             comparer: Comparer::new(self.models.clone(), &settings.routing_model),
@@ -94,7 +94,7 @@ impl Kit {
         Ok(Coordinator {
             chain,
             cache,
-            agents: self.agents(&roster)?,
+            agents: self.agents(&roster, Some(&old.agents.gateways))?,
             hooks: self.hooks(&roster),
             extractor: self.extractor(&roster),
             registry: roster.registry,
@@ -115,8 +115,8 @@ impl Kit {
         Some(Extractor::new(self.models.clone(), model, kinds, times))
     }
 
-    /// How agents are called.
-    fn agents(&self, roster: &Roster) -> Result<Agents, String> {
+    /// How agents are called: those that are as they were, by what was known of them.
+    fn agents(&self, roster: &Roster, old: Option<&Gateways>) -> Result<Agents, String> {
         let settings = &self.settings;
         let reach = Reach {
             client: self.client.clone(),
@@ -128,7 +128,7 @@ impl Kit {
             signer: self.signer.clone(),
         };
         Ok(Agents {
-            gateways: Gateways::connect(&roster.registry, &reach)?,
+            gateways: Gateways::connect(&roster.registry, &reach, old)?,
             nesting: if settings.nested_stages {
                 Nesting::Nested
             } else {

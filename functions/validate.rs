@@ -18,6 +18,9 @@ use crate::operator::print;
 pub struct Options {
     /// The document; without it, the one that MAS_AGENTS names, or the one built in
     file: Option<String>,
+    /// As it is read in S3, in SSM or in the table, where it reaches less of the environment and of secrets
+    #[arg(long)]
+    elsewhere: bool,
     /// Print what is found as JSON
     #[arg(long)]
     json: bool,
@@ -38,7 +41,11 @@ pub fn run(options: &Options) -> Result<ExitCode, Failed> {
     for key in document::references(&text) {
         env.set(&key, "not fetched");
     }
-    let parsed = document::parse(&text, &env);
+    let parsed = if options.elsewhere {
+        document::parse_elsewhere(&text, &env)
+    } else {
+        document::parse(&text, &env)
+    };
     let ended = if parsed.is_ok() {
         ExitCode::SUCCESS
     } else {

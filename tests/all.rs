@@ -35,6 +35,7 @@ mod checks;
 mod clockwork;
 mod configuration;
 mod crash;
+mod discovery;
 mod facts;
 mod failures;
 mod faults;

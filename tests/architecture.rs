@@ -20,7 +20,10 @@ const IMPORTS: [(&str, &str); 24] = [
     ("store", "domain policy resilience"),
     ("privacy", "domain gateway store"),
     ("facts", "domain llm"),
-    ("registry", "domain resilience settings store upstream"),
+    (
+        "registry",
+        "domain gateway resilience settings store upstream",
+    ),
     ("synthesize", "domain llm"),
     ("route", "domain llm store telemetry"),
     (

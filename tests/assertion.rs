@@ -172,3 +172,26 @@ async fn an_assertion_that_cannot_be_made_is_a_mistake_of_the_settings() {
     let deployment = "agents:\n- {name: A, endpoint: a, assertion: true}\n";
     check(deployment, Some(SIGNING), "says itself who calls").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_asked_what_it_can_can_verify_who_asks() {
+    let discovering = AGENTS.replace("assertion: true", "assertion: true, discover: capabilities");
+    let world = agents("UMS", &discovering).start().await;
+    world.app.discover_all().await;
+    let keys = published(&world).await;
+    let asked = |seen: &[Seen]| {
+        let mut asked = seen.iter().filter(|seen| seen.path == "/capabilities");
+        asked.next().unwrap().clone()
+    };
+    let claims = verified(bearer(&asked(&world.ums.seen())), &keys).unwrap();
+    assert_eq!(claims["aud"], "ums.example.com");
+    // Nobody in particular asks.
+    assert_eq!(
+        (&claims["sub"], &claims["turn"]),
+        (&Value::Null, &Value::Null)
+    );
+    let seen = asked(&world.gpa.seen());
+    assert_eq!(seen.header("api-key"), Some("gpa-key"));
+    let claims = verified(seen.header("x-mas-assertion").unwrap(), &keys).unwrap();
+    assert_eq!(claims["aud"], world.gpa.url());
+}

@@ -94,7 +94,7 @@ async fn gateways(protocol: Protocol, stub: &Stub) -> Gateways {
         dwell: Duration::from_mins(1),
         signer: None,
     };
-    Gateways::connect(&Registry::new(vec![card], None).unwrap(), &reach).unwrap()
+    Gateways::connect(&Registry::new(vec![card], None).unwrap(), &reach, None).unwrap()
 }
 
 /// What a protocol makes of an answer: the events without sessions, and the error at the end if there is one.

@@ -547,19 +547,57 @@ async fn an_operator_shows_and_changes_the_agents() {
     let (_, said, _) = run(&["agents", "get", "HR", "--json"]).await;
     let found: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(found["entry"]["description"], "Leave");
+    let example = [
+        "agents",
+        "example",
+        "HR",
+        "leave",
+        "How many days off do I have?",
+    ];
+    let (code, said, problem) = run(&example).await;
+    assert_eq!((code, said.as_str()), (Some(0), "version 2\n"), "{problem}");
+    let (_, said, _) = run(&["agents", "get", "HR", "--json"]).await;
+    let found: Value = serde_json::from_str(&said).unwrap();
+    let leave = json!({"name": "leave", "examples": ["How many days off do I have?"]});
+    assert_eq!(found["entry"]["capabilities"], json!([leave]));
     let (code, _, problem) = run(&["agents", "remove", "HR", "--seen", "7"]).await;
     assert!(
-        code == Some(1) && problem.contains("version 1 is there"),
+        code == Some(1) && problem.contains("version 2 is there"),
         "{problem}"
     );
     assert_eq!(run(&["agents", "remove", "HR"]).await.0, Some(0));
     let (_, said, _) = run(&["agents", "history", "HR"]).await;
-    assert_eq!(said.lines().count(), 2, "{said}");
+    assert_eq!(said.lines().count(), 3, "{said}");
     std::fs::write(&file, "agents:\n- {name: A}\n").unwrap();
     let (code, _, problem) = run(&["agents", "publish", &name]).await;
     assert!(code == Some(1) && problem.contains("endpoint"), "{problem}");
     let (code, said, problem) = run(&["audit", "verify", "--json"]).await;
     assert_eq!(code, Some(0), "{said} {problem}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_can_be_checked_as_it_will_be_read_elsewhere() {
+    let folder = Folder::new("elsewhere");
+    std::fs::create_dir_all(&folder.path).unwrap();
+    let file = folder.path.join("agents.yaml");
+    let document = "agents:\n- {name: A, endpoint: a, key: '${OUR_SECRET}'}\n\
+                    - {name: B, endpoint: b, key: 'ssm:/mas/agents/b'}\n";
+    std::fs::write(&file, document).unwrap();
+    for (more, code, said) in [
+        (&[][..], 0, "is in order"),
+        (
+            &["--elsewhere"][..],
+            1,
+            ":2:31: the variable OUR_SECRET is not set here",
+        ),
+    ] {
+        let arguments = [&["validate", file.to_str().unwrap()][..], more].concat();
+        let mut command = command_of_mas(&arguments);
+        command.env("OUR_SECRET", "x");
+        let mut mas = Process::start(command);
+        assert_eq!(mas.end().await.code(), Some(code));
+        assert!(mas.stdout().contains(said), "{}", mas.stdout());
+    }
 }
 
 #[cfg(unix)]

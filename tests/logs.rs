@@ -46,7 +46,7 @@ pub fn not_alone() {
 }
 
 /// Everything that our own crates have to say, and what others find worth a line.
-fn listen() -> (Log, tracing::dispatcher::DefaultGuard) {
+pub fn listen() -> (Log, tracing::dispatcher::DefaultGuard) {
     not_alone();
     let log = Log::default();
     let writer = log.clone();
@@ -56,7 +56,7 @@ fn listen() -> (Log, tracing::dispatcher::DefaultGuard) {
 }
 
 /// A world on this thread: it may only be dropped once its calls are over.
-async fn end(world: World) {
+pub async fn end(world: World) {
     while world.running() > 0 {
         tokio::task::yield_now().await;
     }

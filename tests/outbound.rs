@@ -164,7 +164,7 @@ async fn gateways(protocol: Protocol, endpoint: &str, client: Client) -> Gateway
         dwell: Duration::from_secs(60),
         signer: None,
     };
-    Gateways::connect(&Registry::new(vec![card], None).unwrap(), &reach).unwrap()
+    Gateways::connect(&Registry::new(vec![card], None).unwrap(), &reach, None).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,8 @@ use sandbox::stub::{Reply, Seen, Stub};
 use serde_json::{Value, json};
 
 use crate::audit::entries;
-use crate::world::{Plan, World, plan, says, user};
+use crate::discovery::Sayer;
+use crate::world::{Answer, Plan, World, plan, says, user};
 
 /// A document with GPA, UMS and such further agents, all of them answered by GPA's stand-in.
 fn document(more: &[&str]) -> String {
@@ -18,7 +19,7 @@ fn document(more: &[&str]) -> String {
         .to_owned();
     for name in more {
         text += &format!(
-            "- {{name: {name}, endpoint: '${{HERE}}/{name}', description: About {name}}}\n"
+            "- {{name: {name}, endpoint: '${{AGENT_HERE}}/{name}', description: About {name}}}\n"
         );
     }
     text
@@ -45,7 +46,7 @@ impl Filed {
         let plan = plan
             .set("MAS_AGENTS", &file.to_string_lossy())
             .set("MAS_AGENTS_REFRESH", "1ms")
-            .set("HERE", "{gpa}");
+            .set("AGENT_HERE", "{gpa}");
         let world = plan.start().await;
         Self { world, file }
     }
@@ -55,7 +56,7 @@ impl Filed {
     }
 }
 
-async fn health(world: &World) -> Value {
+pub async fn health(world: &World) -> Value {
     let response = world.get("/health").send().await.unwrap();
     response.json().await.unwrap()
 }
@@ -240,7 +241,7 @@ fn far(place: &str, stub: &Stub) -> Plan {
         .set("MAS_AGENTS_REFRESH", "1ms")
         .set("AWS_ENDPOINT_URL_S3", &stub.url())
         .set("AWS_ENDPOINT_URL_SSM", &stub.url())
-        .set("HERE", "{gpa}")
+        .set("AGENT_HERE", "{gpa}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,22 +300,24 @@ async fn a_start_while_the_place_is_down_takes_the_last_copy_or_what_is_built_in
     assert_eq!(copy.copy().await.unwrap().unwrap().from, place);
 }
 
-const ALICE: &str = "alice-0123456789-0123456789-0123456789";
-const OPS: &str = "ops-0123456789-0123456789-0123456789ab";
-const BOSS: &str = "boss-0123456789-0123456789-0123456789a";
+pub const ALICE: &str = "alice-0123456789-0123456789-0123456789";
+pub const OPS: &str = "ops-0123456789-0123456789-0123456789ab";
+pub const BOSS: &str = "boss-0123456789-0123456789-0123456789a";
 
 /// A world of a user, an operator and an admin, whose model routes to what is in `agent`.
-async fn staffed(agent: &'static str) -> World {
+pub async fn staffed(agent: &'static str) -> World {
     let plan = plan(agent).set("MAS_AUTH", "secret").set(
         "MAS_AUTH_SECRETS",
         &format!("alice:{ALICE},ops/operator:{OPS},boss/admin:{BOSS}"),
     );
-    let plan = plan.set("HERE", "{gpa}").set("AGENT_HR_KEY", "hr-secret");
+    let plan = plan
+        .set("AGENT_HERE", "{gpa}")
+        .set("AGENT_HR_KEY", "hr-secret");
     plan.start().await
 }
 
 /// One request to the registry: status, tag, body.
-async fn call(
+pub async fn call(
     world: &World,
     who: &str,
     method: &str,
@@ -347,9 +350,9 @@ fn hr(world: &World, description: &str) -> Value {
            "description": description, "effect": "none"})
 }
 
-async fn turn_of(world: &World, text: &str) {
+pub async fn turn_of(world: &World, text: &str) -> Answer {
     let body = json!({"messages": [user(text)], "stream": true});
-    World::answer(world.post(&body).header("x-mas-secret", ALICE)).await;
+    World::answer(world.post(&body).header("x-mas-secret", ALICE)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -443,7 +446,7 @@ async fn of_two_changes_of_one_version_the_second_is_refused() {
         .iter()
         .map(|change| change["what"].as_str().unwrap())
         .collect();
-    assert_eq!(what, ["added", "changed", "removed"]);
+    assert_eq!(what, ["removed", "changed", "added"]);
     assert_eq!(
         changes[1]["diff"],
         json!({"description": {"before": "one", "after": "three"}})
@@ -477,7 +480,7 @@ async fn every_change_is_a_line_of_the_audit_log_that_verifies() {
         ]
     );
     let (_, _, history) = call(&world, OPS, "GET", "/HR/history", None, None).await;
-    assert_eq!(history["changes"][0]["by"], lines[0]["by"]["person"]);
+    assert_eq!(history["changes"][1]["by"], lines[0]["by"]["person"]);
     assert!(!lines[0].to_string().contains("Leave"));
 }
 
@@ -589,218 +592,6 @@ async fn changes_at_once_all_find_their_place() {
     assert_eq!(entries(&world.table).await.len(), 6);
 }
 
-/// An agent that says what it can, by a tag, and can be taken down.
-#[derive(Clone, Default)]
-struct Sayer {
-    said: Arc<Mutex<Option<Value>>>,
-}
-
-impl Sayer {
-    fn says(&self, said: Option<Value>) {
-        *self.said.lock().unwrap() = said;
-    }
-
-    async fn start(&self) -> Stub {
-        let said = Arc::clone(&self.said);
-        let stub = Stub::start(move |seen| {
-            let Some(told) = said.lock().unwrap().clone() else {
-                return Reply::text(500, "down");
-            };
-            if seen.method == "POST" {
-                return says("Done: all good.");
-            }
-            let tag = format!("\"{}\"", told.to_string().len());
-            if seen.header("if-none-match") == Some(&tag) {
-                return Reply::text(304, "");
-            }
-            Reply::json(200, told).header("etag", &tag)
-        });
-        stub.await.unwrap()
-    }
-}
-
-fn skills(names: &[&str]) -> Value {
-    let skills = names.iter().map(|name| {
-        json!({"id": name, "name": name, "description": format!("Does {name}."), "tags": ["t"],
-               "examples": [format!("Please {name}!")]})
-    });
-    json!({"name": "Cook", "description": "Knows food.", "skills": skills.collect::<Vec<_>>()})
-}
-
-fn capabilities(agent: &Value) -> Vec<&str> {
-    let names = agent["capabilities"].as_array().unwrap().iter();
-    names
-        .map(|capability| capability["name"].as_str().unwrap())
-        .collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_an_agents_card_says_is_what_the_router_is_told() {
-    let (world, sayer) = (staffed("Cook").await, Sayer::default());
-    sayer.says(Some(skills(&["recipes", "menus"])));
-    let stub = sayer.start().await;
-    let entry =
-        json!({"endpoint": format!("{}/chat", stub.url()), "discover": "card", "effect": "none"});
-    // Adding it asks nobody.
-    assert_eq!(
-        call(&world, BOSS, "PUT", "/Cook", None, Some(&entry))
-            .await
-            .0,
-        200
-    );
-    assert_eq!(stub.seen().len(), 0);
-    assert_eq!(
-        call(&world, OPS, "POST", "/Cook/discover", None, None)
-            .await
-            .0,
-        403
-    );
-    let (status, _, found) = call(&world, BOSS, "POST", "/Cook/discover", None, None).await;
-    assert_eq!(
-        (status, &found["added"]),
-        (200, &json!(["recipes", "menus"])),
-        "{found}"
-    );
-    assert_eq!(stub.seen()[0].path, "/.well-known/agent-card.json");
-    turn_of(&world, "something to eat").await;
-    let prompt = World::asked(&world.model)[0]["messages"][0]["content"].to_string();
-    assert!(
-        prompt.contains("Knows food.") && prompt.contains("recipes"),
-        "{prompt}"
-    );
-    // Nothing new is not fetched again, and is no change.
-    let (_, _, again) = call(&world, BOSS, "POST", "/Cook/discover", None, None).await;
-    assert_eq!(again["changed"], false);
-    let last = stub.seen().pop().unwrap();
-    assert!(last.header("if-none-match").is_some());
-    let (_, _, history) = call(&world, OPS, "GET", "/Cook/history", None, None).await;
-    let what: Vec<&Value> = history["changes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|change| &change["what"])
-        .collect();
-    assert_eq!(what, ["added", "found"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dropped_capability_raises_an_alarm_and_reroutes_nothing() {
-    let (world, sayer) = (staffed("Cook").await, Sayer::default());
-    sayer.says(Some(skills(&["recipes", "menus"])));
-    let stub = sayer.start().await;
-    let entry =
-        json!({"endpoint": format!("{}/chat", stub.url()), "discover": "card", "effect": "none"});
-    call(&world, BOSS, "PUT", "/Cook", None, Some(&entry)).await;
-    world.app.discover_all().await;
-    let counted = "mas_capabilities_dropped_total{agent=\"Cook\"} 1";
-    assert!(!world.metrics().await.contains(counted));
-    sayer.says(Some(skills(&["menus"])));
-    world.app.discover_all().await;
-    world.app.discover_all().await;
-    // Once, however often it is asked.
-    assert!(world.metrics().await.contains(counted));
-    let (_, _, agent) = call(&world, OPS, "GET", "/Cook", None, None).await;
-    assert_eq!(capabilities(&agent), ["menus", "recipes"]);
-    let accept = json!({"accept_dropped": true});
-    let (status, _, found) =
-        call(&world, BOSS, "POST", "/Cook/discover", None, Some(&accept)).await;
-    assert_eq!((status, &found["missing"]), (200, &json!([])), "{found}");
-    let (_, _, agent) = call(&world, OPS, "GET", "/Cook", None, None).await;
-    assert_eq!(capabilities(&agent), ["menus"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_said_last_counts_while_an_agent_is_down_also_after_a_start() {
-    let (world, sayer) = (staffed("Cook").await, Sayer::default());
-    sayer.says(Some(skills(&["recipes"])));
-    let stub = sayer.start().await;
-    let entry =
-        json!({"endpoint": format!("{}/chat", stub.url()), "discover": "card", "effect": "none"});
-    call(&world, BOSS, "PUT", "/Cook", None, Some(&entry)).await;
-    world.app.discover_all().await;
-    sayer.says(None);
-    world.app.discover_all().await;
-    let (status, _, answer) = call(&world, BOSS, "POST", "/Cook/discover", None, None).await;
-    assert_eq!(
-        (status, &answer["error"]["code"]),
-        (424, &json!("agent_unavailable"))
-    );
-    drop(stub);
-    let later = plan("GPA")
-        .set("AWS_ENDPOINT_URL_DYNAMODB", &world.table)
-        .start()
-        .await;
-    let coordinator = later.app.coordinator();
-    let cook = coordinator.registry.get("Cook").unwrap();
-    assert_eq!(cook.capabilities[0].name, "recipes");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_coordinator_tells_another_what_its_agents_can() {
-    let (world, there) = (staffed("GPA").await, plan("GPA").start().await);
-    let entry = json!({"endpoint": format!("{}/openai/v1/chat/completions", there.url), "discover": "capabilities"});
-    call(&world, BOSS, "PUT", "/Others", None, Some(&entry)).await;
-    let (status, _, found) = call(&world, BOSS, "POST", "/Others/discover", None, None).await;
-    assert_eq!(status, 200, "{found}");
-    assert!(capabilities(&found).contains(&"user_management"), "{found}");
-    // Ours is told to those who prove who they are.
-    let ours = async |who: Option<&str>| {
-        let mut request = world.get("/capabilities");
-        if let Some(who) = who {
-            request = request.header("x-mas-secret", who);
-        }
-        let response = request.send().await.unwrap();
-        (
-            response.status().as_u16(),
-            response.json::<Value>().await.unwrap(),
-        )
-    };
-    assert_eq!(ours(None).await.0, 401);
-    let (status, ours) = ours(Some(ALICE)).await;
-    assert_eq!((status, &ours["name"]), (200, &json!("MAS Coordinator")));
-    let names: Vec<&Value> = ours["agents"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|agent| &agent["name"])
-        .collect();
-    assert_eq!(names, ["GPA", "UMS", "Others"]);
-    assert!(!ours.to_string().contains("127.0.0.1"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn dial_cores_listing_says_what_a_deployment_can() {
-    let core = Stub::start(|seen: &Seen| match seen.path.as_str() {
-        "/openai/applications/hr-app" => Reply::json(
-            200,
-            json!({"id": "hr-app", "description": "Leave and pay.", "description_keywords": ["leave", "pay"]}),
-        ),
-        _ => Reply::json(404, json!({"error": {"message": "no"}})),
-    });
-    let core = core.await.unwrap();
-    let world = plan("GPA")
-        .set("DIAL_URL", &core.url())
-        .set("MAS_AUTH", "none")
-        .set(
-            "MAS_AGENTS",
-            "agents:\n- {name: HR, endpoint: hr-app, discover: core}\n",
-        )
-        .start()
-        .await;
-    world.app.discover_all().await;
-    let coordinator = world.app.coordinator();
-    let hr = coordinator.registry.get("HR").unwrap();
-    let names: Vec<&str> = hr
-        .capabilities
-        .iter()
-        .map(|known| known.name.as_str())
-        .collect();
-    assert_eq!(
-        (hr.description.as_str(), names),
-        ("Leave and pay.", vec!["leave", "pay"])
-    );
-}
-
 /// The blocks of a language that docs/registry.md shows, in order.
 fn shown(language: &str) -> Vec<String> {
     let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/registry.md");
@@ -853,7 +644,7 @@ async fn rules_hooks_and_credentials_change_with_their_document() {
 
     let hr = |key: &str| {
         let rest = format!(
-            "- {{name: HR, endpoint: '${{HERE}}/HR', key: 'secretsmanager:{key}', effect: none}}\n\
+            "- {{name: HR, endpoint: '${{AGENT_HERE}}/HR', key: 'secretsmanager:{key}', effect: none}}\n\
              routing:\n  rules:\n  - {{if: 'contains(query, \"leave\")', then: HR}}\n\
              hooks:\n- {{name: no-pay, refuse: [salary], say: 'Not here.'}}\n"
         );

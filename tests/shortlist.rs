@@ -13,7 +13,7 @@ use coordinator::domain::capability::Capability;
 use coordinator::route::Shortlist;
 use serde_json::Value;
 
-const DEPTHS: [usize; 5] = [1, 5, 8, 16, 32];
+const DEPTHS: [usize; 5] = [1, 8, 12, 16, 32];
 
 fn lines(file: &str) -> Result<Vec<(String, String)>, String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use coordinator::metrics::CATALOGUE;
 use coordinator::settings::VARIABLES;
 
 /// Variables that make sense on a developer's machine alone.
@@ -91,5 +92,27 @@ fn settings_are_read_nowhere_else() {
     for name in VARIABLES {
         let known = source.matches(name).count() >= 2 || file("infra/agents.yaml").contains(name);
         assert!(known, "{name} is listed but never read");
+    }
+}
+
+#[test]
+fn every_function_may_read_what_its_settings_refer_to() {
+    let template = file("infra/template.yaml");
+    let functions = template.matches("Type: AWS::Serverless::Function").count();
+    // They all read the same variables, and the same document.
+    for what in ["Sid: Secrets\n", "Sid: Agents\n"] {
+        assert_eq!(template.matches(what).count(), functions, "{what}");
+    }
+}
+
+#[test]
+fn what_alarms_watch_is_counted() {
+    let template = file("infra/template.yaml");
+    let watched = template.split("MetricName: ").skip(1);
+    let watched = watched.filter_map(|rest| rest.split_whitespace().next());
+    let watched: Vec<&str> = watched.filter(|name| name.starts_with("mas_")).collect();
+    assert!(watched.contains(&"mas_capabilities_dropped_total"));
+    for name in watched {
+        assert!(CATALOGUE.iter().any(|metric| metric.name == name), "{name}");
     }
 }

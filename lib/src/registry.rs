@@ -1,22 +1,28 @@
 //! The agents as they are now: a document, and what was changed over it, looked at again and again.
 
+mod changes;
 mod discovery;
 mod edit;
+mod found;
+mod remote;
 mod source;
 
-use std::fmt::{self, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::join;
 use tokio::time::timeout;
 
+use crate::domain::capability::Capability;
 use crate::domain::ids::{Clock, Millis};
 pub use crate::settings::Roster;
-use crate::settings::{Env, Over, Place, roster};
+use crate::settings::{Env, Over, Place, entry, references};
+use crate::store::secrets::Reference;
 use crate::store::{self, Entries, Kept};
-pub use discovery::{Discovered, Found};
+use changes::{Changes, changes, compose, version};
 pub use edit::{Edit, Refused, difference};
+pub use found::{Discovered, Found};
+pub use remote::Remote;
 pub use source::{Document, Source};
 
 /// A file is looked at as often as this: it is there, and whoever edits it waits for it.
@@ -51,15 +57,6 @@ struct Known {
     copied: bool,
 }
 
-/// What was changed over the document.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Changes {
-    version: u64,
-    over: Vec<Over>,
-    /// What agents said of themselves.
-    found: Vec<(String, Found)>,
-}
-
 /// How long it is looked at the first time.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience(pub Duration);
@@ -89,7 +86,7 @@ impl Directory {
             Err(problem) => troubles[0] = Some(problem),
         }
         let changes = changes.unwrap_or_else(|error| {
-            troubles[1] = Some(source::said(&error));
+            troubles[1] = Some(remote::said(&error));
             None
         });
         let changes = changes.unwrap_or_default();
@@ -104,9 +101,10 @@ impl Directory {
         let mut copies = source.place.is_far();
         loop {
             for document in documents.drain(..) {
-                if source.place.is_far() {
-                    source.credentials(&document.text, &mut env).await;
-                }
+                let over = &known.changes.over;
+                let mut keys = references(&source.place, &document.text, over);
+                keys.retain(|key| env.get(key).is_none());
+                fetch(&source.remote, keys, &mut env).await;
                 for with in [true, false] {
                     let changes = Some(known.changes.clone()).filter(|_| with);
                     let changes = changes.unwrap_or_default();
@@ -116,10 +114,10 @@ impl Directory {
                     match taken {
                         Ok(taken) => {
                             (known.document, known.changes) = (document, changes);
-                            known.looked_at = Some(source.clock.now());
+                            known.looked_at = Some(source.remote.clock.now());
                             known.tell(&source.place);
                             let directory = Self {
-                                clock: source.clock.clone(),
+                                clock: source.remote.clock.clone(),
                                 source,
                                 entries,
                                 env: Mutex::new(env),
@@ -163,10 +161,12 @@ impl Directory {
             changes(&self.entries, Some(known.changes.version)),
         );
         let document = noted(document, &mut known.troubles[0]).flatten();
-        let changes = changes.map_err(|error| source::said(&error));
+        let changes = changes.map_err(|error| remote::said(&error));
         let changes = noted(changes, &mut known.troubles[1]).flatten();
-        if let Some(document) = &document {
-            self.credentials(&document.text).await;
+        if document.is_some() || changes.is_some() {
+            let text = &document.as_ref().unwrap_or(&known.document).text;
+            let over = &changes.as_ref().unwrap_or(&known.changes).over;
+            self.credentials(&self.source.place, text, over).await;
         }
         // What can be taken together is; what cannot does not keep the other from it.
         let both = (document.clone(), changes.clone());
@@ -209,7 +209,13 @@ impl Directory {
     }
 
     /// What the registry would be with another entry: for whoever is to change it.
-    pub fn compose_with(&self, other: &Over) -> Result<Roster, String> {
+    pub async fn compose_with(&self, other: &Over) -> Result<Roster, String> {
+        let place = &self.source.place;
+        self.credentials(place, "", std::slice::from_ref(other))
+            .await;
+        if let Some(written) = &other.written {
+            entry(written, &self.env())?;
+        }
         let known = self.known().clone();
         let mut changes = known.changes;
         changes.over.retain(|over| over.name != other.name);
@@ -230,9 +236,17 @@ impl Directory {
 
     /// What the registry would be with another document.
     pub async fn compose_from(&self, text: &str) -> Result<Roster, String> {
-        self.credentials(text).await;
+        self.credentials(&Place::Table, text, &[]).await;
         let changes = self.known().changes.clone();
         compose(&Place::Table, &Document::of(text), &changes, &self.env())
+    }
+
+    /// What an agent named before and does not name any more.
+    pub fn missing(&self, agent: &str) -> Vec<Capability> {
+        let known = self.known();
+        let mut found = known.changes.found.iter();
+        let found = found.find(|(name, _)| name == agent);
+        found.map_or_else(Vec::new, |(_, found)| found.missing.clone())
     }
 
     pub fn entries(&self) -> &Entries {
@@ -244,9 +258,14 @@ impl Directory {
         env.clone()
     }
 
-    async fn credentials(&self, text: &str) {
+    /// Fetches the credentials that a document and entries over it refer to.
+    async fn credentials(&self, place: &Place, text: &str, over: &[Over]) {
+        let keys = references(place, text, over);
+        if keys.is_empty() {
+            return;
+        }
         let mut env = self.env();
-        self.source.credentials(text, &mut env).await;
+        fetch(&self.source.remote, keys, &mut env).await;
         *self.env.lock().unwrap_or_else(PoisonError::into_inner) = env;
     }
 
@@ -320,9 +339,18 @@ impl Known {
     }
 }
 
-impl fmt::Display for Changes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.version.fmt(f)
+/// Puts secrets into the environment, each under its reference. What cannot be had stays as it was, and what needs it and
+/// never had it is refused.
+async fn fetch(remote: &Remote, keys: Vec<String>, env: &mut Env) {
+    let named = keys.into_iter().filter_map(|key| {
+        let reference = Reference::parse(&key)?;
+        Some((key, reference))
+    });
+    for (name, fetched) in remote.secrets(named.collect()).await {
+        match fetched {
+            Ok(secret) => env.set(&name, secret.expose()),
+            Err(problem) => tracing::warn!(problem, "a credential of an agent cannot be had"),
+        }
     }
 }
 
@@ -341,56 +369,4 @@ fn noted<T>(found: Result<T, String>, trouble: &mut Option<String>) -> Option<T>
             None
         }
     }
-}
-
-/// What was changed, unless it is the version that was seen.
-async fn changes(entries: &Entries, seen: Option<u64>) -> Result<Option<Changes>, store::Error> {
-    let version = entries.version().await?;
-    if seen == Some(version) || (seen.is_none() && version == 0) {
-        return Ok(None);
-    }
-    let (over, found) = join!(entries.all(), entries.all_found());
-    let over = over?.into_iter().map(|entry| Over {
-        name: entry.name,
-        written: entry.written,
-    });
-    let found = found?.into_iter().map(|entry| {
-        let found = Found::read(entry.written.as_deref());
-        (entry.name, found)
-    });
-    Ok(Some(Changes {
-        version,
-        over: over.collect(),
-        found: found.collect(),
-    }))
-}
-
-/// Names a document with the changes over it.
-fn version(document: &Document, changes: &Changes) -> String {
-    let mut all = document.text.to_string();
-    for over in &changes.over {
-        let _ = write!(all, "\n{} {:?}", over.name, over.written);
-    }
-    for (name, found) in &changes.found {
-        let _ = write!(all, "\n{name} {found:?}");
-    }
-    format!("{changes}-{}", source::digest(&all))
-}
-
-fn compose(
-    place: &Place,
-    document: &Document,
-    changes: &Changes,
-    env: &Env,
-) -> Result<Roster, String> {
-    let mut roster = roster(&place.to_string(), &document.text, &changes.over, env)
-        .map_err(|error| error.to_string())?;
-    let registry = roster.registry.altered(|card| {
-        let found = (changes.found.iter()).find(|(name, _)| *name == card.id.as_str());
-        if let (Some(_), Some((_, found))) = (card.discover, found) {
-            found.enrich(card);
-        }
-    });
-    roster.registry = registry.versioned(&version(document, changes));
-    Ok(roster)
 }

@@ -28,7 +28,7 @@ use crate::domain::trace::Collector;
 use crate::domain::usage::Prices;
 pub use document::Roster;
 pub use env::Env;
-pub use over::{Over, REACH, entry, roster};
+pub use over::{Over, entry, is_within_reach, references, roster};
 use parse::{duration, list, origin, parsed, switch, table_name};
 pub use place::{Problem, Problems};
 pub use whence::Place;
@@ -85,9 +85,6 @@ pub struct Settings {
     pub table: String,
     /// `AWS_ENDPOINT_URL_DYNAMODB`: a local emulator instead of AWS.
     pub dynamodb_endpoint: Option<String>,
-    /// `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL_SSM`: others than AWS's, for the document.
-    pub s3_endpoint: Option<String>,
-    pub ssm_endpoint: Option<String>,
     /// `MAS_STATE_KEYS`: `kid:base64` pairs; the first signs, all verify.
     pub state_keys: Option<Secret>,
     /// `MAS_LEGACY_SESSIONS`: take bare UMS conversation ids of the reference coordinator.
@@ -205,6 +202,15 @@ pub const VARIABLES: [&str; 65] = [
     "OTEL_TRACES_SAMPLER_ARG",
 ];
 
+/// Where S3, Systems Manager and Secrets Manager are, where that is not at AWS: `AWS_ENDPOINT_URL_S3` and its relatives.
+pub fn addresses(env: &Env) -> Result<[Option<String>; 3], Error> {
+    Ok([
+        origin(env, "AWS_ENDPOINT_URL_S3")?,
+        origin(env, "AWS_ENDPOINT_URL_SSM")?,
+        origin(env, "AWS_ENDPOINT_URL_SECRETS_MANAGER")?,
+    ])
+}
+
 impl Settings {
     /// Reads and checks everything; the first mistake is named with its variable and with what was expected.
     pub fn read(env: &Env) -> Result<Self, Error> {
@@ -224,8 +230,6 @@ impl Settings {
             env: env.clone(),
             discovery: rules::discovery(env)?,
             refresh: duration(env, "MAS_AGENTS_REFRESH", Duration::from_secs(30))?,
-            s3_endpoint: origin(env, "AWS_ENDPOINT_URL_S3")?,
-            ssm_endpoint: origin(env, "AWS_ENDPOINT_URL_SSM")?,
             routing: rules::routing(env)?,
             facts: rules::facts(env)?,
             synthesis: rules::synthesis(env)?,

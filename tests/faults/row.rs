@@ -36,18 +36,17 @@ impl Upstream {
     /// Whether a request is of this kind.
     fn is(self, seen: &Seen) -> bool {
         let target = || seen.header("x-amz-target").unwrap_or_default();
+        let names = |key: &str| String::from_utf8_lossy(&seen.body).contains(key);
         match self {
             Self::Routing => seen.json()["response_format"].is_object(),
             Self::Synthesis => !seen.json()["response_format"].is_object(),
             Self::Dial => true,
             Self::Create => seen.path == "/conversations",
             Self::Chat => seen.path.ends_with("/chat"),
-            Self::Read => target().ends_with(".Query"),
+            // Breakers are read with a query, too, where more than a moment has passed since the turn before.
+            Self::Read => target().ends_with(".Query") && names("CONV#"),
             // The audit log opens its lanes in transactions, too.
-            Self::Save => {
-                target().ends_with(".TransactWriteItems")
-                    && String::from_utf8_lossy(&seen.body).contains("#TURN#")
-            }
+            Self::Save => target().ends_with(".TransactWriteItems") && names("#TURN#"),
         }
     }
 
@@ -83,6 +82,20 @@ fn healthy() -> Plan {
         .set("MAS_AGENT_FIRST_BYTE", "4s")
         .set("MAS_MODEL_FIRST_BYTE", "4s")
         .set("MAS_STREAM_IDLE", "4s")
+}
+
+/// Whether it takes as long as it may.
+fn hangs(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Hang
+            | Fault::HeadHang
+            | Fault::HalfHang
+            | Fault::InterimEndless
+            | Fault::LengthTooLong
+            | Fault::Trickle
+            | Fault::StaleDead
+    )
 }
 
 fn model(seen: &Seen) -> Reply {
@@ -151,19 +164,20 @@ impl Row {
         let Self {
             upstream, fault, ..
         } = self;
-        // What is alive without progress is ended by the turn's own limit, which need not take long.
+        let table = matches!(upstream, Upstream::Read | Upstream::Save);
+        // What is alive without progress is ended by the turn's own limit, which need not take long. The table has limits of
+        // its own.
         let limit = match fault {
-            Fault::Trickle if upstream != Upstream::Routing => "4s",
-            // Megabytes are read, which takes a slow machine its time.
-            Fault::Endless => "60s",
+            Fault::Trickle if upstream != Upstream::Routing && !table => "8s",
+            // Megabytes are read, or a packet for each byte, which takes a slow machine its time.
+            Fault::Endless | Fault::Drip => "60s",
             _ => "20s",
         };
-        let table = matches!(upstream, Upstream::Read | Upstream::Save);
-        // A table that hangs is given up soon, elsewhere, and where all of it comes, a busy machine has its time.
-        let (store, save) = if table && fault != Fault::Drip {
-            ("1s", "4s")
-        } else {
-            ("5s", "10s")
+        // A table that hangs is given up soon. Elsewhere a busy machine has its time, for all that goes well beside a fault.
+        let (store, save) = match fault {
+            _ if table && hangs(fault) => ("2s", "8s"),
+            Fault::Drip => ("20s", "20s"),
+            _ => ("5s", "10s"),
         };
         // Old connections to the table are not used: the pool is dropped after a gap, and here every gap is one.
         let stale = matches!(

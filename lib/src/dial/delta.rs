@@ -202,7 +202,8 @@ impl From<WireAttachment> for Attachment {
 }
 
 impl WireError {
-    /// The error in a body, whatever its shape: JSON of the protocol, `{"detail": …}`, or plain text.
+    /// The error in a body, whatever its shape: JSON of the protocol, `{"detail": …}`, what services of AWS say, or plain
+    /// text.
     pub fn of_body(body: &[u8]) -> Self {
         #[derive(Deserialize)]
         struct Body {
@@ -210,14 +211,17 @@ impl WireError {
             error: Option<WireError>,
             #[serde(default, deserialize_with = "lenient::read")]
             detail: Option<String>,
+            #[serde(rename = "__type", default, deserialize_with = "lenient::read")]
+            code: Option<String>,
         }
         let text = String::from_utf8_lossy(body);
         match serde_json::from_str::<Body>(&text) {
             Ok(Body {
                 error: Some(error), ..
             }) => error,
-            Ok(Body { detail, .. }) => Self {
+            Ok(Body { detail, code, .. }) => Self {
                 message: detail,
+                code,
                 ..Self::default()
             },
             Err(_) => Self {

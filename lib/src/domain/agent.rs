@@ -156,6 +156,16 @@ impl AgentCard {
         }
     }
 
+    /// Whether this and another card say the same of how the agent is called, whatever they say of what it can.
+    pub fn is_called_like(&self, other: &Self) -> bool {
+        let told = |card: &Self| Self {
+            description: String::new(),
+            capabilities: Vec::new(),
+            ..card.clone()
+        };
+        told(self) == told(other)
+    }
+
     pub fn accepts(&self, media_type: &str) -> bool {
         fits(&self.accepts, media_type)
     }

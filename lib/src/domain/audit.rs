@@ -41,7 +41,7 @@ pub enum Entry {
         /// The agent; none for the document.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         agent: Option<String>,
-        /// What was done, in a word: `put` or `removed`.
+        /// What was done, in a word: `put`, `removed`, or `found` for what the agent said of itself.
         what: Cow<'static, str>,
         /// The version that it made.
         version: u64,

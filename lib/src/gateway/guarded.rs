@@ -1,5 +1,6 @@
 //! An agent behind its breakers: the endpoint to ask, and the next one when that cannot be asked.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ struct Shared {
     patience: Duration,
     dwell: Duration,
     preference: Mutex<Preference>,
+    /// The last call that ended found nothing at the address.
+    gone: Arc<AtomicBool>,
 }
 
 /// One endpoint.
@@ -46,6 +49,7 @@ pub struct Spot {
 struct Running {
     events: EventStream,
     permit: Option<Permit>,
+    gone: Arc<AtomicBool>,
 }
 
 impl Guarded {
@@ -59,6 +63,7 @@ impl Guarded {
                 patience: reach.first_byte,
                 dwell: reach.dwell,
                 preference: Mutex::default(),
+                gone: Arc::default(),
             }),
         }
     }
@@ -113,6 +118,7 @@ impl Shared {
         let mut running = Running {
             events: spot.gateway.call(task.clone()),
             permit: Some(permit),
+            gone: Arc::clone(&self.gone),
         };
         let first = running.next().await?.ok_or(Error::Unfinished)?;
         Ok((first, running))
@@ -136,6 +142,8 @@ impl Running {
             (Ok(None), _) => Outcome::Failure { after: None },
             (Err(error), Some(permit)) => error.outcome(permit.out_of_time()),
         };
+        let gone = event.as_ref().is_err_and(Error::is_nothing_there);
+        self.gone.store(gone, Ordering::Relaxed);
         if let Some(permit) = self.permit.take() {
             permit.settle(outcome).await;
         }
@@ -175,6 +183,10 @@ impl Gateway for Guarded {
     fn is_resting(&self) -> bool {
         let mut endpoints = self.shared.endpoints.iter();
         endpoints.all(|spot| self.shared.guard.leaves_alone(&spot.peer))
+    }
+
+    fn is_gone(&self) -> bool {
+        self.shared.gone.load(Ordering::Relaxed)
     }
 
     /// Any endpoint may be the one that keeps it, so all of them have to forget. No breaker is asked: this is no call for

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::a2a::event::State;
+use crate::a2a::{CARD, OLD_CARD};
 use crate::dial::delta::Malformed;
 use crate::domain::agent::{AgentCard, Effect, Endpoint, Protocol, Registry};
 use crate::domain::event::AgentEvent;
@@ -57,6 +58,11 @@ pub trait Gateway: Send + Sync {
 
     /// Whether it is left alone at the moment, since it failed too often.
     fn is_resting(&self) -> bool {
+        false
+    }
+
+    /// Whether there was nothing at its address when it was called last: it may have become another one.
+    fn is_gone(&self) -> bool {
         false
     }
 
@@ -178,6 +184,14 @@ impl Error {
         matches!(self, Self::Empty)
     }
 
+    /// True when there is nothing at the agent's address.
+    fn is_nothing_there(&self) -> bool {
+        matches!(
+            self,
+            Self::Call(upstream::Error::Status { status: 404, .. })
+        )
+    }
+
     /// True when the agent was silent rather than wrong.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Call(error) | Self::Unasked(error) if error.is_timeout())
@@ -231,9 +245,26 @@ struct Door {
     assertion: Option<(Arc<Signer>, Arc<str>)>,
 }
 
+/// Where an agent's own card is, now and in older versions of A2A.
+pub const CARDS: [&str; 2] = [CARD, OLD_CARD];
+
+/// A call to an agent outside DIAL Core that no task is behind, with its key and with who calls, as its card wants it.
+pub fn introduced(call: Call, card: &AgentCard, url: &Url, signer: Option<&Arc<Signer>>) -> Call {
+    let door = Door::signed(card, url, signer);
+    let door = match card.protocol {
+        Protocol::Dial => door.for_dial(),
+        Protocol::Conversation | Protocol::Openai | Protocol::A2a => door,
+    };
+    door.open(call, None)
+}
+
 impl Door {
     fn of(card: &AgentCard, url: &Url, reach: &Reach) -> Self {
-        let signer = reach.signer.as_ref().filter(|_| card.assertion);
+        Self::signed(card, url, reach.signer.as_ref())
+    }
+
+    fn signed(card: &AgentCard, url: &Url, signer: Option<&Arc<Signer>>) -> Self {
+        let signer = signer.filter(|_| card.assertion);
         let place = || url.origin().ascii_serialization();
         Self {
             key: card.key.clone(),
@@ -247,9 +278,13 @@ impl Door {
 
     /// DIAL applications take a key in a header of its own.
     fn of_dial(card: &AgentCard, url: &Url, reach: &Reach) -> Self {
+        Self::of(card, url, reach).for_dial()
+    }
+
+    fn for_dial(self) -> Self {
         Self {
             place: ("api-key", ""),
-            ..Self::of(card, url, reach)
+            ..self
         }
     }
 
@@ -282,19 +317,36 @@ fn repeat(card: &AgentCard) -> Repeat {
 /// Every agent's gateway.
 #[derive(Clone)]
 pub struct Gateways {
-    by_agent: HashMap<AgentId, Arc<dyn Gateway>>,
+    by_agent: HashMap<AgentId, Connected>,
     signer: Option<Arc<Signer>>,
 }
 
+/// A gateway, and the card that it was made from.
+#[derive(Clone)]
+struct Connected {
+    card: AgentCard,
+    gateway: Arc<dyn Gateway>,
+}
+
 impl Gateways {
-    /// Fails with a sentence when an agent cannot be reached the way its card says.
-    pub fn connect(registry: &Registry, reach: &Reach) -> Result<Self, String> {
-        let by_agent = registry
-            .iter()
-            .map(|card| Ok((card.id.clone(), connect(card, reach)?)))
-            .collect::<Result<_, String>>()?;
-        let signer = reach.signer.clone();
-        Ok(Self { by_agent, signer })
+    /// Fails with a sentence when an agent cannot be reached the way its card says. The gateway of an agent whose card is as
+    /// it was is the `old` one, with what it knows: the agent's own card, and which of its endpoints answers.
+    pub fn connect(registry: &Registry, reach: &Reach, old: Option<&Self>) -> Result<Self, String> {
+        let connected = registry.iter().map(|card| {
+            let known = old.and_then(|old| old.by_agent.get(&card.id));
+            let connected = match known.filter(|known| known.card.is_called_like(card)) {
+                Some(known) => known.clone(),
+                None => Connected {
+                    card: card.clone(),
+                    gateway: connect(card, reach)?,
+                },
+            };
+            Ok((card.id.clone(), connected))
+        });
+        Ok(Self {
+            by_agent: connected.collect::<Result<_, String>>()?,
+            signer: reach.signer.clone(),
+        })
     }
 
     /// The keys by which agents verify who calls; none where nobody signs.
@@ -309,7 +361,8 @@ impl Gateways {
     }
 
     pub fn get(&self, agent: &AgentId) -> Option<&Arc<dyn Gateway>> {
-        self.by_agent.get(agent)
+        let connected = self.by_agent.get(agent)?;
+        Some(&connected.gateway)
     }
 }
 

@@ -129,7 +129,7 @@ fn begun(app: &Arc<App>, turn: ChatTurn, admitted: Admitted, streamed: bool) -> 
             };
             let verification = std::future::ready(identity).boxed();
             let answer = Box::pin(coordinator.answer(turn, verification, sink));
-            app.live.beside(answer).await;
+            app.beside(answer).await;
         }
     };
     TurnBody::new(work, sink, heartbeat, reference)

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection};
-use axum::extract::{Path, State};
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::person::{answer, caller, unreachable};
-use super::{App, clock};
+use super::{App, clock, now};
 use crate::domain::access::{Identity, Role};
 use crate::domain::agent::{AgentCard, Endpoint};
 use crate::domain::audit::By;
@@ -21,6 +22,9 @@ use crate::domain::ids::TurnId;
 use crate::domain::sentences;
 use crate::registry::{Edit, Refused, difference};
 use crate::store::{Change, Entry, Target};
+
+/// So many changes are told at a time.
+const CHANGES: usize = 50;
 
 /// The agent of a path.
 type Named = Result<Path<String>, PathRejection>;
@@ -35,7 +39,7 @@ pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
         let registry = &app.coordinator().registry;
         let agents = registry.iter().map(|card| {
             let entry = entries.iter().find(|entry| entry.name == card.id.as_str());
-            let mut agent = shown(card, entry);
+            let mut agent = shown(&app, card, entry);
             if card.id == registry.default_agent().id
                 && let Some(agent) = agent.as_object_mut()
             {
@@ -88,17 +92,31 @@ pub async fn remove(State(app): State<Arc<App>>, headers: HeaderMap, name: Named
     .await
 }
 
-/// `GET /v1/agents/{name}/history`
-pub async fn history(State(app): State<Arc<App>>, headers: HeaderMap, name: Named) -> Response {
+/// Which changes are asked for: those before a version.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
+    #[serde(default)]
+    before: Option<u64>,
+}
+
+/// `GET /v1/agents/{name}/history`: the newest changes, and with `next` where the others are.
+pub async fn history(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    name: Named,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Response {
     answer(&headers, async {
         let identity = reader(&app, &headers).await?;
         let name = named(name)?;
-        let changes = app.live.directory().entries().history().await;
-        let changes = changes.map_err(|error| unreachable(&error))?;
-        let own = |change: &&Change| change.agent.as_deref() == Some(&*name);
-        let changes: Vec<Value> = changes.iter().filter(own).map(told).collect();
+        let page = page.map_err(|_| invalid("expected before=VERSION or nothing"))?;
+        let entries = app.live.directory().entries();
+        let changes = entries.history(&name, page.before, CHANGES, now()).await;
+        let (changes, next) = changes.map_err(|error| unreachable(&error))?;
+        let changes: Vec<Value> = changes.iter().map(told).collect();
         let changes = hidden(changes.into(), &identity);
-        Ok(Json(json!({"agent": name, "changes": changes})).into_response())
+        Ok(Json(json!({"agent": name, "changes": changes, "next": next})).into_response())
     })
     .await
 }
@@ -122,7 +140,7 @@ async fn one(app: &App, identity: &Identity, name: &str) -> Result<Response, Fai
     let entry = entry.map_err(|error| unreachable(&error))?;
     let registry = &app.coordinator().registry;
     let card = registry.get(name).ok_or_else(unknown)?;
-    let mut agent = shown(card, entry.as_ref());
+    let mut agent = shown(app, card, entry.as_ref());
     let written = entry.as_ref().and_then(|entry| entry.written.as_deref());
     let written = written.and_then(|written| serde_json::from_str(written).ok());
     if let (Some(written), Some(agent)) = (written, agent.as_object_mut()) {
@@ -137,7 +155,7 @@ async fn one(app: &App, identity: &Identity, name: &str) -> Result<Response, Fai
 }
 
 /// What is told of an agent: never its credential, and of its addresses no queries, which may hold one.
-fn shown(card: &AgentCard, entry: Option<&Entry>) -> Value {
+fn shown(app: &App, card: &AgentCard, entry: Option<&Entry>) -> Value {
     let endpoints = card.endpoints.iter().map(|endpoint| match endpoint {
         Endpoint::Deployment(name) => name.clone(),
         Endpoint::Url(url) => format!("{}://{}", url.scheme(), endpoint.place()),
@@ -152,6 +170,8 @@ fn shown(card: &AgentCard, entry: Option<&Entry>) -> Value {
         "audience": card.audience,
         "description": card.description,
         "capabilities": card.capabilities,
+        "missing": app.live.directory().missing(card.id.as_str()),
+        "discover": card.discover,
         "priority": card.priority,
         "effect": card.effect,
         "approval": card.approval,

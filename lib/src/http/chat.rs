@@ -168,7 +168,7 @@ impl Accepted {
             async move {
                 let coordinator = self.coordinator;
                 let answer = Box::pin(coordinator.answer(turn, verification, sink));
-                app.live.beside(answer).await;
+                app.beside(answer).await;
             }
         };
         let body = TurnBody::new(turn, sink, heartbeat, reference.clone());

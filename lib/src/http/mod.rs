@@ -20,15 +20,17 @@ mod preferences;
 mod route;
 mod trace;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::routing::{any, delete, get, post};
+use tokio::time::Instant;
 
 use crate::coordinator::Coordinator;
 use crate::domain::failure::{Code, Failure};
-use crate::domain::ids::{Millis, Timestamp};
+use crate::domain::ids::{AgentId, Millis, Timestamp};
 use crate::domain::rules::{Caps, Times};
 use crate::domain::sentences;
 use crate::privacy::Privacy;
@@ -49,6 +51,8 @@ pub struct App {
     pub depth: u32,
     pub statuses: Statuses,
     readiness: Readiness,
+    /// When agents that were not at their addresses were asked what they can.
+    asked: Mutex<HashMap<AgentId, Instant>>,
 }
 
 impl App {
@@ -70,6 +74,7 @@ impl App {
             depth,
             statuses,
             readiness: Readiness::default(),
+            asked: Mutex::default(),
         })
     }
 

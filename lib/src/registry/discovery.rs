@@ -1,121 +1,20 @@
-//! What agents say of themselves: read with care, kept, and missed when it is not said any more.
+//! Agents asked what they can: each where its entry says, as itself wants to be asked.
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Instant;
+use url::Url;
 
-use super::source::said;
-use super::{Directory, Refused};
+use super::found::{Found, read};
+use super::remote::said;
+use super::{Directory, Discovered, Refused};
 use crate::domain::agent::{AgentCard, Discover, Endpoint, Protocol};
-use crate::domain::capability::Capability;
+use crate::gateway;
 use crate::upstream::{Call, Fetched, Limits, segment};
 
 /// How long an agent may take to say what it can.
 const WITHIN: Duration = Duration::from_secs(5);
-/// More of anything is left out: it all goes into prompts.
-const CAPABILITIES: usize = 40;
-const WORDS: usize = 10;
-const LONGEST: usize = 300;
-
-/// What an agent said last.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Found {
-    #[serde(default)]
-    pub description: String,
-    #[serde(default)]
-    pub capabilities: Vec<Capability>,
-    /// What it said before and does not say now. It is still routed by: nobody has said that it is gone for good.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub missing: Vec<Capability>,
-    /// Names the version of what it said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tag: Option<String>,
-}
-
-/// What came of asking an agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Discovered {
-    pub before: Found,
-    pub after: Found,
-}
-
-impl Discovered {
-    /// Names of what was said before, and is not any more.
-    pub fn dropped(&self) -> Vec<&str> {
-        let known = |missing: &&Capability| {
-            let before = &self.before.missing;
-            !before.iter().any(|before| before.name == missing.name)
-        };
-        let dropped = self.after.missing.iter().filter(known);
-        dropped.map(|capability| capability.name.as_str()).collect()
-    }
-
-    /// Names of what was not said before.
-    pub fn added(&self) -> Vec<&str> {
-        let known = |new: &&Capability| {
-            let mut before = self.before.all();
-            !before.any(|before| before.name == new.name)
-        };
-        let added = self.after.capabilities.iter().filter(known);
-        added.map(|capability| capability.name.as_str()).collect()
-    }
-
-    pub fn changed(&self) -> bool {
-        let said = |found: &Found| Found {
-            tag: None,
-            ..found.clone()
-        };
-        said(&self.before) != said(&self.after)
-    }
-}
-
-impl Found {
-    /// What the table has; what cannot be read was never said.
-    pub fn read(written: Option<&str>) -> Self {
-        let found = written.and_then(|written| serde_json::from_str(written).ok());
-        found.unwrap_or_default()
-    }
-
-    /// Puts what was said into a card, where the card itself says nothing.
-    pub fn enrich(&self, card: &mut AgentCard) {
-        if card.description.trim().is_empty() {
-            card.description.clone_from(&self.description);
-        }
-        for said in self.all() {
-            let known = (card.capabilities.iter_mut()).find(|known| known.name == said.name);
-            match known {
-                None => card.capabilities.push(said.clone()),
-                Some(known) => {
-                    if known.description.is_empty() {
-                        known.description.clone_from(&said.description);
-                    }
-                    if known.tags.is_empty() {
-                        known.tags.clone_from(&said.tags);
-                    }
-                    if known.examples.is_empty() {
-                        known.examples.clone_from(&said.examples);
-                    }
-                }
-            }
-        }
-    }
-
-    /// What it says now after it said `self`. With `accepting`, what it does not say is gone for good.
-    fn followed(&self, now: Self, accepting: bool) -> Self {
-        let gone = self.all().filter(|old| {
-            let mut still = now.capabilities.iter();
-            !accepting && !still.any(|new| new.name == old.name)
-        });
-        let missing = gone.cloned().collect();
-        Self { missing, ..now }
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Capability> {
-        self.capabilities.iter().chain(&self.missing)
-    }
-}
 
 impl Directory {
     /// Asks an agent what it can. With `accepting`, what it does not say any more is forgotten.
@@ -132,18 +31,37 @@ impl Directory {
             missing: Vec::new(),
             ..before.clone()
         });
-        let after = before.followed(now, accepting);
-        Ok(Discovered { before, after })
+        Ok(Discovered {
+            seen: known.map_or(0, |entry| entry.version),
+            after: before.followed(now, accepting),
+            before,
+        })
     }
 
-    /// What an agent says; `None` where it is still what the tag names.
+    /// What an agent says at the first of its endpoints that says anything; `None` where it is still what the tag names.
     async fn said_now(
         &self,
         card: &AgentCard,
         way: Discover,
         tag: Option<&str>,
     ) -> Result<Option<Found>, String> {
-        let endpoint = card.endpoints.first().ok_or("it has no endpoint")?;
+        let mut problem = "it has no endpoint".to_owned();
+        for endpoint in &card.endpoints {
+            match self.said_at(card, endpoint, way, tag).await {
+                Ok(found) => return Ok(found),
+                Err(error) => problem = error,
+            }
+        }
+        Err(problem)
+    }
+
+    async fn said_at(
+        &self,
+        card: &AgentCard,
+        endpoint: &Endpoint,
+        way: Discover,
+        tag: Option<&str>,
+    ) -> Result<Option<Found>, String> {
         if way == Discover::Core {
             let core = self.source.core.as_deref().ok_or("DIAL_URL is not set")?;
             let Endpoint::Deployment(name) = endpoint else {
@@ -151,15 +69,23 @@ impl Directory {
             };
             return self.listed(card, core, name).await.map(Some);
         }
-        let fetched = self.fetched(own(card, place(way, card.protocol, endpoint)?), tag);
-        let Some(Fetched { body, tag }) = fetched.await? else {
-            return Ok(None);
+        let Endpoint::Url(url) = endpoint else {
+            return Err("it is a deployment of DIAL Core, which `discover: core` is for".into());
         };
-        let told: Value = serde_json::from_slice(&body).map_err(|_| "it is no JSON".to_owned())?;
-        Ok(Some(Found {
-            tag,
-            ..read(way, &told)?
-        }))
+        let mut problem = String::new();
+        for place in places(way, card.protocol, url) {
+            let call = Call::get(place, limits()).guarded();
+            let call = gateway::introduced(call, card, url, self.source.signer.as_ref());
+            match self.fetched(call, tag).await {
+                Ok(Some(Fetched { body, tag })) => {
+                    let found = read(way, &json(&body)?)?;
+                    return Ok(Some(Found { tag, ..found }));
+                }
+                Ok(None) => return Ok(None),
+                Err(error) => problem = error,
+            }
+        }
+        Err(problem)
     }
 
     /// What DIAL Core lists of a deployment: among all, among applications, or among models.
@@ -173,11 +99,7 @@ impl Directory {
                 None => call,
             };
             match self.fetched(call, None).await {
-                Ok(Some(Fetched { body, .. })) => {
-                    let told: Value =
-                        serde_json::from_slice(&body).map_err(|_| "it is no JSON".to_owned())?;
-                    return read(Discover::Core, &told);
-                }
+                Ok(Some(Fetched { body, .. })) => return read(Discover::Core, &json(&body)?),
                 Ok(None) => {}
                 Err(error) => problem = error,
             }
@@ -186,19 +108,13 @@ impl Directory {
     }
 
     async fn fetched(&self, call: Call, tag: Option<&str>) -> Result<Option<Fetched>, String> {
-        let fetched = self.source.client.fetch(call, tag).await;
+        let fetched = self.source.remote.client.fetch(call, tag).await;
         fetched.map_err(|error| said(&error))
     }
 }
 
-/// A call to an agent outside DIAL Core, with its own credential.
-fn own(card: &AgentCard, url: String) -> Call {
-    let call = Call::get(url, limits()).guarded();
-    match (&card.key, card.protocol) {
-        (None, _) => call,
-        (Some(key), Protocol::Dial) => call.secret("api-key", "", key),
-        (Some(key), _) => call.secret("authorization", "Bearer ", key),
-    }
+fn json(body: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice(body).map_err(|_| "it is no JSON".to_owned())
 }
 
 fn limits() -> Limits {
@@ -209,170 +125,31 @@ fn limits() -> Limits {
     }
 }
 
-/// Where an agent says it: below the address of a service or an A2A agent, at the origin of anything else.
-fn place(way: Discover, protocol: Protocol, endpoint: &Endpoint) -> Result<String, String> {
-    let Endpoint::Url(url) = endpoint else {
-        return Err("it is a deployment of DIAL Core, which `discover: core` is for".into());
-    };
-    let path = match way {
-        Discover::Card => "/.well-known/agent-card.json",
-        Discover::Core | Discover::Capabilities => "/capabilities",
+/// Where an agent says it: below the address of a service or an A2A agent, at the origin of anything else. A card may be
+/// where it was in older versions.
+fn places(way: Discover, protocol: Protocol, url: &Url) -> Vec<String> {
+    let paths: &[&str] = match way {
+        Discover::Card => &gateway::CARDS,
+        Discover::Core | Discover::Capabilities => &["/capabilities"],
     };
     let mut base = url.clone();
     base.set_query(None);
     if !matches!(protocol, Protocol::Conversation | Protocol::A2a) {
         base.set_path("");
     }
-    Ok(format!("{}{path}", base.as_str().trim_end_matches('/')))
-}
-
-/// What a document says, whatever its shape.
-fn read(way: Discover, told: &Value) -> Result<Found, String> {
-    let several = |name: &str| told.get(name).and_then(Value::as_array).cloned();
-    let said = match way {
-        Discover::Card => several("skills").ok_or("the card has no skills")?,
-        // Another coordinator says what its agents can.
-        Discover::Capabilities => match several("capabilities") {
-            Some(said) => said,
-            None => (several("agents").ok_or("it names no capabilities")?.iter())
-                .filter_map(|agent| agent.get("capabilities")?.as_array().cloned())
-                .flatten()
-                .collect(),
-        },
-        Discover::Core => several("description_keywords").unwrap_or_default(),
-    };
-    let mut capabilities: Vec<Capability> = Vec::new();
-    for capability in said.iter().filter_map(capability) {
-        let new = !(capabilities.iter()).any(|known| known.name == capability.name);
-        if new && capabilities.len() < CAPABILITIES {
-            capabilities.push(capability);
-        }
-    }
-    Ok(Found {
-        description: line(told.get("description")),
-        capabilities,
-        missing: Vec::new(),
-        tag: None,
-    })
-}
-
-/// One capability: a word, or an object with more.
-fn capability(said: &Value) -> Option<Capability> {
-    let words = |name| {
-        let words = said.get(name).and_then(Value::as_array);
-        let words = words.into_iter().flatten().map(|word| line(Some(word)));
-        words.filter(|word| !word.is_empty()).take(WORDS).collect()
-    };
-    let name = [Some(said), said.get("name"), said.get("id")];
-    let name = (name.into_iter().map(line)).find(|name| !name.is_empty())?;
-    Some(Capability {
-        name,
-        description: line(said.get("description")),
-        tags: words("tags"),
-        examples: words("examples"),
-        effect: None,
-    })
-}
-
-/// A text as one line of a prompt: what an agent says of itself may not look like more than that.
-fn line(said: Option<&Value>) -> String {
-    let text = said.and_then(Value::as_str).unwrap_or_default();
-    let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
-    let text: String = text.chars().map(plain).take(LONGEST).collect();
-    let words: Vec<&str> = text.split_whitespace().collect();
-    words.join(" ")
+    let base = base.as_str().trim_end_matches('/');
+    paths.iter().map(|path| format!("{base}{path}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-    use url::Url;
-
     use super::*;
-
-    fn found(names: &[&str], missing: &[&str]) -> Found {
-        let named = |names: &[&str]| names.iter().map(|name| Capability::named(name)).collect();
-        Found {
-            capabilities: named(names),
-            missing: named(missing),
-            ..Found::default()
-        }
-    }
-
-    #[test]
-    fn every_shape_is_read() {
-        let card = json!({"name": "Recipes", "description": "Cooks.", "skills": [
-            {"id": "s1", "name": "find\nrecipes", "description": "Finds them.", "tags": ["food"], "examples": ["What can I cook?"]},
-            {"id": "plan"}, {}]});
-        let read_card = read(Discover::Card, &card).unwrap();
-        let names = |found: &Found| -> Vec<String> {
-            found
-                .all()
-                .map(|capability| capability.name.clone())
-                .collect()
-        };
-        assert_eq!(read_card.description, "Cooks.");
-        assert_eq!(names(&read_card), ["find recipes", "plan"]);
-        assert_eq!(read_card.capabilities[0].examples, ["What can I cook?"]);
-        let own = json!({"capabilities": ["leave", {"name": "pay", "tags": ["money"]}, "leave"]});
-        assert_eq!(
-            names(&read(Discover::Capabilities, &own).unwrap()),
-            ["leave", "pay"]
-        );
-        let ours = json!({"agents": [{"name": "A", "capabilities": ["x"]}, {"name": "B"}]});
-        assert_eq!(names(&read(Discover::Capabilities, &ours).unwrap()), ["x"]);
-        let core = json!({"id": "hr", "description": "HR", "description_keywords": ["leave"]});
-        assert_eq!(names(&read(Discover::Core, &core).unwrap()), ["leave"]);
-        assert!(read(Discover::Card, &json!({})).is_err());
-        let many: Vec<String> = (0..500).map(|n| format!("c{n}")).collect();
-        let capped = read(Discover::Capabilities, &json!({"capabilities": many})).unwrap();
-        assert_eq!(capped.capabilities.len(), CAPABILITIES);
-    }
-
-    #[test]
-    fn what_is_not_said_any_more_is_missed_until_it_is_accepted() {
-        let before = found(&["a", "b"], &["c"]);
-        let after = before.followed(found(&["b", "d"], &[]), false);
-        assert_eq!(after, found(&["b", "d"], &["a", "c"]));
-        let discovered = Discovered {
-            before: before.clone(),
-            after,
-        };
-        assert_eq!(discovered.dropped(), ["a"]);
-        assert_eq!(discovered.added(), ["d"]);
-        assert!(discovered.changed());
-        let accepted = before.followed(found(&["b"], &[]), true);
-        assert_eq!(accepted, found(&["b"], &[]));
-        let back = found(&["b"], &["a"]).followed(found(&["a", "b"], &[]), false);
-        assert_eq!(back, found(&["a", "b"], &[]));
-    }
-
-    #[test]
-    fn what_is_configured_stands_before_what_is_said() {
-        let mut card = AgentCard::new("A", Protocol::Dial, Endpoint::Deployment("a".into()));
-        card.description = "Mine".into();
-        card.capabilities = vec![Capability::named("a")];
-        let mut said = found(&["a", "b"], &["c"]);
-        said.description = "Its own".into();
-        said.capabilities[0].description = "More".into();
-        said.enrich(&mut card);
-        let names: Vec<&str> = card
-            .capabilities
-            .iter()
-            .map(|known| known.name.as_str())
-            .collect();
-        assert_eq!(
-            (card.description.as_str(), names),
-            ("Mine", vec!["a", "b", "c"])
-        );
-        assert_eq!(card.capabilities[0].description, "More");
-    }
 
     #[test]
     fn it_is_said_at_the_origin_or_below_a_service() {
-        let url = |text| Endpoint::Url(Url::parse(text).unwrap());
         let check = |way, protocol, endpoint, expected| {
-            assert_eq!(place(way, protocol, &url(endpoint)).unwrap(), expected);
+            let places = places(way, protocol, &Url::parse(endpoint).unwrap());
+            assert_eq!(places[0], expected);
         };
         let chat = "https://a.example/openai/deployments/a/chat/completions?x=1";
         check(
@@ -399,14 +176,6 @@ mod tests {
             Protocol::Conversation,
             service,
             "https://a.example/ums/capabilities",
-        );
-        assert!(
-            place(
-                Discover::Card,
-                Protocol::Dial,
-                &Endpoint::Deployment("a".into())
-            )
-            .is_err()
         );
     }
 }

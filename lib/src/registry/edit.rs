@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 use super::Directory;
 use crate::domain::audit::{By, Entry};
 use crate::domain::ids::{Millis, Owner};
-use crate::settings::{Over, REACH, Roster, entry};
+use crate::settings::{Over, Roster, is_within_reach};
+use crate::store::secrets::Reference;
 use crate::store::{self, Audit, Changing, Put, Target};
 
 /// A longer document does not fit into an item.
@@ -55,11 +56,40 @@ impl<'a> Edit<'a> {
         }
         let key = entry.get("key").and_then(Value::as_str).unwrap_or_default();
         let refers = key.strip_prefix("${").and_then(|key| key.strip_suffix('}'));
-        if !key.is_empty() && !refers.is_some_and(|name| name.starts_with(REACH)) {
-            return wrong(format!(
-                "key: a credential is not kept here, expected a variable such as ${{{REACH}HR_KEY}}"
-            ));
+        let refers = refers.or_else(|| Reference::parse(key).map(|_| key));
+        if !key.is_empty() && !refers.is_some_and(is_within_reach) {
+            return wrong(
+                "key: a credential is not kept here, expected a variable such as ${AGENT_HR_KEY}, or a secret with a part \
+                 \"agents\" in its name, such as ssm:/mas/agents/hr"
+                    .into(),
+            );
         }
+        Ok(Value::Object(entry).to_string())
+    }
+
+    /// An entry with one more example of a capability, which it has then.
+    pub fn with_example(written: &str, capability: &str, text: &str) -> Result<String, Refused> {
+        let broken = || Refused::Invalid("the entry is no JSON object with capabilities".into());
+        let mut entry: Map<String, Value> = serde_json::from_str(written).map_err(|_| broken())?;
+        let all = entry.entry("capabilities").or_insert_with(|| json!([]));
+        let all = all.as_array_mut().ok_or_else(broken)?;
+        let named = |known: &Value| {
+            known == capability || known.get("name").is_some_and(|name| name == capability)
+        };
+        let mut known = match all.iter().position(named) {
+            Some(at) => all.remove(at),
+            None => json!(capability),
+        };
+        if known.is_string() {
+            known = json!({"name": known});
+        }
+        let known = known.as_object_mut().ok_or_else(broken)?;
+        let examples = known.entry("examples").or_insert_with(|| json!([]));
+        let examples = examples.as_array_mut().ok_or_else(broken)?;
+        if !examples.iter().any(|example| example == text) {
+            examples.push(text.into());
+        }
+        all.push(Value::Object(std::mem::take(known)));
         Ok(Value::Object(entry).to_string())
     }
 
@@ -95,14 +125,12 @@ impl Directory {
             // What an agent says of itself is read with care, whatever it is.
             Target::Found(_) => return self.compose_now().map_err(Refused::Invalid),
         };
-        if let Some(written) = &edit.written {
-            entry(written, &self.env()).map_err(Refused::Invalid)?;
-        }
         let over = Over {
             name: name.to_owned(),
             written: edit.written.clone(),
         };
-        self.compose_with(&over).map_err(Refused::Invalid)
+        let composed = self.compose_with(&over).await;
+        composed.map_err(Refused::Invalid)
     }
 
     /// Writes a change that was tried: the entry, its line in the history and in the audit log, all or nothing.
@@ -161,6 +189,7 @@ mod tests {
             "${MAS_STATE_KEYS}",
             "x${AGENT_K}",
             "${AGENT_A}${MAS_B}",
+            "secretsmanager:mas/state",
         ] {
             let body = json!({"endpoint": "x", "key": key}).to_string();
             if key == "${AGENT_A}${MAS_B}" {
@@ -172,6 +201,27 @@ mod tests {
         }
         let entry = Edit::entry("HR", br#"{"endpoint": "x", "key": "${AGENT_K}"}"#).unwrap();
         assert_eq!(entry, r#"{"endpoint":"x","key":"${AGENT_K}","name":"HR"}"#);
+        Edit::entry("HR", br#"{"endpoint": "x", "key": "ssm:/mas/agents/hr"}"#).unwrap();
+    }
+
+    #[test]
+    fn an_example_is_added_to_a_capability_whichever_way_it_is_written() {
+        let check = |written: &str, capability: &str, expected: &str| {
+            let entry = Edit::with_example(written, capability, "Hi").unwrap();
+            let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+            assert_eq!(read(&entry), read(expected));
+        };
+        let named = r#"{"capabilities":[{"examples":["Hi"],"name":"a"}]}"#;
+        check("{}", "a", named);
+        check(r#"{"capabilities": ["a"]}"#, "a", named);
+        check(named, "a", named);
+        check(
+            r#"{"capabilities": ["b", {"name": "a", "tags": ["t"], "examples": ["x"]}]}"#,
+            "a",
+            r#"{"capabilities":["b",{"examples":["x","Hi"],"name":"a","tags":["t"]}]}"#,
+        );
+        assert!(Edit::with_example("[]", "a", "Hi").is_err());
+        assert!(Edit::with_example(r#"{"capabilities": "a"}"#, "a", "Hi").is_err());
     }
 
     #[test]

@@ -22,6 +22,8 @@ use crate::llm::{Completion, Models, Prompt, PromptMessage};
 
 /// So many bytes of what the user said choose the agents that the model is told of.
 const SAID: usize = 4000;
+/// Where it is not told of all agents, it is told so many examples of each capability: the others have helped to find it.
+const EXAMPLES: usize = 3;
 
 /// The rung that asks a model.
 #[derive(Debug)]
@@ -56,10 +58,10 @@ struct Told {
 }
 
 impl Told {
-    fn of(registry: &Registry, steps: usize) -> Self {
+    fn of(registry: &Registry, steps: usize, examples: usize) -> Self {
         Self {
             agents: registry.iter().map(|card| card.id.clone()).collect(),
-            system: prompt::system(registry, steps),
+            system: prompt::system(registry, steps, examples),
             response_format: prompt::response_format(registry),
             shares: prompt::shares(registry),
         }
@@ -106,7 +108,7 @@ impl ModelRouter {
             models,
             model: model.into(),
             agents: cards.iter().map(|card| card.id.clone()).collect(),
-            told: Told::of(registry, caps.steps),
+            told: Told::of(registry, caps.steps, usize::MAX),
             many: Shortlist::of(registry).map(|shortlist| (shortlist, registry.clone())),
             instructions_cap: caps.instructions,
             steps: caps.steps,
@@ -126,18 +128,26 @@ impl ModelRouter {
         format!("{}\n{response_format}\n{system}", self.model)
     }
 
-    /// Of all agents, or of those that may be meant: the last two things that the user said tell.
+    /// Of all agents, or of those that may be meant.
     fn told(&self, query: &RouteQuery<'_>) -> Told {
-        let Some((shortlist, registry)) = &self.many else {
-            return self.told.clone();
-        };
+        match (&self.many, self.meant(query)) {
+            (Some((_, registry)), Some(meant)) => {
+                Told::of(&registry.only(&meant), self.steps, EXAMPLES)
+            }
+            _ => self.told.clone(),
+        }
+    }
+
+    /// Where there are too many agents to tell of, those that may be meant, the likeliest first: the last two things that
+    /// the user said tell.
+    fn meant(&self, query: &RouteQuery<'_>) -> Option<Vec<AgentId>> {
+        let (shortlist, _) = self.many.as_ref()?;
         let said = (query.messages.iter().rev()).filter(|message| message.role == Role::User);
         let said: Vec<&str> = said.take(2).map(|message| message.text.as_str()).collect();
         let before = query.last.and_then(|last| last.agent.as_ref());
         let also: Vec<&AgentId> = query.choice.into_iter().chain(before).collect();
         let said = said.join("\n");
-        let meant = registry.only(&shortlist.agents(cut(&said, SAID), &also));
-        Told::of(&meant, self.steps)
+        Some(shortlist.agents(cut(&said, SAID), &also, query.preferences))
     }
 
     fn prompt(&self, query: &RouteQuery<'_>) -> Prompt {
@@ -287,9 +297,9 @@ impl ModelRouter {
             return decision;
         };
         let second = second.or_else(|| {
-            let wanted = |agent: &&AgentId| **agent != first && !query.preferences.blocks(agent);
-            let mut others = self.agents.iter().filter(wanted);
-            others.next().cloned()
+            let wanted = |agent: &AgentId| *agent != first && !query.preferences.blocks(agent);
+            let others = self.meant(query).unwrap_or_else(|| self.agents.clone());
+            others.into_iter().find(wanted)
         });
         if let Some(second) = second.filter(|_| doubtful && !asked && query.caller.depth == 0) {
             decision.plan = match query.preferences.preferred_of([&first, &second]) {

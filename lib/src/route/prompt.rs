@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::domain::agent::{Effect, Registry};
+use crate::domain::agent::{AgentCard, Effect, Registry};
 use crate::domain::capability::Capability;
 use crate::domain::fact::Fact;
 use crate::domain::ids::AgentId;
@@ -18,6 +18,8 @@ use crate::llm::PromptMessage;
 pub(super) const SELF: &str = "coordinator";
 /// Of an earlier answer, this many characters of its head and of its tail are shown: questions stand at the end.
 const ANSWER_SHOWN: usize = 600;
+/// What is said of all agents together takes no more bytes, whatever their cards hold.
+pub(super) const AGENTS_SHOWN: usize = 32 * 1024;
 /// Of what the user said, as many: who is to answer is told by its beginning or its end.
 const REQUEST_SHOWN: usize = 2000;
 
@@ -83,29 +85,21 @@ fn shortened(text: &str, shown: usize) -> String {
     format!("{head}\n[\u{2026}]\n{tail}")
 }
 
-pub(super) fn system(registry: &Registry, steps: usize) -> String {
+pub(super) fn system(registry: &Registry, steps: usize, examples: usize) -> String {
     let mut prompt = String::from(
         "You coordinate a group of specialised agents. Decide which one should answer the user's last message; \
          you do not answer it yourself.\n\nAgents:\n",
     );
-    for card in registry.iter() {
-        let effect = effect(card.effect);
-        let _ = writeln!(
-            prompt,
-            "- {} (priority {}, {effect}): {}{}{}",
-            card.id,
-            card.priority,
-            card.description.trim(),
-            if card.capabilities.is_empty() {
-                ""
-            } else {
-                " Capabilities: "
-            },
-            (card.capabilities.iter())
-                .map(|one| capability(one, card.effect))
-                .collect::<Vec<_>>()
-                .join(", ")
-        );
+    let cards: Vec<String> = registry.iter().map(|card| told(card, examples)).collect();
+    let share = share(cards.iter().map(String::len).collect(), AGENTS_SHOWN);
+    for card in &cards {
+        let shown = card.get(..card.floor_char_boundary(share)).unwrap_or(card);
+        let cut = if shown.len() < card.len() {
+            "\u{2026}"
+        } else {
+            ""
+        };
+        let _ = writeln!(prompt, "{shown}{cut}");
     }
     if knows_self(registry) {
         let _ = writeln!(
@@ -146,6 +140,41 @@ pub(super) fn system(registry: &Registry, steps: usize) -> String {
     prompt
 }
 
+/// An agent's line.
+fn told(card: &AgentCard, examples: usize) -> String {
+    let capabilities = card.capabilities.iter();
+    let capabilities: Vec<String> = capabilities
+        .map(|one| capability(one, card.effect, examples))
+        .collect();
+    let named = if capabilities.is_empty() {
+        ""
+    } else {
+        " Capabilities: "
+    };
+    format!(
+        "- {} (priority {}, {}): {}{named}{}",
+        card.id,
+        card.priority,
+        effect(card.effect),
+        card.description.trim(),
+        capabilities.join(", ")
+    )
+}
+
+/// How much of each may be shown, so that all of them take no more than there is: what is short leaves room for what is long.
+fn share(mut lengths: Vec<usize>, all: usize) -> usize {
+    lengths.sort_unstable();
+    let (mut left, mut others) = (all, lengths.len());
+    for length in lengths {
+        let share = left / others.max(1);
+        if length > share {
+            return share;
+        }
+        (left, others) = (left - length, others - 1);
+    }
+    all
+}
+
 fn effect(effect: Effect) -> &'static str {
     match effect {
         Effect::None => "only reads",
@@ -155,12 +184,12 @@ fn effect(effect: Effect) -> &'static str {
 }
 
 /// A capability's name, and what is said of it: its effect where it has another one than its agent.
-fn capability(capability: &Capability, of_agent: Effect) -> String {
+fn capability(capability: &Capability, of_agent: Effect, examples: usize) -> String {
     let own = capability.effect.filter(|own| *own != of_agent);
     let description = capability.description.trim();
     let said: Vec<String> = (own.map(|own| effect(own).to_owned()).into_iter())
         .chain((!description.is_empty()).then(|| description.to_owned()))
-        .chain(capability.examples.iter().map(|said| format!("{said:?}")))
+        .chain((capability.examples.iter().take(examples)).map(|said| format!("{said:?}")))
         .collect();
     if said.is_empty() {
         return capability.name.clone();
@@ -281,11 +310,11 @@ mod tests {
 
     #[test]
     fn a_capability_is_told_with_what_is_known_of_it() {
-        let told = |one: &Capability| capability(one, Effect::Irreversible);
+        let told = |one: &Capability| capability(one, Effect::Irreversible, 1);
         assert_eq!(told(&Capability::named("rag")), "rag");
         let known = Capability {
             description: "finds users ".into(),
-            examples: vec!["Who is Bob?".into()],
+            examples: vec!["Who is Bob?".into(), "Find Alice".into()],
             effect: Some(Effect::None),
             ..Capability::named("find")
         };
@@ -293,6 +322,17 @@ mod tests {
             told(&known),
             "find (only reads; finds users; \"Who is Bob?\")"
         );
+    }
+
+    #[test]
+    fn what_is_short_leaves_room_for_what_is_long() {
+        let check = |lengths: &[usize], all, expected| {
+            assert_eq!(share(lengths.to_vec(), all), expected, "{lengths:?}");
+        };
+        check(&[], 100, 100);
+        check(&[40, 60], 100, 100);
+        check(&[90, 10, 10], 100, 80);
+        check(&[50, 50, 50, 10], 100, 30);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::domain::agent::{AgentCard, Registry};
 use crate::domain::ids::AgentId;
+use crate::domain::preference::Preferences;
 
 /// Up to so many agents a model is told of all of them.
 pub(super) const ALL: usize = 12;
@@ -66,11 +67,15 @@ impl Shortlist {
         })
     }
 
-    /// The agents to be told of, those that fit best first. Those of `also` are always among them, and so is the default.
-    pub fn agents(&self, text: &str, also: &[&AgentId]) -> Vec<AgentId> {
+    /// The agents to be told of, those that fit best first. Those of `also` and those that the user prefers are always among
+    /// them; those that the user blocked take nobody's place. The default is among them whoever wants it.
+    pub fn agents(&self, text: &str, also: &[&AgentId], wanted: &Preferences) -> Vec<AgentId> {
         let mut best = self.ranked(text);
+        best.retain(|agent| !wanted.blocks(agent));
         best.truncate(SHOWN);
-        for agent in also.iter().copied().chain([&self.default]) {
+        let also = also.iter().copied().chain(&wanted.preferred_agents);
+        let also = also.filter(|agent| !wanted.blocks(agent));
+        for agent in also.chain([&self.default]) {
             if self.agents.contains(agent) && !best.contains(agent) {
                 best.push(agent.clone());
             }
@@ -181,6 +186,7 @@ mod tests {
     use super::*;
     use crate::domain::agent::{Endpoint, Protocol};
     use crate::domain::capability::Capability;
+    use crate::domain::preference::Wish;
 
     fn card(name: &str, description: &str) -> AgentCard {
         AgentCard {
@@ -239,13 +245,38 @@ mod tests {
         let registry = many(vec![card("Weather", "Tells the weather.")]);
         let shortlist = Shortlist::of(&registry).unwrap();
         let (sticky, unknown) = (AgentId::new("Other99"), AgentId::new("Nobody"));
-        let agents = shortlist.agents("the weather", &[&sticky, &unknown]);
+        let nothing = Preferences::default();
+        let agents = shortlist.agents("the weather", &[&sticky, &unknown], &nothing);
         assert_eq!(agents[0].as_str(), "Weather");
         assert_eq!(agents.len(), SHOWN + 2);
         assert!(agents.contains(&sticky) && agents.contains(&AgentId::new("Other77")));
         assert!(!agents.contains(&unknown));
         // Where nothing fits, there are still some.
-        assert_eq!(shortlist.agents("", &[]).len(), SHOWN + 1);
+        assert_eq!(shortlist.agents("", &[], &nothing).len(), SHOWN + 1);
+    }
+
+    #[test]
+    fn who_is_preferred_is_among_them_and_who_is_blocked_takes_no_place() {
+        let registry = many(vec![card("Weather", "Tells the weather.")]);
+        let shortlist = Shortlist::of(&registry).unwrap();
+        let id = AgentId::new;
+        let wanted = Preferences {
+            preferred_agents: vec![id("Other98"), id("Weather"), id("Gone")],
+            blocked_agents: (0..20).map(|n| id(&format!("Other{n}"))).collect(),
+            ..Preferences::default()
+        };
+        // Without its own words, the preferred one would not be found.
+        let agents = shortlist.agents("something else", &[&id("Other3")], &wanted);
+        assert!(agents.contains(&id("Other98")) && agents.contains(&id("Weather")));
+        assert!(
+            !(agents.iter()).any(|agent| wanted.blocks(agent)),
+            "{agents:?}"
+        );
+        // The two that are preferred, and the default.
+        assert_eq!(agents.len(), SHOWN + 3);
+        // Somebody has to answer where nobody else does.
+        let wanted = wanted.with(&Wish::Block(id("Other77")));
+        assert!(shortlist.agents("", &[], &wanted).contains(&id("Other77")));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use url::Url;
 
 use super::Env;
-use super::over::Over;
+use super::over::{Over, is_within_reach};
 use super::parse::{DURATION, parse_duration, parse_size};
 use super::place::{At, Problem};
 use super::written::{Agent, Answers, Capability as Skill, History};
@@ -13,7 +13,7 @@ use crate::domain::check::Checks;
 use crate::domain::ids::{AgentId, Secret};
 
 /// What a reference to a secret begins with.
-const REFERENCES: [&str; 2] = ["secretsmanager:", "arn:"];
+const REFERENCES: [&str; 3] = ["secretsmanager:", "ssm:", "arn:"];
 
 /// Whether a value says where a secret is, and is none itself.
 pub fn is_reference(value: &str) -> bool {
@@ -74,10 +74,14 @@ pub fn substitute(value: &str, env: &Env) -> Result<String, String> {
             Some((name, default)) => (name, Some(default)),
             None => (inside, None),
         };
-        let set = env
-            .get(name)
-            .or(default)
-            .ok_or_else(|| format!("the variable {name} is not set"))?;
+        let set = env.get(name).or(default).ok_or_else(|| {
+            let here = if env.is_narrowed() && !is_within_reach(name) {
+                " here: what is written elsewhere may refer to variables that begin with AGENT_"
+            } else {
+                ""
+            };
+            format!("the variable {name} is not set{here}")
+        })?;
         out.push_str(before);
         out.push_str(set);
         rest = after;
@@ -187,7 +191,14 @@ fn key(agent: &str, written: &str, env: &Env) -> Result<Option<Secret>, String> 
         });
     let key = if is_reference(written) {
         let fetched = env.get(written).map(str::to_owned);
-        fetched.ok_or_else(|| format!("agent {agent}: the secret {written} was not fetched"))?
+        fetched.ok_or_else(|| {
+            let here = if env.is_narrowed() && !is_within_reach(written) {
+                " here: what is written elsewhere may refer to secrets with a part \"agents\" in their names"
+            } else {
+                ""
+            };
+            format!("agent {agent}: the secret {written} was not fetched{here}")
+        })?
     } else if written.is_empty() || variable.is_some() {
         substitute(written, env)?
     } else {

@@ -52,19 +52,27 @@ pub fn references(text: &str) -> Vec<String> {
 /// Reads a document, wherever its text is from, and runs its tests: one that fails its own tests is not taken. Variables,
 /// and the secrets that it refers to, are looked up in `env`.
 pub fn parse(text: &str, env: &Env) -> Result<Roster, Problems> {
-    parse_under(text, &[], env)
+    parse_under(text, false, &[], env)
+}
+
+/// The same for a document that is not on this machine, and reaches less.
+pub fn parse_elsewhere(text: &str, env: &Env) -> Result<Roster, Problems> {
+    parse_under(text, true, &[], env)
 }
 
 /// The same with other entries over those of the document: rules, hooks and tests are about the agents that there are then.
-pub fn parse_under(text: &str, over: &[Over], env: &Env) -> Result<Roster, Problems> {
+/// One that is `far`, not on this machine, reaches only what is for agents.
+pub fn parse_under(text: &str, far: bool, over: &[Over], env: &Env) -> Result<Roster, Problems> {
     let one = |problem: Problem| Problems(vec![problem]);
     version(text).map_err(one)?;
     let written: Written =
         serde_saphyr::from_str(text).map_err(|error| one(Problem::from(&error)))?;
     let mut problems = Vec::new();
-    let fill = |text: &str| agents::substitute(text, env);
+    let narrowed = far.then(|| env.only(over::is_within_reach));
+    let own = narrowed.as_ref().unwrap_or(env);
+    let fill = |text: &str| agents::substitute(text, own);
     let checks = written.checks.read(&fill).map_err(one)?;
-    let mut cards = agents::cards(written.agents, over, env, &checks, &mut problems);
+    let mut cards = agents::cards(written.agents, over, own, &checks, &mut problems);
     over::put(&mut cards, over, env, &checks, &mut problems);
     written.checks.authors(&cards, &mut problems);
     if cards.is_empty() && problems.is_empty() {
@@ -83,7 +91,9 @@ pub fn parse_under(text: &str, over: &[Over], env: &Env) -> Result<Roster, Probl
         problems.push(name.place.problem(problem));
     }
     let rulebook = rulebook::read(&written.routing.rules, text, names, &mut problems);
-    let hooks = hooks::read(&written.hooks, names.0, &fill, &mut problems);
+    // What signs is never sent.
+    let key = |text: &str| agents::substitute(text, env);
+    let hooks = hooks::read(&written.hooks, names.0, [&fill, &key], &mut problems);
     if problems.is_empty() {
         cases::run(&written.tests, &rulebook, names, &mut problems);
     }

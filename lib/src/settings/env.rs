@@ -6,12 +6,16 @@ use std::fmt;
 
 /// The variables of a process. An empty value counts as absent.
 #[derive(Clone, Default)]
-pub struct Env(HashMap<String, String>);
+pub struct Env {
+    values: HashMap<String, String>,
+    /// Only some of all variables are here.
+    narrowed: bool,
+}
 
 /// Names alone: values may be credentials.
 impl fmt::Debug for Env {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.values.keys()).finish()
     }
 }
 
@@ -23,7 +27,10 @@ impl Env {
         let text = |(name, value): (OsString, OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
-        Self(std::env::vars_os().filter_map(text).collect())
+        Self {
+            values: std::env::vars_os().filter_map(text).collect(),
+            narrowed: false,
+        }
     }
 
     /// Sets a variable unless it is there.
@@ -34,30 +41,36 @@ impl Env {
     }
 
     pub fn set(&mut self, name: &str, value: &str) {
-        self.0.insert(name.to_owned(), value.to_owned());
+        self.values.insert(name.to_owned(), value.to_owned());
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
+        self.values
             .get(name)
             .map(|value| value.trim())
             .filter(|value| !value.is_empty())
     }
 
-    /// The variables whose names begin so.
+    /// The variables of these names alone.
     #[must_use]
-    pub fn only(&self, prefix: &str) -> Self {
-        let named = self.iter().filter(|(name, _)| name.starts_with(prefix));
-        Self(
-            named
+    pub fn only(&self, may: impl Fn(&str) -> bool) -> Self {
+        let named = self.iter().filter(|(name, _)| may(name));
+        Self {
+            values: named
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
-        )
+            narrowed: true,
+        }
+    }
+
+    /// Whether a variable that is not here may be set after all.
+    pub fn is_narrowed(&self) -> bool {
+        self.narrowed
     }
 
     /// Names and values, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
+        self.values
             .keys()
             .filter_map(|name| Some((name.as_str(), self.get(name)?)))
     }
@@ -70,11 +83,12 @@ impl Env {
 
 impl<const N: usize> From<[(&str, &str); N]> for Env {
     fn from(pairs: [(&str, &str); N]) -> Self {
-        Self(
-            pairs
-                .iter()
+        let pairs = pairs.iter();
+        Self {
+            values: pairs
                 .map(|(name, value)| ((*name).into(), (*value).into()))
                 .collect(),
-        )
+            narrowed: false,
+        }
     }
 }

@@ -59,8 +59,8 @@ enum OneOrMore {
     More(Vec<String>),
 }
 
-/// Puts variables into a value.
-pub type Fill<'a> = &'a dyn Fn(&str) -> Result<String, String>;
+/// Puts variables into a value: into an address, and into a key.
+pub type Fill<'a> = [&'a dyn Fn(&str) -> Result<String, String>; 2];
 
 /// The hooks in their order, and what is wrong with them.
 pub fn read(
@@ -159,9 +159,10 @@ fn webhook(
             .then(|| AgentId::new(name))
             .ok_or_else(|| format!("agents: there is no agent {name}"))
     };
+    let [fill, fill_key] = fill;
     Ok(WebhookCard {
         url: address(&fill(url)?)?,
-        keys: keys(hook.key.as_deref().unwrap_or(KEY), fill)?,
+        keys: keys(hook.key.as_deref().unwrap_or(KEY), fill_key)?,
         timeout: timeout.transpose()?.unwrap_or(TIMEOUT),
         fail,
         content: hook.content,
@@ -181,7 +182,10 @@ fn address(value: &str) -> Result<Url, String> {
     })
 }
 
-fn keys(written: &str, fill: Fill<'_>) -> Result<Vec<HookKey>, String> {
+fn keys(
+    written: &str,
+    fill: &dyn Fn(&str) -> Result<String, String>,
+) -> Result<Vec<HookKey>, String> {
     let inside = written
         .strip_prefix("${")
         .and_then(|rest| rest.strip_suffix('}'));
@@ -262,7 +266,7 @@ mod tests {
             other => Ok(other.to_owned()),
         };
         let mut problems = Vec::new();
-        let cards = read(&written, &agents, &fill, &mut problems);
+        let cards = read(&written, &agents, [&fill, &fill], &mut problems);
         match problems.pop() {
             Some(problem) => Err(problem.problem),
             None => Ok(cards),

@@ -1,7 +1,7 @@
 //! What a document of agents says, with other entries over it.
 
 use super::agents;
-use super::document::{Roster, parse_under};
+use super::document::{self, Roster, parse_under};
 use super::place::{self, Problem};
 use super::written::Agent;
 use super::{Env, Error, Place};
@@ -16,20 +16,52 @@ pub struct Over {
     pub written: Option<String>,
 }
 
-/// What entries that were made through the API may refer to: whoever may change agents does not get our own secrets.
-pub const REACH: &str = "AGENT_";
+/// What the names of variables begin with that are agents' own.
+const OF_AGENTS: &str = "AGENT_";
+/// Those of the agents that are built in, whose names are older.
+const BUILT_IN: [&str; 3] = ["GPA_AGENT_ENDPOINT", "GPA_API_KEY", "UMS_AGENT_ENDPOINT"];
+/// The part that the names of agents' own secrets have, such as `mas/agents/hr`.
+const PART: &str = "agents";
+
+/// Whether a variable or a reference is for agents. Nothing else is known to entries that were made through the API and to
+/// documents from elsewhere: whoever may change those does not get our own secrets.
+pub fn is_within_reach(name: &str) -> bool {
+    if agents::is_reference(name) {
+        let place = name.split('#').next().unwrap_or_default();
+        return place.split(['/', ':']).any(|part| part == PART);
+    }
+    name.starts_with(OF_AGENTS) || BUILT_IN.contains(&name)
+}
+
+/// The secrets that a document from a place and entries over it refer to and may have. Whoever fetches them puts each into
+/// the environment under its own reference.
+pub fn references(place: &Place, text: &str, over: &[Over]) -> Vec<String> {
+    let mut found = document::references(text);
+    found.retain(|key| !place.is_far() || is_within_reach(key));
+    let written = over.iter().filter_map(|over| over.written.as_deref());
+    let keys = written.filter_map(|written| {
+        let entry: serde_json::Value = serde_json::from_str(written).ok()?;
+        let key = entry.get("key")?.as_str()?.trim();
+        (agents::is_reference(key) && is_within_reach(key)).then(|| key.to_owned())
+    });
+    found.extend(keys);
+    found.sort_unstable();
+    found.dedup();
+    found
+}
 
 /// Reads what can be read without asking anybody: the file that `MAS_AGENTS` names, the text that it is, or what is built
 /// in.
 pub fn read(place: &Place, env: &Env) -> Result<Roster, Error> {
-    roster(&place.to_string(), &place.text()?, &[], env)
+    roster(place, &place.text()?, &[], env)
 }
 
-/// What a document says, with other entries over it, and the default agent that the environment sets. Fails with a sentence
-/// that says what is wrong.
-pub fn roster(name: &str, text: &str, over: &[Over], env: &Env) -> Result<Roster, Error> {
-    let mut roster = parse_under(text, over, env).map_err(|problems| Error::Agents {
-        file: name.to_owned(),
+/// What a document from a place says, with other entries over it, and the default agent that the environment sets. Fails
+/// with a sentence that says what is wrong.
+pub fn roster(place: &Place, text: &str, over: &[Over], env: &Env) -> Result<Roster, Error> {
+    let parsed = parse_under(text, place.is_far(), over, env);
+    let mut roster = parsed.map_err(|problems| Error::Agents {
+        file: place.to_string(),
         problem: problems.to_string(),
     })?;
     if let Some(default) = env.get("MAS_DEFAULT_AGENT") {
@@ -50,7 +82,8 @@ pub fn entry(written: &str, env: &Env) -> Result<AgentCard, String> {
 fn card(written: &str, env: &Env, checks: Option<&Checks>) -> Result<AgentCard, String> {
     let agent: Agent = serde_saphyr::from_str(written)
         .map_err(|error: serde_saphyr::Error| Problem::from(&error).problem)?;
-    agents::card(agent, &env.only(REACH), checks).map_err(|problem| problem.problem)
+    let env = env.only(is_within_reach);
+    agents::card(agent, &env, checks).map_err(|problem| problem.problem)
 }
 
 /// Puts entries over those of a document: in the place of one, behind them all, or for one that goes.
@@ -110,7 +143,7 @@ mod tests {
             ),
             over("C", Some(r#"{"name": "C", "endpoint": ["c1", "c2"]}"#)),
         ];
-        let roster = roster("x", TWO, &over, &Env::default()).unwrap();
+        let roster = roster(&Place::BuiltIn, TWO, &over, &Env::default()).unwrap();
         let places: Vec<String> = (roster.registry.iter())
             .map(|card| format!("{} {}", card.id, card.endpoints[0].place()))
             .collect();
@@ -121,7 +154,7 @@ mod tests {
     #[test]
     fn what_others_need_cannot_be_removed() {
         let check = |over: Over, part: &str| {
-            let problem = roster("x", TWO, &[over], &Env::default()).unwrap_err();
+            let problem = roster(&Place::BuiltIn, TWO, &[over], &Env::default()).unwrap_err();
             assert!(problem.to_string().contains(part), "{problem}");
         };
         check(
@@ -139,8 +172,72 @@ mod tests {
             ),
             "its fallback Z",
         );
-        let roster = roster("x", TWO, &[over("A", None)], &Env::default()).unwrap();
+        let roster = roster(&Place::BuiltIn, TWO, &[over("A", None)], &Env::default()).unwrap();
         assert!(roster.registry.get("A").is_none());
+    }
+
+    #[test]
+    fn a_document_from_elsewhere_reaches_what_is_for_agents_alone() {
+        let env = Env::from([
+            ("MAS_STATE_KEYS", "our-own"),
+            (
+                "MAS_HOOK_KEY",
+                "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+            ),
+            ("AGENT_KEY", "an-agents"),
+            ("GPA_API_KEY", "gpas"),
+            ("ssm:/mas/agents/hr", "an-agents"),
+            ("ssm:/mas/state", "our-own"),
+            ("secretsmanager:mas/agents#hr", "an-agents"),
+        ]);
+        let far = Place::Ssm("/mas/document".into());
+        let check = |field: &str, near: bool, elsewhere: Option<&str>| {
+            let text = format!("agents:\n- {{name: A, endpoint: a, {field}}}\n");
+            let read = |place| roster(place, &text, &[], &env).map_err(|error| error.to_string());
+            assert_eq!(read(&Place::BuiltIn).is_ok(), near, "{field}");
+            match elsewhere {
+                None => assert!(read(&far).is_ok(), "{field} {:?}", read(&far)),
+                Some(part) => {
+                    let problem = read(&far).unwrap_err();
+                    assert!(
+                        problem.contains(part) && !problem.contains("our-own"),
+                        "{problem}"
+                    );
+                }
+            }
+        };
+        check("key: '${AGENT_KEY}'", true, None);
+        check("key: '${GPA_API_KEY}'", true, None);
+        check("key: '${AGENT_NONE}'", false, Some("AGENT_NONE is not set"));
+        check("key: '${MAS_STATE_KEYS}'", true, Some("begin with AGENT_"));
+        check(
+            "description: '${MAS_STATE_KEYS}'",
+            true,
+            Some("begin with AGENT_"),
+        );
+        check("key: 'ssm:/mas/agents/hr'", true, None);
+        check("key: 'secretsmanager:mas/agents#hr'", true, None);
+        check("key: 'ssm:/mas/state'", true, Some("a part \"agents\""));
+        let text = "agents:\n- {name: A, endpoint: a, key: 'ssm:/mas/state'}\n\
+                    - {name: B, endpoint: b, key: 'ssm:/mas/agents/hr'}\n";
+        let entry = over(
+            "C",
+            Some(r#"{"endpoint": "c", "key": "secretsmanager:mas/agents#hr"}"#),
+        );
+        let wrong = over(
+            "D",
+            Some(r#"{"endpoint": "d", "key": "secretsmanager:mas/state"}"#),
+        );
+        let found = references(&far, text, &[entry, wrong]);
+        assert_eq!(
+            found,
+            ["secretsmanager:mas/agents#hr", "ssm:/mas/agents/hr"]
+        );
+        // A hook signs with its key, which it never sends.
+        let hooks = "agents:\n- {name: A, endpoint: a}\nhooks:\n- {name: h, at: after_turn, url: 'https://h.example'}\n";
+        roster(&far, hooks, &[], &env).unwrap();
+        let url = hooks.replace("h.example", "h.example/${MAS_STATE_KEYS}");
+        assert!(roster(&far, &url, &[], &env).is_err());
     }
 
     #[test]

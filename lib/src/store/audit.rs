@@ -15,7 +15,7 @@ use super::requests::{built, pause};
 use super::{Error, Table, keys};
 use crate::domain::audit::Entry;
 use crate::domain::day::Day;
-use crate::domain::ids::{Clock, Owner, TurnId};
+use crate::domain::ids::{Clock, Millis, Owner, Timestamp, TurnId};
 
 /// More than these losing against others in a row, and somebody's view is wrong.
 const TRIES: u32 = 12;
@@ -80,6 +80,11 @@ impl Audit {
     /// A text as the log has it: a keyed hash.
     pub fn hash(&self, tenant: &str, text: &str) -> String {
         self.keys.sign(&["text", tenant, text])
+    }
+
+    /// Until when what happens at a moment is kept.
+    pub fn kept_until(&self, at: Millis) -> Timestamp {
+        Day::of(at).end().plus(self.ttl)
     }
 
     /// Sees to it that there is a lane to write to, so that writing does not have to wait for one.

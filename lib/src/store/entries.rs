@@ -1,15 +1,15 @@
-//! The registry's own half: agents that were changed here, each change for ever, and documents.
+//! The registry's own half: agents that were changed here, each change for as long as the audit log, and documents.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
 use serde::Serialize;
 
-use super::attributes::{Item, count, number, string, text};
+use super::attributes::{Item, count, expires_at, number, string, text};
 use super::audit::Audit;
 use super::requests::{Place, built, pause};
 use super::{Error, Table, keys};
 use crate::domain::audit;
-use crate::domain::ids::{Millis, Owner};
+use crate::domain::ids::{Millis, Owner, Timestamp};
 
 /// More than these losing against others in a row, and somebody's view is wrong.
 const TRIES: u32 = 12;
@@ -139,10 +139,50 @@ impl Entries {
             .transpose()
     }
 
-    /// Every change, the oldest first.
-    pub async fn history(&self) -> Result<Vec<Change>, Error> {
-        let items = self.items(keys::CHANGES).await?;
-        Ok(items.iter().filter_map(change).collect())
+    /// The changes of one agent that are still kept, the newest first: so many of those `before` a version. Where there may
+    /// be more, the version before which they are.
+    pub async fn history(
+        &self,
+        agent: &str,
+        before: Option<u64>,
+        most: usize,
+        now: Timestamp,
+    ) -> Result<(Vec<Change>, Option<u64>), Error> {
+        let (mut changes, mut start) = (Vec::new(), None);
+        // What every version is below.
+        let before = before.unwrap_or(u64::MAX).min(keys::VERSIONS);
+        let (first, last) = (
+            keys::change(0).sk,
+            keys::change(before.saturating_sub(1)).sk,
+        );
+        loop {
+            let page = (self.table.client().query())
+                .table_name(&self.table.name)
+                .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
+                .expression_attribute_values(":pk", text(keys::registry()))
+                .expression_attribute_values(":first", text(&first))
+                .expression_attribute_values(":last", text(&last))
+                .scan_index_forward(false)
+                .consistent_read(true)
+                .set_exclusive_start_key(start)
+                .send()
+                .await?;
+            let kept = page.items().iter().filter(|item| expires_at(item) > now);
+            for change in kept.filter_map(change) {
+                if change.agent.as_deref() != Some(agent) {
+                    continue;
+                }
+                let version = change.version;
+                changes.push(change);
+                if changes.len() >= most {
+                    return Ok((changes, Some(version)));
+                }
+            }
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                return Ok((changes, None));
+            }
+        }
     }
 
     /// The document that is kept here.
@@ -189,7 +229,8 @@ impl Entries {
                 return Ok(Put::Other(version));
             }
             let next = head + 1;
-            let mut items = self.written(changing, head, before.as_deref())?;
+            let until = log.kept_until(changing.at);
+            let mut items = self.written(changing, head, before.as_deref(), until)?;
             let lane = log.take(tenant).await?;
             let line = log.next(&lane, &entry(next))?;
             items.extend(log.items(&lane, &line, owner)?);
@@ -227,6 +268,7 @@ impl Entries {
         changing: Changing<'_>,
         head: u64,
         before: Option<&str>,
+        until: Timestamp,
     ) -> Result<Vec<TransactWriteItem>, Error> {
         let next = head + 1;
         let stamped = |put: PutBuilder| {
@@ -251,7 +293,7 @@ impl Entries {
                 with(put, "text", changing.written)
             }
         };
-        let history = stamped(self.table.put_for_good(keys::change(next)))
+        let history = stamped(self.table.put(keys::change(next), until))
             .item("version", number(next))
             .condition_expression("attribute_not_exists(pk)");
         let history = with(history, "agent", changing.what.agent());

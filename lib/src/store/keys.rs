@@ -224,8 +224,11 @@ pub fn peer(sk: &str) -> String {
 
 /// What the sort keys of agents, of changes and of what agents said begin with.
 pub const AGENTS: &str = "AGENT#";
-pub const CHANGES: &str = "CHANGE#";
+const CHANGES: &str = "CHANGE#";
 pub const FOUND: &str = "FOUND#";
+
+/// Every version of the registry is below this: so many digits are in the keys of changes.
+pub const VERSIONS: u64 = 1_000_000_000_000;
 
 /// Where the registry is. It is nobody's: no person's data is in it.
 pub fn registry() -> String {

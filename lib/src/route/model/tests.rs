@@ -7,6 +7,7 @@ use crate::domain::agent::{AgentCard, Effect, Endpoint, Protocol};
 use crate::domain::capability::Capability;
 use crate::domain::ids::{Clock, Timestamp};
 use crate::domain::message::Message;
+use crate::domain::preference::Wish;
 use crate::domain::rules::BreakerRules;
 use crate::guard::Guard;
 use crate::llm::Provider;
@@ -121,7 +122,7 @@ fn the_schema_names_the_registrys_agents_and_is_strict() {
         json!(["GPA", "UMS", "coordinator"])
     );
     assert_eq!(schema["schema"]["additionalProperties"], false);
-    let prompt = prompt::system(&registry(), 5);
+    let prompt = prompt::system(&registry(), 5, 1);
     assert!(
         prompt.contains("- UMS (priority 1, only reads): UMS does things. Capabilities: a, b\n"),
         "{prompt}"
@@ -155,27 +156,43 @@ fn many(count: usize) -> Registry {
     Registry::new(cards.collect(), None).unwrap()
 }
 
+/// Has a router look at a request.
+fn with<T>(
+    registry: &Registry,
+    text: &str,
+    preferences: &Preferences,
+    look: impl FnOnce(&ModelRouter, &RouteQuery<'_>) -> T,
+) -> T {
+    let query = RouteQuery {
+        messages: &[Message::user(text)],
+        caller: &Arc::default(),
+        deadline: tokio::time::Instant::now(),
+        tenant: "t",
+        roles: &[],
+        at: Timestamp(0),
+        choice: None,
+        last: None,
+        facts: &[],
+        judged: None,
+        preferences,
+        allowance: None,
+    };
+    look(&router_of(registry), &query)
+}
+
+/// What a model is told and may answer for a request.
+fn asked(registry: &Registry, text: &str, preferences: &Preferences) -> (String, String) {
+    let prompt = with(registry, text, preferences, |router, query| {
+        router.prompt(query)
+    });
+    let format = prompt.response_format.as_ref().unwrap().get().to_owned();
+    (prompt.messages[0].text.clone(), format)
+}
+
 #[test]
 fn two_hundred_agents_take_no_more_of_a_prompt_than_some() {
     let size = |count: usize, text: &str| {
-        let router = router_of(&many(count));
-        let messages = [Message::user(text)];
-        let prompt = router.prompt(&RouteQuery {
-            messages: &messages,
-            caller: &Arc::default(),
-            deadline: tokio::time::Instant::now(),
-            tenant: "t",
-            roles: &[],
-            at: Timestamp(0),
-            choice: None,
-            last: None,
-            facts: &[],
-            judged: None,
-            preferences: &Preferences::default(),
-            allowance: None,
-        });
-        let format = prompt.response_format.as_ref().unwrap().get().to_owned();
-        let system = prompt.messages[0].text.clone();
+        let (system, format) = asked(&many(count), text, &Preferences::default());
         (system.len() + format.len(), system, format)
     };
     let (few, system, _) = size(12, "subject number 11");
@@ -188,4 +205,77 @@ fn two_hundred_agents_take_no_more_of_a_prompt_than_some() {
     assert!(many < few * 3 && many < 8 * 1024, "{few} {many}");
     let (all, ..) = size(200, "nothing of that");
     assert!(all < 8 * 1024, "{all}");
+}
+
+/// Agents whose cards are full: thirty examples each, and what an agent may say of itself at most.
+fn full(count: usize, capabilities: usize, length: usize) -> Registry {
+    let example = |n: usize| format!("{n} {}", "word ".repeat(length / 5));
+    many(count).altered(|card| {
+        let named = (0..capabilities).map(|n| Capability {
+            description: example(n),
+            examples: (0..30).map(example).collect(),
+            ..Capability::named(&format!("capability {n}"))
+        });
+        card.capabilities = named.collect();
+    })
+}
+
+#[test]
+fn whatever_cards_hold_the_prompt_stays_within_its_bound() {
+    let everybody = Preferences {
+        preferred_agents: (0..50)
+            .map(|n| AgentId::new(&format!("Agent {}", n * 4)))
+            .collect(),
+        ..Preferences::default()
+    };
+    // docs/registry.md tells the figures.
+    for (registry, wanted, most) in [
+        (full(200, 1, 60), &Preferences::default(), 24 * 1024),
+        (full(40, 40, 300), &Preferences::default(), 40 * 1024),
+        (full(200, 4, 60), &everybody, 48 * 1024),
+        (full(3, 40, 300), &Preferences::default(), 40 * 1024),
+    ] {
+        let (system, format) = asked(&registry, "subject number 137", wanted);
+        let size = system.len() + format.len();
+        assert!(size < most, "{size}");
+        // Nobody's line is lost, and the rules stand behind them all.
+        let lines = system.lines().filter(|line| line.starts_with("- Agent "));
+        assert!(lines.count() >= registry.iter().count().min(32));
+        assert!(system.contains("\nRules:\n"));
+    }
+}
+
+#[test]
+fn the_model_is_told_of_preferred_agents_and_not_of_blocked_ones() {
+    let id = AgentId::new;
+    let wanted = Preferences {
+        preferred_agents: vec![id("Agent 150")],
+        blocked_agents: vec![id("Agent 137")],
+        ..Preferences::default()
+    };
+    let (system, format) = asked(&many(200), "the rules of subject number 137", &wanted);
+    assert!(system.contains("- Agent 150 ") && format.contains("\"Agent 150\""));
+    assert!(!system.contains("- Agent 137 ") && !format.contains("\"Agent 137\""));
+}
+
+#[test]
+fn of_many_agents_the_user_is_asked_about_those_that_may_be_meant() {
+    let doubtful = |agent: &str| {
+        let mut decision = RoutingDecision::plain(&AgentId::new(agent), DecisionSource::Model, "");
+        decision.confidence = Some(0.1);
+        Answered {
+            decision,
+            second: None,
+        }
+    };
+    let settled = |text: &str, wanted: &Preferences| {
+        with(&many(200), text, wanted, |router, query| {
+            router.settle(doubtful("Agent 11"), query).plan
+        })
+    };
+    let between = |agent: &str| Plan::Clarify(["Agent 11", agent].map(AgentId::new));
+    let text = "the rules of subject number 137";
+    assert_eq!(settled(text, &Preferences::default()), between("Agent 137"));
+    let wanted = Preferences::default().with(&Wish::Block(AgentId::new("Agent 137")));
+    assert_ne!(settled(text, &wanted), between("Agent 137"));
 }
