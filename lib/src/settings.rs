@@ -5,6 +5,7 @@ mod callers;
 mod cases;
 pub mod document;
 mod env;
+mod experiments;
 mod forms;
 mod hooks;
 mod over;

@@ -5,6 +5,7 @@ mod approve;
 mod budget;
 mod consult;
 mod decide;
+mod experiment;
 mod figures;
 mod hook;
 mod learn;
@@ -35,6 +36,7 @@ use crate::domain::plan::Plan;
 use crate::domain::rules::{Caps, Routing, Synthesis, Times};
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::Prices;
+use crate::experiments::Experiments;
 use crate::facts::Extractor;
 use crate::guard::Guard;
 use crate::hooks::Hooks;
@@ -68,6 +70,8 @@ pub struct Coordinator {
     pub likely: Option<Arc<Likely>>,
     pub routing: Routing,
     pub agents: Agents,
+    /// What is compared with what is done now.
+    pub experiments: Experiments,
     /// Whom the administrator lets look on, and refuse.
     pub hooks: Arc<Hooks>,
     pub synthesizer: Synthesizer,
@@ -144,8 +148,9 @@ impl Coordinator {
             self.send_state(&turn, &sink, &progress);
         }
         let saving = Instant::now();
-        let (anchor, (), told, ()) = join!(
+        let (anchor, stopped, (), told, ()) = join!(
             self.save(&turn, &sink, &progress, begun),
+            self.count(&progress, begun),
             self.learn(&turn, &progress),
             self.tell_hooks(&turn, &progress, begun),
             self.abandon(&progress),
@@ -154,7 +159,7 @@ impl Coordinator {
         progress.marks.store = saving.elapsed();
         log(&progress, self.registry.version(), anchor.as_ref(), begun);
         progress.trace();
-        self.measure(&sink, &progress, begun);
+        self.measure(&sink, &progress, &stopped, begun);
         self.learn_costs(&progress);
         if self.log_content {
             log_content(&turn, &progress);
@@ -177,7 +182,9 @@ impl Coordinator {
         let stage = sink.open_stage(Some(labels::ROUTING), None);
         sink.flush().await;
         progress.marks.first_byte = Some(begun.elapsed());
-        let known = self.identify(turn, verification).await?;
+        let known = Arc::new(self.identify(turn, verification).await?);
+        progress.arms = known.placed.arms(None);
+        progress.known = Some(Arc::clone(&known));
         let consent = turn
             .messages
             .last()
@@ -215,6 +222,7 @@ impl Coordinator {
             }
         };
         self.learn_likely(progress, &verdict);
+        self.vary(turn, &mut verdict, progress);
         progress.checking = self.is_checked(turn, &verdict.decision, progress);
         answer::show(&stage, &verdict, progress, sink.language());
         drop(stage);

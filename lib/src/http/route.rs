@@ -26,8 +26,12 @@ pub async fn explain(State(app): State<Arc<App>>, request: Request) -> Response 
         let accepted = accept(&app, id, trace, &parts, &mut body).await?;
         let coordinator = accepted.coordinator;
         let explained = Box::pin(coordinator.explain(&accepted.turn, accepted.verification));
-        let verdict = app.live.beside(explained).await?;
-        Ok::<_, ApiError>(shown(&verdict, coordinator.chain.rulebook()))
+        let (verdict, placed) = app.live.beside(explained).await?;
+        let rulebook = coordinator.chain.rulebook(Some(&placed));
+        let mut shown = shown(&verdict, rulebook);
+        let arms = placed.arms(Some(&verdict.decision.plan));
+        shown["arms"] = arms.iter().map(ToString::to_string).collect();
+        Ok::<_, ApiError>(shown)
     };
     let answer = async {
         match explaining.await {

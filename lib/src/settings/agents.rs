@@ -143,6 +143,7 @@ pub fn card(agent: Agent, env: &Env) -> Result<AgentCard, Problem> {
         fallback: agent.fallback.map(|name| AgentId::new(&name.value)),
         accepts: agent.accepts,
         discover: agent.discover,
+        listed: agent.listed,
         facts: FactRules {
             takes: agent.facts.takes,
             gives: agent.facts.gives,

@@ -22,6 +22,7 @@ mod proposals;
 mod requests;
 mod save;
 pub mod secrets;
+mod trials;
 
 pub use accounts::{Accounts, Known, Leave};
 pub use audit::Audit;
@@ -37,6 +38,7 @@ pub use preferences::{Changed, Seen, Wishes};
 pub use save::{Saved, Session, Write, Written};
 
 pub use proposals::Proposals;
+pub use trials::Trials;
 
 use aws_sdk_dynamodb::error::SdkError;
 

@@ -173,6 +173,7 @@ fn two_hundred_agents_take_no_more_of_a_prompt_than_some() {
             judged: None,
             preferences: &Preferences::default(),
             allowance: None,
+            placed: None,
         });
         let format = prompt.response_format.as_ref().unwrap().get().to_owned();
         let system = prompt.messages[0].text.clone();
