@@ -33,6 +33,7 @@ mod caps;
 mod chat;
 mod clockwork;
 mod configuration;
+mod experiments;
 mod facts;
 mod failures;
 mod faults;

@@ -423,7 +423,14 @@ async fn the_roadmaps_own_example_loads_unchanged() {
 
 #[test]
 fn every_example_of_the_page_loads_and_passes_its_own_tests() {
-    let pages = ["configuration", "several-agents", "facts", "approval"].map(|page| {
+    let pages = [
+        "configuration",
+        "several-agents",
+        "facts",
+        "approval",
+        "experiments",
+    ]
+    .map(|page| {
         let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
         std::fs::read_to_string(docs.join(format!("{page}.md"))).unwrap()
     });
@@ -450,7 +457,7 @@ fn every_example_of_the_page_loads_and_passes_its_own_tests() {
         tests += read.tests;
     }
     assert!(
-        documents == 7 && tests >= 13,
+        documents == 8 && tests >= 17,
         "{documents} documents, {tests} tests"
     );
 }

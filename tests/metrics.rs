@@ -14,7 +14,9 @@ use crate::world::{delta, echoed, finish, model, plan, routes, user};
 /// The agents as they are built in, and somebody who looks on.
 const AGENTS: &str = concat!(
     include_str!("../infra/agents.yaml"),
-    "hooks:\n  - {name: on-looker, refuse: [nothing]}\n"
+    "hooks:\n  - {name: on-looker, refuse: [nothing]}\n",
+    "experiments:\n  - name: words\n    arms:\n      - name: new\n        share: 100%\n        \
+     prompt: {synthesis: Be brief.}\n        guard: {least: 10, spend: 0.000001}\n"
 );
 
 #[test]

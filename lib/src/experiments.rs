@@ -5,6 +5,7 @@ mod report;
 pub mod statistics;
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -254,7 +255,7 @@ impl Placed {
     fn enter(&mut self, arm: &Arm, id: &ArmId) {
         self.variant.and(&arm.variant);
         if arm.variant.routes() {
-            self.routing.push_str(&format!("{id},"));
+            let _ = write!(self.routing, "{id},");
         }
     }
 }

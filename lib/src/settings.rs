@@ -1,6 +1,7 @@
 //! Environment and files into [`Settings`], once; the only reader of the environment.
 
 mod agents;
+mod arms;
 mod callers;
 mod cases;
 pub mod document;

@@ -72,6 +72,7 @@ pub fn rate(of: u64, all: u64, z: f64) -> Option<Interval> {
     if all == 0 {
         return None;
     }
+    let (none, every) = (of == 0, of >= all);
     let [of, all] = [of.min(all), all].map(real);
     let value = of / all;
     let square = z * z;
@@ -80,8 +81,8 @@ pub fn rate(of: u64, all: u64, z: f64) -> Option<Interval> {
     let bound = |bound: f64| (bound / (all + square)).clamp(0.0, 1.0);
     Some(Interval {
         value,
-        low: if of == 0.0 { 0.0 } else { bound(middle - half) },
-        high: if of == all { 1.0 } else { bound(middle + half) },
+        low: if none { 0.0 } else { bound(middle - half) },
+        high: if every { 1.0 } else { bound(middle + half) },
     })
 }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::place::{Place, Problem, Problems};
 use super::rulebook::Names;
 use super::written::Written;
-use super::{Env, Over, agents, cases, experiments, hooks, over, rulebook};
+use super::{Env, Over, agents, arms, cases, experiments, hooks, over, rulebook};
 use crate::domain::agent::Registry;
 use crate::domain::experiment::Experiment;
 use crate::domain::hook::HookCard;
@@ -84,7 +84,7 @@ pub fn parse_under(text: &str, over: &[Over], env: &Env) -> Result<Roster, Probl
     let rulebook = rulebook::read(&written.routing.rules, text, names, &mut problems);
     let fill = |text: &str| agents::substitute(text, env);
     let hooks = hooks::read(&written.hooks, names.0, &fill, &mut problems);
-    let around = experiments::Around {
+    let around = arms::Around {
         document: text,
         rules: &rulebook,
         names,
