@@ -568,8 +568,8 @@ async fn an_operator_sees_what_an_experiment_has_shown_and_begins_it_anew() {
     std::fs::create_dir_all(&folder.path).unwrap();
     let file = folder.path.join("agents.yaml");
     let document = "agents:\n\
-        - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', effect: none}\n\
-        - {name: GPA-next, endpoint: '${GPA_AGENT_ENDPOINT}', effect: none, listed: false}\n\
+        - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY}', effect: none}\n\
+        - {name: GPA-next, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY}', effect: none, listed: false}\n\
         experiments:\n- {name: next, arms: [{name: new, share: 100%, agents: {GPA: GPA-next}}]}\n";
     std::fs::write(&file, document).unwrap();
     let data = ["--data", folder.path.to_str().unwrap()];
@@ -585,7 +585,8 @@ async fn an_operator_sees_what_an_experiment_has_shown_and_begins_it_anew() {
         let mut command = command_of_mas(&[&["experiments"], arguments, &data].concat());
         command
             .env("MAS_AGENTS", &file)
-            .env("GPA_AGENT_ENDPOINT", "http://127.0.0.1:9");
+            .env("GPA_AGENT_ENDPOINT", "http://127.0.0.1:9")
+            .env("GPA_API_KEY", "sandbox");
         let mut mas = Process::start(command);
         let code = mas.end().await.code();
         (code, mas.stdout(), mas.stderr())

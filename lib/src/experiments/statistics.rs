@@ -47,10 +47,14 @@ impl Sample {
         (self.variance / self.count, self.count - 1.0)
     }
 
-    /// The mean: Student's interval.
+    /// The mean: Student's interval, as far as it is not below zero, where nothing is that is counted.
     pub fn mean(&self, z: f64) -> Interval {
         let (error, freedom) = self.error();
-        around(self.mean, student(z, freedom) * error.sqrt())
+        let found = around(self.mean, student(z, freedom) * error.sqrt());
+        Interval {
+            low: found.low.max(0.0),
+            ..found
+        }
     }
 
     /// How much more the mean of this is than another's: Welch's interval, for which the two need not vary alike.
