@@ -45,6 +45,7 @@ ALARMS = {
     ("ApiFunction", "Errors"),
     ("DiscoverFunction", "Errors"),
     ("MAS", "mas_capabilities_dropped_total"),
+    ("MAS", "mas_experiment_arms_stopped_total"),
     ("Table", "ReadThrottleEvents"),
     ("Table", "WriteThrottleEvents"),
     ("Table", "SystemErrors"),

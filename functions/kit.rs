@@ -9,6 +9,7 @@ use coordinator::domain::budget::Budget;
 use coordinator::domain::ids::Clock;
 use coordinator::domain::money::Money;
 use coordinator::domain::rules::Quotas;
+use coordinator::experiments::Experiments;
 use coordinator::facts::Extractor;
 use coordinator::gateway::assertion::Signer;
 use coordinator::gateway::{Gateways, Reach};
@@ -23,7 +24,7 @@ use coordinator::route::{
 };
 use coordinator::settings::{Roster, Settings};
 use coordinator::store::envelope::Seal;
-use coordinator::store::{Accounts, Decisions, Table, Wishes};
+use coordinator::store::{Accounts, Decisions, Table, Trials, Wishes};
 use coordinator::stream::Nesting;
 use coordinator::synthesize::Synthesizer;
 use coordinator::upstream::Client;
@@ -54,6 +55,12 @@ impl Kit {
             synthesis: settings.synthesis,
             metrics: Arc::clone(&shared.metrics),
             agents: self.agents(&roster, None)?,
+            experiments: Experiments::new(
+                roster.experiments.clone(),
+                Trials::of(&self.table),
+                Clock::new(http::clock),
+                settings.times.store,
+            ),
             hooks: self.hooks(&roster),
             extractor: self.extractor(&roster),
             comparer: Comparer::new(self.models.clone(), &settings.routing_model),
@@ -95,6 +102,7 @@ impl Kit {
             chain,
             cache,
             agents: self.agents(&roster, Some(&old.agents.gateways))?,
+            experiments: old.experiments.renewed(roster.experiments.clone()),
             hooks: self.hooks(&roster),
             extractor: self.extractor(&roster),
             registry: roster.registry,
@@ -146,10 +154,11 @@ impl Kit {
     ) -> (Chain, Option<Arc<DecisionCache>>) {
         let (registry, settings) = (&roster.registry, &self.settings);
         let routing = settings.routing;
+        let listed = registry.listed();
         let model = ModelRouter::new(
             self.models.clone(),
             &settings.routing_model,
-            registry,
+            &listed,
             settings.caps,
             routing.floor,
         );
@@ -181,7 +190,7 @@ impl Kit {
             quick.push(Box::new(CacheRouter(Arc::clone(cache))));
         }
         let rulebook = roster.rulebook.clone();
-        let chain = Chain::new(rulebook, quick, vec![Box::new(model)], registry);
+        let chain = Chain::new(rulebook, quick, vec![Box::new(model)], &listed);
         (chain, cache)
     }
 }

@@ -6,6 +6,7 @@ mod collector;
 mod compose;
 mod console;
 mod dial_config;
+mod experiments;
 mod local;
 mod operator;
 mod person;
@@ -54,6 +55,8 @@ enum Command {
     /// Show and change the registry of agents
     #[command(subcommand)]
     Agents(agents::Command),
+    /// Show what experiments have shown so far, or begin one anew
+    Experiments(experiments::Options),
     /// Read and check the audit log
     #[command(subcommand)]
     Audit(audit::Command),
@@ -77,6 +80,7 @@ async fn main() -> ExitCode {
         Some(Command::Preferences(options)) => preferences::run(options).await,
         Some(Command::DialConfig(options)) => dial_config::run(&options),
         Some(Command::Agents(command)) => Box::pin(agents::run(command)).await,
+        Some(Command::Experiments(options)) => Box::pin(experiments::run(options)).await,
         Some(Command::Audit(command)) => audit::run(command).await,
         Some(Command::Export(options)) => person::export(options).await,
         Some(Command::Erase(options)) => person::erase(options).await,

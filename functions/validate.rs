@@ -76,13 +76,19 @@ fn shown(place: &Place, parsed: &Result<Roster, Problems>, colour: bool) -> Stri
     };
     let name = harmless(&place.to_string());
     match parsed {
-        Ok(document) => format!(
-            "{name} {}: {}, {}, {}",
-            painted("is in order", "32"),
-            count(document.registry.iter().count(), "agent"),
-            count(document.rulebook.rules.len(), "rule"),
-            count(document.tests, "passed test"),
-        ),
+        Ok(document) => {
+            let experiments = match document.experiments.len() {
+                0 => String::new(),
+                number => format!("{}, ", count(number, "experiment")),
+            };
+            format!(
+                "{name} {}: {}, {}, {experiments}{}",
+                painted("is in order", "32"),
+                count(document.registry.iter().count(), "agent"),
+                count(document.rulebook.rules.len(), "rule"),
+                count(document.tests, "passed test"),
+            )
+        }
         Err(Problems(problems)) => {
             let mut out = String::new();
             for Problem {
@@ -116,6 +122,7 @@ fn as_json(place: &Place, parsed: &Result<Roster, Problems>) -> serde_json::Valu
         "ok": document.is_some(),
         "agents": document.map(|document| document.registry.iter().count()),
         "rules": document.map(|document| document.rulebook.rules.len()),
+        "experiments": document.map(|document| document.experiments.len()),
         "tests": document.map(|document| document.tests),
         "problems": problems,
     })

@@ -36,6 +36,7 @@ mod clockwork;
 mod configuration;
 mod crash;
 mod discovery;
+mod experiments;
 mod facts;
 mod failures;
 mod faults;

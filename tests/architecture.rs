@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Who may import whom. A room missing here may import nothing.
-const IMPORTS: [(&str, &str); 24] = [
+const IMPORTS: [(&str, &str); 25] = [
     ("domain", ""),
     ("dial", "domain"),
     ("a2a", "domain dial"),
@@ -13,6 +13,7 @@ const IMPORTS: [(&str, &str); 24] = [
     ("context", "domain"),
     ("upstream", "domain dial resilience telemetry"),
     ("guard", "domain resilience store"),
+    ("experiments", "domain store"),
     ("hooks", "domain guard resilience telemetry upstream"),
     ("llm", "domain dial guard resilience upstream"),
     ("gateway", "domain dial a2a guard resilience upstream"),
@@ -32,7 +33,7 @@ const IMPORTS: [(&str, &str); 24] = [
     ),
     (
         "coordinator",
-        "domain context route orchestrate facts synthesize policy store stream hooks resilience guard metrics telemetry",
+        "domain context route orchestrate facts synthesize policy store stream hooks resilience guard experiments metrics telemetry",
     ),
     (
         "http",

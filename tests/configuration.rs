@@ -429,6 +429,7 @@ fn every_example_of_the_page_loads_and_passes_its_own_tests() {
         "facts",
         "approval",
         "checks",
+        "experiments",
     ]
     .map(|page| {
         let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
@@ -457,7 +458,7 @@ fn every_example_of_the_page_loads_and_passes_its_own_tests() {
         tests += read.tests;
     }
     assert!(
-        documents == 8 && tests >= 13,
+        documents == 9 && tests >= 17,
         "{documents} documents, {tests} tests"
     );
 }

@@ -600,6 +600,61 @@ async fn a_document_can_be_checked_as_it_will_be_read_elsewhere() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_sees_what_an_experiment_has_shown_and_begins_it_anew() {
+    let folder = Folder::new("experiments");
+    std::fs::create_dir_all(&folder.path).unwrap();
+    let file = folder.path.join("agents.yaml");
+    let document = "agents:\n\
+        - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY}', effect: none}\n\
+        - {name: GPA-next, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY}', effect: none, listed: false}\n\
+        experiments:\n- {name: next, arms: [{name: new, share: 100%, agents: {GPA: GPA-next}}]}\n";
+    std::fs::write(&file, document).unwrap();
+    let data = ["--data", folder.path.to_str().unwrap()];
+    let mut command = command_of_mas(&[&data[..], &["--port", "0", "--pace", "0"]].concat());
+    command.env("MAS_AGENTS", &file);
+    let mas = Mas::serving(command).await;
+    for _ in 0..6 {
+        mas.ask(&[json!({"role": "user", "content": "What is 2+2?"})])
+            .await;
+    }
+    assert!(mas.stop().await.success());
+    let run = async |arguments: &[&str]| {
+        let mut command = command_of_mas(&[&["experiments"], arguments, &data].concat());
+        command
+            .env("MAS_AGENTS", &file)
+            .env("GPA_AGENT_ENDPOINT", "http://127.0.0.1:9")
+            .env("GPA_API_KEY", "sandbox");
+        let mut mas = Process::start(command);
+        let code = mas.end().await.code();
+        (code, mas.stdout(), mas.stderr())
+    };
+    let (code, said, problem) = run(&[]).await;
+    assert_eq!(code, Some(0), "{problem}");
+    for line in [
+        "next, by user, running",
+        "control            0.00 %        0 turns",
+        "new              100.00 %        6 turns",
+        "failures   0.00 % (0.00 % to 39.03 %)",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    assert!(!said.contains('\u{1b}'), "no colours but on a terminal");
+    let (_, said, _) = run(&["--json"]).await;
+    let found: Value = serde_json::from_str(&said).unwrap();
+    let arm = &found["experiments"][0]["arms"][1];
+    assert_eq!((&arm["name"], &arm["turns"]), (&json!("new"), &json!(6)));
+    assert!(arm["seconds"]["low"].is_number(), "{arm:#}");
+    let (code, _, problem) = run(&["--reset", "other"]).await;
+    assert!(code == Some(1) && problem.contains("no experiment other"));
+    assert_eq!(run(&["--reset", "next"]).await.0, Some(0));
+    let (_, said, _) = run(&[]).await;
+    assert!(
+        said.contains("new              100.00 %        0 turns"),
+        "{said}"
+    );
+}
+
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn mas_looks_at_its_agents_when_it_is_told_to() {

@@ -14,7 +14,9 @@ use crate::world::{delta, echoed, finish, model, plan, routes, says, user};
 /// The agents as they are built in, somebody who looks on, and somebody who judges.
 const AGENTS: &str = concat!(
     include_str!("../infra/agents.yaml"),
-    "hooks:\n  - {name: on-looker, refuse: [nothing]}\nchecks: {judge: judge}\n"
+    "hooks:\n  - {name: on-looker, refuse: [nothing]}\nchecks: {judge: judge}\n",
+    "experiments:\n  - name: words\n    arms:\n      - name: new\n        share: 100%\n        \
+     prompt: {synthesis: Be brief.}\n        guard: {least: 10, spend: 0.000001}\n"
 );
 
 #[test]

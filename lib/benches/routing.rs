@@ -113,6 +113,7 @@ async fn main() {
             judged: None,
             preferences: &preferences,
             allowance: None,
+            placed: None,
         };
         if rung == "cache" {
             let mut decision =

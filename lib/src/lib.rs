@@ -16,6 +16,7 @@ pub mod context;
 pub mod coordinator;
 pub mod dial;
 pub mod domain;
+pub mod experiments;
 pub mod facts;
 pub mod gateway;
 pub mod guard;

@@ -1,11 +1,13 @@
 //! Environment and files into [`Settings`], once; the only reader of the environment.
 
 mod agents;
+mod arms;
 mod callers;
 mod cases;
 mod checks;
 pub mod document;
 mod env;
+mod experiments;
 mod forms;
 mod hooks;
 mod over;

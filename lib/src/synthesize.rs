@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::conflict::Conflict;
+use crate::domain::experiment::Told;
 use crate::domain::ids::{AgentId, TurnId};
 use crate::domain::markdown::links;
 use crate::domain::message::{Message, Role};
@@ -22,6 +23,8 @@ const LINKS: usize = 200;
 pub struct Synthesizer {
     models: Models,
     model: Arc<str>,
+    /// What the model is told beside the rest.
+    more: Option<Arc<str>>,
 }
 
 const SYSTEM: &str = "You are the last step of a group of agents: you write the answer that the user reads.\n\
@@ -42,6 +45,17 @@ impl Synthesizer {
         Self {
             models,
             model: model.into(),
+            more: None,
+        }
+    }
+
+    /// With another model, or told more, where an experiment says so.
+    #[must_use]
+    pub fn varied(&self, other: &Told) -> Self {
+        Self {
+            models: self.models.clone(),
+            model: Arc::clone(other.model.as_ref().unwrap_or(&self.model)),
+            more: other.prompt.clone(),
         }
     }
 
@@ -71,6 +85,10 @@ impl Synthesizer {
             caller: Arc::clone(&turn.caller),
             deadline: turn.deadline,
         };
+        if let (Some(more), Some(system)) = (&self.more, prompt.messages.first_mut()) {
+            system.text.push('\n');
+            system.text.push_str(more);
+        }
         // What must be there is the last message.
         let needed = prompt
             .messages

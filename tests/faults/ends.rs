@@ -161,6 +161,7 @@ pub fn passes(fault: F) -> bool {
             | F::RetryAfterDate
             | F::RetryAfterNegative
             | F::RetryAfterGarbage
+            | F::DoneOnly
     )
 }
 

@@ -45,6 +45,7 @@ fn record(n: u128, shown: &str, exchange: Exchange) -> TurnRecord {
         usage: Vec::new(),
         duration_ms: 1,
         registry: String::new(),
+        arms: Vec::new(),
     }
 }
 

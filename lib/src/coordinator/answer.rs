@@ -8,6 +8,7 @@ use super::{Coordinator, Progress};
 use crate::domain::agent::AgentCard;
 use crate::domain::conversation::Outcome;
 use crate::domain::event::StageStatus;
+use crate::domain::experiment::Told;
 use crate::domain::failure::Failure;
 use crate::domain::ids::AgentId;
 use crate::domain::language::Language;
@@ -64,7 +65,8 @@ impl Coordinator {
         // The question tells its language, unless the user always wants another one.
         let preferred = progress.wanted().language.is_some();
         let language = (language.filter(|_| !preferred)).unwrap_or_else(|| sink.language());
-        let agents: Vec<_> = self.registry.iter().map(|card| self.shown(card)).collect();
+        let listed = self.registry.iter().filter(|card| card.listed);
+        let agents: Vec<_> = listed.map(|card| self.shown(card)).collect();
         progress.say(sink, &about::about(&agents, language));
         progress.outcome = Some(Outcome::Answered);
         FinishReason::Stop
@@ -175,8 +177,10 @@ impl Coordinator {
     ) -> Result<FinishReason, synthesize::Error> {
         progress.asking = Some(Step::Synthesis);
         let reports: Vec<_> = reports(&progress.parts).collect();
-        let (mut text, pruned) = self
-            .synthesizer
+        let placed = progress.placed();
+        let other = placed.map_or_else(Told::default, |placed| placed.variant.synthesis.clone());
+        let synthesizer = self.synthesizer.varied(&other);
+        let (mut text, pruned) = synthesizer
             .answer(
                 turn,
                 &reports,
@@ -199,7 +203,7 @@ impl Coordinator {
             }
         };
         progress.asking = None;
-        (progress.tally).add(Step::Synthesis, self.synthesizer.model(), text.usage());
+        (progress.tally).add(Step::Synthesis, synthesizer.model(), text.usage());
         end
     }
 }

@@ -11,11 +11,11 @@ use super::memory::Known;
 use super::memory::Recollection;
 use super::{Coordinator, Progress, Verification};
 use crate::context;
-use crate::domain::access::Role;
 use crate::domain::agent::{AgentCard, Approval, Effect, Protocol};
 use crate::domain::conversation::Last;
+use crate::domain::experiment::Placed;
 use crate::domain::failure::Failure;
-use crate::domain::ids::{AgentId, Owner};
+use crate::domain::ids::AgentId;
 use crate::domain::plan::{Assignment, RoutingDecision};
 use crate::domain::preference::Preferences;
 use crate::domain::rulebook::Demands;
@@ -44,17 +44,21 @@ impl Guessed {
 }
 
 impl Coordinator {
-    /// What the ladder says of a turn that is not taken: no agent is called, nothing is remembered.
+    /// What the ladder says of a turn that is not taken, and where that is in experiments: no agent is called, nothing is
+    /// remembered or counted.
     pub async fn explain(
         &self,
         turn: &ChatTurn,
         verification: Verification,
-    ) -> Result<Verdict, Failure> {
+    ) -> Result<(Verdict, Placed), Failure> {
         let mut progress = Progress::default();
         let turn = &*self.hooks.redacted(turn, &mut progress.hooks);
         let decided = timeout_at(turn.deadline, async {
-            let known = self.identify(turn, verification).await?;
-            Box::pin(self.decide(turn, &known, false, &mut progress)).await
+            let known = Arc::new(self.identify(turn, verification).await?);
+            progress.known = Some(Arc::clone(&known));
+            let mut verdict = Box::pin(self.decide(turn, &known, false, &mut progress)).await?;
+            self.vary(turn, &mut verdict, &mut progress);
+            Ok(verdict)
         });
         let verdict = decided
             .await
@@ -64,7 +68,8 @@ impl Coordinator {
         }
         let until = Instant::now() + self.times.save;
         self.leave(turn, &progress, until).await;
-        verdict
+        let placed = progress.placed().cloned().unwrap_or_default();
+        verdict.map(|verdict| (verdict, placed))
     }
 
     /// Asks the hooks that come before the ladder, and the ladder. The memory is there when it has decided.
@@ -122,7 +127,7 @@ impl Coordinator {
         if progress.wants_other(assumed) {
             return Ok(None);
         }
-        let mut query = self.query(turn, &known.owner, &known.roles, before.as_ref(), assumed);
+        let mut query = self.query(turn, known, before.as_ref(), assumed);
         query.allowance = Some(self.allowance(self.budget_of(turn, assumed)));
         let entered = Arc::clone(&progress.entered);
         let mut recall = Box::pin(self.recollection(turn, known, &entered));
@@ -134,7 +139,7 @@ impl Coordinator {
         progress.demands = begun.demands().clone();
         let asking = !begun.is_over();
         progress.asking = asking.then_some(Step::Route);
-        let mut guessing = guessing && asking && self.may_guess();
+        let mut guessing = guessing && asking && self.may_guess() && as_ever(&known.placed);
         // What agents found out is in the store alone.
         let waits = self.account_first || self.extractor.is_some();
         if asking && waits && progress.recalled.is_none() {
@@ -224,7 +229,7 @@ impl Coordinator {
         let recalled = progress.recalled.as_ref();
         let before = recalled.and_then(|recalled| recalled.memory.last.clone());
         let wanted = progress.wanted();
-        let query = self.query(turn, &known.owner, &known.roles, before.as_ref(), &wanted);
+        let query = self.query(turn, known, before.as_ref(), &wanted);
         let judgement = self.chain.judge(&query);
         progress.demands = judgement.demands.clone();
         progress.before = before;
@@ -287,8 +292,7 @@ impl Coordinator {
     pub(super) fn query<'a>(
         &self,
         turn: &'a ChatTurn,
-        owner: &'a Owner,
-        roles: &'a [Role],
+        known: &'a Known,
         last: Option<&'a Last>,
         preferences: &'a Preferences,
     ) -> RouteQuery<'a> {
@@ -299,8 +303,8 @@ impl Coordinator {
             deadline: turn
                 .deadline
                 .min(Instant::now() + self.times.model_first_byte * 2),
-            tenant: owner.tenant(),
-            roles,
+            tenant: known.owner.tenant(),
+            roles: &known.roles,
             at: turn.received_at,
             choice: turn.choice.as_ref(),
             last,
@@ -308,6 +312,7 @@ impl Coordinator {
             judged: None,
             preferences,
             allowance: None,
+            placed: Some(&known.placed),
         }
     }
 
@@ -364,6 +369,11 @@ impl Progress {
             self.dropped(guess);
         }
     }
+}
+
+/// Whether an experiment lets whoever is decided for be whoever is asked.
+fn as_ever(placed: &Placed) -> bool {
+    placed.routes_as_ever() && placed.variant.agents.is_empty()
 }
 
 /// The agent of a decision that leaves the request as it is.

@@ -8,6 +8,7 @@ use super::decide::Guessed;
 use super::{Coordinator, Progress};
 use crate::domain::conversation::{AgentCall, Outcome};
 use crate::domain::day::Day;
+use crate::domain::experiment::ArmId;
 use crate::domain::failure::Code;
 use crate::domain::ids::AgentId;
 use crate::domain::plan::Plan;
@@ -84,7 +85,13 @@ impl Progress {
 
 impl Coordinator {
     /// Hands everything that is counted to the metrics.
-    pub(super) fn measure(&self, sink: &AnswerSink, progress: &Progress, begun: Instant) {
+    pub(super) fn measure(
+        &self,
+        sink: &AnswerSink,
+        progress: &Progress,
+        stopped: &[ArmId],
+        begun: Instant,
+    ) {
         let marks = &progress.marks;
         let decision = progress.decision.as_ref();
         let agent = decision.and_then(|decision| match &decision.plan {
@@ -128,6 +135,13 @@ impl Coordinator {
             pruned: &marks.pruned,
             usage: &lines,
             breakers: self.guard.states(),
+            arms: &progress.arms,
+            arms_result: if progress.has_failed() {
+                "failed"
+            } else {
+                "well"
+            },
+            stopped,
         });
     }
 }
@@ -140,6 +154,7 @@ pub(super) fn log(progress: &Progress, registry: &str, anchor: Option<&Anchor>, 
         route.agent = progress.agents().next().map(AgentId::as_str),
         route.source = progress.decision.as_ref().map(|decision| decision.source.as_str()),
         registry.version = registry,
+        experiment.arms = (!progress.arms.is_empty()).then(|| arms(progress)),
         turn.outcome = ?progress.outcome.unwrap_or(Outcome::Failed),
         error.code = progress.error.map(Code::as_str),
         // Names the turn's line of the audit log where nobody who can change the table can change it.
@@ -147,6 +162,12 @@ pub(super) fn log(progress: &Progress, registry: &str, anchor: Option<&Anchor>, 
         duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         "turn ended"
     );
+}
+
+/// The arms of the turn, on one line.
+fn arms(progress: &Progress) -> String {
+    let arms: Vec<String> = progress.arms.iter().map(ToString::to_string).collect();
+    arms.join(",")
 }
 
 /// What was said, for debugging: the one place from which text gets into the log, and only where `MAS_LOG_CONTENT` says so.

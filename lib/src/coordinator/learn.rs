@@ -11,6 +11,7 @@ use super::decide::plainly;
 use super::memory::Known;
 use super::{Coordinator, Progress};
 use crate::domain::conversation::{Last, Outcome};
+use crate::domain::experiment::Placed;
 use crate::domain::plan::{DecisionSource, RoutingDecision};
 use crate::domain::preference::Preferences;
 use crate::domain::turn::ChatTurn;
@@ -21,8 +22,8 @@ use crate::store;
 impl Coordinator {
     /// What the model decided tells what it will decide.
     pub(super) fn learn_likely(&self, progress: &Progress, verdict: &Verdict) {
-        // One person's taste tells nothing of what others ask.
-        if progress.wanted().steer() {
+        // One person's taste tells nothing of what others ask, and neither does another way to decide.
+        if progress.wanted().steer() || !progress.placed().is_none_or(Placed::routes_as_ever) {
             return;
         }
         if let (Some(likely), DecisionSource::Model) = (&self.likely, verdict.decision.source) {
@@ -62,13 +63,7 @@ impl Coordinator {
         before: Option<Last>,
         preferences: &Preferences,
     ) -> Verdict {
-        let query = self.query(
-            turn,
-            &known.owner,
-            &known.roles,
-            before.as_ref(),
-            preferences,
-        );
+        let query = self.query(turn, known, before.as_ref(), preferences);
         self.chain.second_opinion(&query).await
     }
 
@@ -80,8 +75,9 @@ impl Coordinator {
             return;
         }
         let first = progress
-            .decision
+            .meant
             .as_ref()
+            .or(progress.decision.as_ref())
             .and_then(RoutingDecision::assignment);
         let now = second.decision.assignment();
         let agrees = first.map(|first| &first.agent) == now.map(|now| &now.agent);
@@ -93,9 +89,12 @@ impl Coordinator {
 
     /// At the turn's end: keeps what the model decided if all went well, and takes back what did not.
     pub(super) async fn learn(&self, turn: &ChatTurn, progress: &Progress) {
-        let (Some(cache), Some(decision), Some(recalled)) =
-            (&self.cache, &progress.decision, &progress.recalled)
-        else {
+        let (Some(cache), Some(decision), Some(known), Some(recalled)) = (
+            &self.cache,
+            &progress.decision,
+            &progress.known,
+            &progress.recalled,
+        ) else {
             return;
         };
         let well = !progress.filtered
@@ -107,10 +106,14 @@ impl Coordinator {
         let own =
             decision.assignment().map(|assignment| &assignment.agent) == progress.agents().next();
         let before = progress.before.as_ref();
-        let query = self.query(turn, recalled.owner(), &[], before, &recalled.preferences);
+        let query = self.query(turn, known, before, &recalled.preferences);
         let wrong = !(well && own) || progress.marks.agrees == Some(false);
         let kept = match decision.source {
-            DecisionSource::Model if well && own => cache.keep(&query, decision).boxed(),
+            // Whoever was asked in an experiment, kept is who was meant.
+            DecisionSource::Model if well && own => {
+                let meant = progress.meant.as_ref().unwrap_or(decision);
+                cache.keep(&query, meant).boxed()
+            }
             // Who left has not judged the answer, and a hook that refused it not the decision.
             DecisionSource::Cache
                 if wrong && !matches!(progress.outcome, Some(Outcome::Left | Outcome::Refused)) =>

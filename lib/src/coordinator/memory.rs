@@ -13,6 +13,7 @@ use crate::context;
 use crate::domain::access::{self, Identity};
 use crate::domain::conversation::{Memory, Recalled, Stored};
 use crate::domain::event::StageStatus;
+use crate::domain::experiment::Placed;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{Owner, TurnId};
 use crate::domain::message::Role;
@@ -75,6 +76,8 @@ pub(super) struct Known {
     pub(super) roles: Vec<access::Role>,
     /// One for each assistant message.
     pub(super) recalled: Vec<Recalled>,
+    /// Where the turn is in experiments.
+    pub(super) placed: Placed,
 }
 
 impl Coordinator {
@@ -88,14 +91,16 @@ impl Coordinator {
         // Set once; a turn has one owner.
         let _ = turn.caller.mark.set(owner.mark());
         let _ = turn.caller.owner.set(owner.clone());
-        let recalled = (turn.messages.iter())
+        let recalled: Vec<Recalled> = (turn.messages.iter())
             .filter(|message| message.role == Role::Assistant)
             .map(|message| self.seal.open(&owner, message.state.as_ref()))
             .collect();
+        let placed = self.place(turn, &owner, &roles, &recalled).await;
         Ok(Known {
             owner,
             roles,
             recalled,
+            placed,
         })
     }
 

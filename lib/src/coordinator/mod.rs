@@ -7,6 +7,7 @@ mod budget;
 mod check;
 mod consult;
 mod decide;
+mod experiment;
 mod figures;
 mod hook;
 mod learn;
@@ -38,6 +39,7 @@ use crate::domain::plan::Plan;
 use crate::domain::rules::{Caps, Routing, Synthesis, Times};
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::Prices;
+use crate::experiments::Experiments;
 use crate::facts::Extractor;
 use crate::guard::Guard;
 use crate::hooks::Hooks;
@@ -70,6 +72,8 @@ pub struct Coordinator {
     pub likely: Option<Arc<Likely>>,
     pub routing: Routing,
     pub agents: Agents,
+    /// What is compared with what is done now.
+    pub experiments: Experiments,
     /// Whom the administrator lets look on, and refuse.
     pub hooks: Arc<Hooks>,
     pub synthesizer: Synthesizer,
@@ -148,8 +152,9 @@ impl Coordinator {
             self.send_state(&turn, &sink, &progress);
         }
         let saving = Instant::now();
-        let (anchor, (), told, ()) = join!(
+        let (anchor, stopped, (), told, ()) = join!(
             self.save(&turn, &sink, &progress, begun),
+            self.count(&progress, begun),
             self.learn(&turn, &progress),
             self.tell_hooks(&turn, &progress, begun),
             self.abandon(&progress),
@@ -158,7 +163,7 @@ impl Coordinator {
         progress.marks.store = saving.elapsed();
         log(&progress, self.registry.version(), anchor.as_ref(), begun);
         progress.trace();
-        self.measure(&sink, &progress, begun);
+        self.measure(&sink, &progress, &stopped, begun);
         self.learn_costs(&progress);
         if self.log_content {
             log_content(&turn, &progress);
@@ -181,7 +186,9 @@ impl Coordinator {
         let stage = sink.open_stage(Some(labels::ROUTING), None);
         sink.flush().await;
         progress.marks.first_byte = Some(begun.elapsed());
-        let known = self.identify(turn, verification).await?;
+        let known = Arc::new(self.identify(turn, verification).await?);
+        progress.arms = known.placed.arms(None);
+        progress.known = Some(Arc::clone(&known));
         let consent = turn
             .messages
             .last()
@@ -212,6 +219,7 @@ impl Coordinator {
         };
         progress.show_as_ruled(&verdict.decision.plan);
         self.learn_likely(progress, &verdict);
+        self.vary(turn, &mut verdict, progress);
         progress.checking = self.is_checked(turn, &verdict.decision, progress);
         answer::show(&stage, &verdict, progress, sink.language());
         drop(stage);

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::budget::Extra;
 use super::figures::Marks;
-use super::memory::{Entered, Recollection};
+use super::memory::{Entered, Known, Recollection};
 use super::part::Part;
 use crate::domain::conflict::Conflict;
 use crate::domain::conversation::{AgentCall, Last, Outcome};
+use crate::domain::experiment::ArmId;
 use crate::domain::fact::Fact;
 use crate::domain::failure::Code;
 use crate::domain::hook::HookCall;
@@ -28,6 +29,12 @@ pub(super) struct Progress {
     /// In whose account the turn is: it must leave it, also when it ends before anything else is known.
     pub entered: Arc<Entered>,
     pub recalled: Option<Recollection>,
+    /// Who calls, and where the turn is in experiments.
+    pub known: Option<Arc<Known>>,
+    /// The arms that the turn belongs to.
+    pub arms: Vec<ArmId>,
+    /// The decision as it was before an experiment put other agents into it.
+    pub meant: Option<RoutingDecision>,
     /// How the turn before this one ended, as the routing saw it.
     pub before: Option<Last>,
     pub decision: Option<RoutingDecision>,
@@ -83,7 +90,13 @@ impl Progress {
     pub(super) fn trace(&self) {
         let outcome = self.outcome.unwrap_or(Outcome::Failed);
         let source = self.decision.as_ref().map(|decision| decision.source);
-        telemetry::ended(outcome, self.error, self.agents().next(), source);
+        telemetry::ended(
+            outcome,
+            self.error,
+            self.agents().next(),
+            source,
+            &self.arms,
+        );
     }
 
     /// What was cut off has used something, too, and what of it was shown is known.

@@ -51,7 +51,7 @@ impl Coordinator {
     }
 
     /// What each step used, with its price of today.
-    fn priced(&self, progress: &Progress) -> Vec<StepUsage> {
+    pub(super) fn priced(&self, progress: &Progress) -> Vec<StepUsage> {
         (progress.tally).priced(&self.prices, Day::of(self.guard.now()))
     }
 
@@ -195,6 +195,7 @@ impl Coordinator {
             usage: self.priced(progress),
             duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             registry: self.registry.version().to_string(),
+            arms: progress.arms.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -222,6 +223,7 @@ impl Coordinator {
             shown: self.audit.hash(tenant, &progress.shown),
             version: env!("CARGO_PKG_VERSION").into(),
             registry: record.registry.clone().into(),
+            arms: record.arms.clone(),
             duration_ms: record.duration_ms,
         }))
     }

@@ -30,16 +30,7 @@ impl Coordinator {
         let decision = progress.decision.as_mut()?;
         let source = decision.source;
         let recalled = progress.recalled.as_ref();
-        let assignments: Vec<&mut Assignment> = match &mut decision.plan {
-            Plan::Single(assignment) => vec![assignment],
-            Plan::Steps(steps) => steps.iter_mut().map(|step| &mut step.assignment).collect(),
-            Plan::About(_)
-            | Plan::Clarify(_)
-            | Plan::Refused(_)
-            | Plan::Preferences(_)
-            | Plan::Blocked(_) => Vec::new(),
-        };
-        for assignment in assignments {
+        for assignment in decision.plan.assignments_mut() {
             if let Some(recalled) = recalled {
                 let ruled = rules::of_kinds(&recalled.memory.facts, &progress.demands.share);
                 assignment.facts = rules::known(&assignment.facts, ruled, turn.received_at);

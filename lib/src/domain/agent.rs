@@ -107,6 +107,8 @@ pub struct AgentCard {
     /// How long one call may take, where that is less than what is left of the turn.
     pub deadline: Option<Duration>,
     pub discover: Option<Discover>,
+    /// The routing model and people are told of it.
+    pub listed: bool,
     pub history: HistoryRules,
     pub facts: FactRules,
     pub checks: Checks,
@@ -150,6 +152,7 @@ impl AgentCard {
             accepts: Vec::new(),
             deadline: None,
             discover: None,
+            listed: true,
             history: HistoryRules::default(),
             facts: FactRules::default(),
             checks: Checks::default(),
@@ -268,6 +271,14 @@ impl Registry {
             agents: kept,
             version: Arc::clone(&self.version),
         }
+    }
+
+    /// Those that the routing model and people are told of.
+    #[must_use]
+    pub fn listed(&self) -> Self {
+        let listed = self.iter().filter(|card| card.listed);
+        let listed: Vec<AgentId> = listed.map(|card| card.id.clone()).collect();
+        self.only(&listed)
     }
 
     pub fn version(&self) -> &Arc<str> {

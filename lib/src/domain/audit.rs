@@ -1,4 +1,4 @@
-//! What the audit log says: one entry for each turn, for each look at or end of somebody's data, and for each change of the registry.
+//! What the audit log says: one entry for each turn, for each look at or end of somebody's data, and for each change of the registry or of an experiment.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -33,6 +33,12 @@ pub enum Entry {
         by: By,
         /// What was looked at, such as `2026-11-20`.
         what: String,
+    },
+    /// An experiment was begun anew: what was counted of it was forgotten.
+    Experiment {
+        at: Millis,
+        by: By,
+        name: String,
     },
     /// The registry was changed.
     Registry {
@@ -78,6 +84,9 @@ pub struct TurnEntry {
     /// The registry's, by which it was decided.
     #[serde(default, skip_serializing_if = "str::is_empty")]
     pub registry: Cow<'static, str>,
+    /// Its arms in experiments, such as `next/new`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arms: Vec<String>,
     pub duration_ms: u64,
 }
 

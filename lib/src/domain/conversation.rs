@@ -191,6 +191,9 @@ pub struct TurnRecord {
     /// The version of the registry that it was decided with.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub registry: String,
+    /// Its arms in experiments, such as `next/new`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arms: Vec<String>,
 }
 
 /// A session, and the turn in which it was last seen.

@@ -123,6 +123,25 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// What each of its agents is asked.
+    pub fn assignments_mut(&mut self) -> impl Iterator<Item = &mut Assignment> {
+        let (single, steps) = match self {
+            Self::Single(assignment) => (Some(assignment), None),
+            Self::Steps(steps) => (None, Some(steps)),
+            Self::About(_)
+            | Self::Clarify(_)
+            | Self::Refused(_)
+            | Self::Preferences(_)
+            | Self::Blocked(_) => (None, None),
+        };
+        let steps = steps.into_iter().flatten();
+        single
+            .into_iter()
+            .chain(steps.map(|step| &mut step.assignment))
+    }
+}
+
 /// The steps in an order in which none comes before one that it waits for.
 fn in_order(mut waiting: Vec<Step>) -> Result<Vec<Step>, String> {
     let mut ordered: Vec<Step> = Vec::with_capacity(waiting.len());

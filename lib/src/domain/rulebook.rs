@@ -89,6 +89,19 @@ pub struct Judgement {
 }
 
 impl Rulebook {
+    /// What these rules forbid and want approved, without what they choose.
+    pub fn bounds(&self) -> impl Iterator<Item = Rule> {
+        let bounds = self.rules.iter().map(|rule| Rule {
+            then: Then {
+                forbid: rule.then.forbid.clone(),
+                approve: rule.then.approve.clone(),
+                ..Then::default()
+            },
+            ..rule.clone()
+        });
+        bounds.filter(|rule| rule.then != Then::default())
+    }
+
     /// Tests every rule: what one forbids holds also where another one before it has chosen.
     pub fn judge(&self, situation: &Situation<'_>) -> Judgement {
         let mut judgement = Judgement::default();
@@ -169,6 +182,25 @@ impl Demands {
     /// The agents that nobody may ask.
     pub fn forbidden(&self) -> impl Iterator<Item = &AgentId> {
         self.forbidden.iter().map(|(_, forbidden)| &forbidden.agent)
+    }
+
+    /// What holds for the one agent holds for the other, too.
+    pub fn stand_in(&mut self, of: &AgentId, by: &AgentId) {
+        if let (Some((number, forbidden)), None) = (self.forbids(of), self.forbids(by)) {
+            let also = Forbidden {
+                agent: by.clone(),
+                ..forbidden.clone()
+            };
+            self.forbidden.push((number, also));
+        }
+        if self.wants_approval(of) && !self.wants_approval(by) {
+            self.demand_approval(by);
+        }
+    }
+
+    /// From now on the user must approve what this agent is asked.
+    pub fn demand_approval(&mut self, agent: &AgentId) {
+        self.approve.push(Approve::These(vec![agent.clone()]));
     }
 
     /// Whether the user must approve what this agent is asked.

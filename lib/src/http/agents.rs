@@ -178,6 +178,7 @@ fn shown(app: &App, card: &AgentCard, entry: Option<&Entry>) -> Value {
         "answers": if card.ready { "ready" } else { "raw" },
         "fallback": card.fallback,
         "accepts": card.accepts,
+        "listed": card.listed,
         "source": if entry.is_some() { "table" } else { "document" },
         "version": entry.map_or(0, |entry| entry.version),
         "changed_at": entry.map(|entry| entry.at),
@@ -257,7 +258,7 @@ pub(super) fn named(name: Named) -> Result<String, Failure> {
 }
 
 /// Somebody of the service's own tenant who looks after it.
-async fn reader(app: &App, headers: &HeaderMap) -> Result<Identity, Failure> {
+pub(super) async fn reader(app: &App, headers: &HeaderMap) -> Result<Identity, Failure> {
     let identity = caller(app, headers, Role::User).await?;
     let roles = [Role::Operator, Role::Auditor, Role::Admin];
     if !roles.into_iter().any(|role| identity.has(role)) {

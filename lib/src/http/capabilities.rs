@@ -38,7 +38,8 @@ pub async fn ours(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
         caller(&app, &headers, Role::User).await?;
         app.live.refresh(false).await;
         let registry = &app.coordinator().registry;
-        let agents = registry.iter().map(|card| {
+        let listed = registry.iter().filter(|card| card.listed);
+        let agents = listed.map(|card| {
             json!({"name": card.id, "description": card.description, "capabilities": card.capabilities})
         });
         let agents: Vec<_> = agents.collect();

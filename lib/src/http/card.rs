@@ -30,7 +30,7 @@ pub async fn show(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
         "capabilities": {"streaming": true, "pushNotifications": false},
         "defaultInputModes": ["text/plain", "*/*"],
         "defaultOutputModes": ["text/markdown", "*/*"],
-        "skills": skills(&app.coordinator().registry),
+        "skills": skills(&app.coordinator().registry.listed()),
         "securitySchemes": schemes, "securityRequirements": new, "security": old,
     });
     // What it says of its address is what the caller called it.

@@ -10,6 +10,7 @@ mod card;
 mod chat;
 mod configuration;
 pub mod error;
+mod experiments;
 mod health;
 mod keys;
 mod language;
@@ -167,6 +168,11 @@ pub fn api_routes(app: Arc<App>) -> Router {
         .route(
             "/v1/agents/{name}/discover",
             post(capabilities::discover).fallback(|| async { wrong_method_for("POST") }),
+        )
+        .route("/v1/experiments", get(experiments::report))
+        .route(
+            "/v1/experiments/{name}",
+            delete(experiments::reset).fallback(deletes),
         )
         .route("/capabilities", get(capabilities::ours))
         .route("/v1/audit/{day}", get(audit::show))

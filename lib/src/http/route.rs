@@ -11,6 +11,7 @@ use tracing::Instrument as _;
 use super::chat::{accept, unpanicked};
 use super::error::ApiError;
 use super::{App, trace};
+use crate::domain::experiment::ArmId;
 use crate::domain::ids::{AgentId, TurnId};
 use crate::domain::plan::Plan;
 use crate::domain::rulebook::{Held, Rulebook};
@@ -26,8 +27,10 @@ pub async fn explain(State(app): State<Arc<App>>, request: Request) -> Response 
         let accepted = accept(&app, id, trace, &parts, &mut body).await?;
         let coordinator = accepted.coordinator;
         let explained = Box::pin(coordinator.explain(&accepted.turn, accepted.verification));
-        let verdict = app.live.beside(explained).await?;
-        Ok::<_, ApiError>(shown(&verdict, coordinator.chain.rulebook()))
+        let (verdict, placed) = app.live.beside(explained).await?;
+        let rulebook = coordinator.chain.rulebook(Some(&placed));
+        let arms = placed.arms(Some(&verdict.decision.plan));
+        Ok::<_, ApiError>(shown(&verdict, rulebook, &arms))
     };
     let answer = async {
         match explaining.await {
@@ -40,7 +43,7 @@ pub async fn explain(State(app): State<Arc<App>>, request: Request) -> Response 
     Box::pin(unpanicked(answer, &id.reference()).instrument(span)).await
 }
 
-fn shown(verdict: &Verdict, rulebook: &Rulebook) -> Value {
+fn shown(verdict: &Verdict, rulebook: &Rulebook, arms: &[ArmId]) -> Value {
     let decision = &verdict.decision;
     let assignment = decision.assignment();
     let rungs = verdict.rungs.iter().map(|rung| {
@@ -68,6 +71,7 @@ fn shown(verdict: &Verdict, rulebook: &Rulebook) -> Value {
         "additional_instructions": assignment.and_then(|assignment| assignment.instructions.as_deref()),
         "rungs": rungs.collect::<Vec<_>>(),
         "rules": rules(verdict, rulebook),
+        "arms": arms.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "usage": verdict.tally.sum(),
     })
 }

@@ -66,6 +66,8 @@ catalogue! {
     UNKNOWN_PRICE "mas_unknown_price_total" Kind::Counter, ["model"], "Calls of models without a price.";
     HOOKS "mas_hook_calls_total" Kind::Counter, ["hook", "point", "result"], "Hooks that were asked, and what came of it.";
     HOOK "mas_hook_seconds" Kind::Histogram(TIMES), ["hook", "point"], "Time of hooks.";
+    EXPERIMENT "mas_experiment_turns_total" Kind::Counter, ["experiment", "arm", "result"], "Turns of the arms of experiments.";
+    ARMS_STOPPED "mas_experiment_arms_stopped_total" Kind::Counter, ["experiment", "arm"], "Arms that their guards stopped.";
     DROPPED "mas_capabilities_dropped_total" Kind::Counter, ["agent"], "Capabilities that an agent does not name any more.";
     PRUNED "mas_pruned_total" Kind::Counter, ["step"], "Histories that were cut to their budget.";
 }

@@ -8,6 +8,7 @@ use super::catalogue as all;
 use super::{Metric, Sample};
 use crate::domain::check::Again;
 use crate::domain::conversation::{AgentCall, Outcome};
+use crate::domain::experiment::ArmId;
 use crate::domain::hook::HookCall;
 use crate::domain::ids::Millis;
 use crate::domain::plan::{DecisionSource, Kept, NOT_LOOKED_UP, Rung, RungVerdict};
@@ -43,6 +44,10 @@ pub struct Figures<'a> {
     pub usage: &'a [StepUsage],
     /// Every peer, and the name of its breaker's state.
     pub breakers: Vec<(Arc<str>, &'static str)>,
+    /// The turn's arms in experiments, how it counts there, and those that it has stopped.
+    pub arms: &'a [ArmId],
+    pub arms_result: &'static str,
+    pub stopped: &'a [ArmId],
 }
 
 /// A longer name of a model is none.
@@ -106,6 +111,13 @@ impl<'a> Figures<'a> {
         self.money(&mut samples, free);
         for step in self.pruned {
             samples.add(all::PRUNED, [step.as_str()], 1.0);
+        }
+        for ArmId { experiment, arm } in self.arms {
+            let labels = [&**experiment, &**arm, self.arms_result];
+            samples.add(all::EXPERIMENT, labels, 1.0);
+        }
+        for ArmId { experiment, arm } in self.stopped {
+            samples.add(all::ARMS_STOPPED, [&**experiment, &**arm], 1.0);
         }
         for (peer, state) in &self.breakers {
             let value = match *state {

@@ -114,6 +114,7 @@ impl DecisionCache {
             before,
             if asks { "asks" } else { "" },
             &kinds.join(","),
+            query.placed.map_or("", |placed| placed.routing.as_str()),
         ];
         (!text.is_empty() || !kinds.is_empty()).then(|| self.table.name(&parts))
     }

@@ -31,6 +31,7 @@ use crate::domain::access::Role;
 use crate::domain::agent::Registry;
 use crate::domain::budget::Allowance;
 use crate::domain::conversation::Last;
+use crate::domain::experiment::Placed;
 use crate::domain::fact::Fact;
 use crate::domain::ids::{AgentId, Timestamp};
 use crate::domain::message::Message;
@@ -66,6 +67,8 @@ pub struct RouteQuery<'a> {
     pub preferences: &'a Preferences,
     /// What may be used; `None` is no limit.
     pub allowance: Option<Allowance<'a>>,
+    /// Where the turn is in experiments; `None` where it is in none.
+    pub placed: Option<&'a Placed>,
 }
 
 impl<'a> RouteQuery<'a> {
@@ -185,14 +188,15 @@ impl Chain {
         }
     }
 
-    /// The rules that are tested on every request.
-    pub fn rulebook(&self) -> &Rulebook {
-        &self.rulebook
+    /// The rules that are tested on a request that is there in experiments.
+    pub fn rulebook<'a>(&'a self, placed: Option<&'a Placed>) -> &'a Rulebook {
+        let own = placed.and_then(|placed| placed.variant.rules.as_deref());
+        own.unwrap_or(&self.rulebook)
     }
 
     /// What the rules come to for a request.
     pub fn judge(&self, query: &RouteQuery<'_>) -> Judgement {
-        rules::judge(&self.rulebook, query)
+        rules::judge(self.rulebook(query.placed), query)
     }
 
     /// Tests the rules, and asks the rungs that need no model.
@@ -200,7 +204,7 @@ impl Chain {
         let begun = Instant::now();
         let judgement = self.judge(query);
         let query = RouteQuery {
-            judged: Some((&self.rulebook, &judgement)),
+            judged: Some((self.rulebook(query.placed), &judgement)),
             ..*query
         };
         let so_far = Climb {

@@ -154,7 +154,10 @@ impl ModelRouter {
         let told = self.told(query);
         let wishes = prompt::wishes(query.preferences, &told.agents);
         let response_format = self.format(&told, query.preferences);
-        let mut messages = vec![PromptMessage::system(told.system + &wishes)];
+        let other = query.placed.map(|placed| &placed.variant.routing);
+        let more = other.and_then(|other| other.prompt.as_deref());
+        let more = more.map_or_else(String::new, |more| format!("\n{more}\n"));
+        let mut messages = vec![PromptMessage::system(told.system + &more + &wishes)];
         let (last, earlier) = match query.messages.split_last() {
             Some((last, earlier)) => (Some(last), earlier),
             None => (None, query.messages),
@@ -163,7 +166,11 @@ impl ModelRouter {
         messages.extend(prompt::facts(query.facts));
         messages.extend(last.and_then(prompt::shown));
         let mut prompt = Prompt {
-            model: Arc::clone(&self.model),
+            model: Arc::clone(
+                other
+                    .and_then(|other| other.model.as_ref())
+                    .unwrap_or(&self.model),
+            ),
             messages,
             response_format: Some(response_format),
             caller: Arc::clone(query.caller),
@@ -191,7 +198,7 @@ impl ModelRouter {
             }
             answered => answered?,
         };
-        tally.add(Step::Route, &self.model, usage);
+        tally.add(Step::Route, &prompt.model, usage);
         Ok(text)
     }
 

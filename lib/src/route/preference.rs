@@ -97,6 +97,7 @@ mod tests {
             judged: None,
             preferences: &Preferences::default(),
             allowance: None,
+            placed: None,
         };
         let opinion =
             futures_util::FutureExt::now_or_never(router.route(&query, &mut Tally::default()));

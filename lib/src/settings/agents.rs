@@ -150,6 +150,7 @@ pub fn card(agent: Agent, env: &Env, checks: Option<&Checks>) -> Result<AgentCar
         fallback: agent.fallback.map(|name| AgentId::new(&name.value)),
         accepts: agent.accepts,
         discover: agent.discover,
+        listed: agent.listed,
         facts: FactRules {
             takes: agent.facts.takes,
             gives: agent.facts.gives,

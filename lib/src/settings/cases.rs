@@ -1,10 +1,13 @@
 //! The tests of a document: requests that its own rules are tried on, with what they must come to.
 
+use super::experiments;
 use super::place::{At, Place, Problem};
 use super::rulebook::{Names, read_approve};
 use super::written::{Approve as WrittenApprove, Case, Expect, Expected};
 use crate::domain::access::Role;
+use crate::domain::condition::Condition;
 use crate::domain::day::Day;
+use crate::domain::experiment::Experiment;
 use crate::domain::ids::{AgentId, Timestamp};
 use crate::domain::plan::Plan;
 use crate::domain::preference::Stages;
@@ -19,15 +22,23 @@ const NOON: Timestamp = Timestamp(1_767_614_400);
 /// Stands for no agent at all.
 const NONE: &str = "none";
 
+/// What cases are tried on.
+#[derive(Clone, Copy)]
+pub struct Tried<'a> {
+    pub rules: &'a Rulebook,
+    pub experiments: &'a [Experiment],
+    pub names: Names<'a>,
+}
+
 /// Runs every case; what is wrong is told with its line.
-pub fn run(cases: &[Case], rules: &Rulebook, names: Names<'_>, problems: &mut Vec<Problem>) {
+pub fn run(cases: &[Case], tried: Tried<'_>, problems: &mut Vec<Problem>) {
     if let Some(last) = cases.get(MOST) {
         let problem = format!("there are more than {MOST} tests, which are run at every start");
         problems.push(last.expect.place.problem(problem));
         return;
     }
     for (number, case) in (1..).zip(cases) {
-        let wrong = case_of(case, rules, names);
+        let wrong = case_of(case, tried);
         problems.extend(wrong.err().into_iter().map(|problem| Problem {
             problem: format!("test {number} ({:?}): {}", case.say, problem.problem),
             ..problem
@@ -35,7 +46,8 @@ pub fn run(cases: &[Case], rules: &Rulebook, names: Names<'_>, problems: &mut Ve
     }
 }
 
-fn case_of(case: &Case, rules: &Rulebook, names: Names<'_>) -> Result<(), Problem> {
+fn case_of(case: &Case, tried: Tried<'_>) -> Result<(), Problem> {
+    let names = tried.names;
     let previous = case
         .previous
         .as_ref()
@@ -58,7 +70,7 @@ fn case_of(case: &Case, rules: &Rulebook, names: Names<'_>) -> Result<(), Proble
         at: case.now.as_ref().map_or(Ok(NOON), moment)?,
         language: case.language.as_deref(),
     };
-    let judged = rules.judge(&Situation::new(asked));
+    let judged = judged(case, &Situation::new(asked), tried)?;
     let place = case.expect.place;
     let failed: Vec<String> = (judged.failed())
         .map(|(number, why)| format!("; rule {number} cannot be tested: {why}"))
@@ -72,6 +84,27 @@ fn case_of(case: &Case, rules: &Rulebook, names: Names<'_>) -> Result<(), Proble
         problem: problem.problem + &failed.concat(),
         ..problem
     })
+}
+
+/// What the rules come to, in the arm that the case names.
+fn judged(case: &Case, situation: &Situation<'_>, tried: Tried<'_>) -> Result<Judgement, Problem> {
+    let Some(written) = &case.arm else {
+        return Ok(tried.rules.judge(situation));
+    };
+    let (experiment, arm) = experiments::arm_of(written, tried.experiments)?;
+    let concerns = |condition: &Condition| condition.holds(situation) == Ok(true);
+    if case.depth > 0 || !experiment.condition.as_ref().is_none_or(concerns) {
+        let problem = format!("the experiment {} is not about it", experiment.name);
+        return Err(written.place.problem(problem));
+    }
+    let rules = arm.variant.rules.as_deref().unwrap_or(tried.rules);
+    let mut judged = rules.judge(situation);
+    let demands = &judged.demands;
+    if let Some((_, plan)) = &mut judged.choice {
+        arm.variant
+            .swap(plan, |_, other| demands.forbids(other).is_none());
+    }
+    Ok(judged)
 }
 
 /// Everybody is a user.

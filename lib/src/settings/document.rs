@@ -5,8 +5,9 @@ use serde::Deserialize;
 use super::place::{Place, Problem, Problems};
 use super::rulebook::Names;
 use super::written::Written;
-use super::{Env, Over, agents, cases, hooks, over, rulebook};
+use super::{Env, Over, agents, arms, cases, experiments, hooks, over, rulebook};
 use crate::domain::agent::Registry;
+use crate::domain::experiment::Experiment;
 use crate::domain::hook::HookCard;
 use crate::domain::rulebook::Rulebook;
 
@@ -21,6 +22,7 @@ pub struct Roster {
     pub registry: Registry,
     pub rulebook: Rulebook,
     pub hooks: Vec<HookCard>,
+    pub experiments: Vec<Experiment>,
     /// How many tests it has.
     pub tests: usize,
 }
@@ -94,15 +96,27 @@ pub fn parse_under(text: &str, far: bool, over: &[Over], env: &Env) -> Result<Ro
     // What signs is never sent.
     let key = |text: &str| agents::substitute(text, env);
     let hooks = hooks::read(&written.hooks, names.0, [&fill, &key], &mut problems);
+    let around = arms::Around {
+        document: text,
+        rules: &rulebook,
+        names,
+    };
+    let experiments = experiments::read(&written.experiments, around, &mut problems);
     if problems.is_empty() {
-        cases::run(&written.tests, &rulebook, names, &mut problems);
+        let tried = cases::Tried {
+            rules: &rulebook,
+            experiments: &experiments,
+            names,
+        };
+        cases::run(&written.tests, tried, &mut problems);
     }
     let default = default.as_ref().map(|name| name.value.as_str());
     match Registry::new(cards, default) {
         Ok(registry) if problems.is_empty() => Ok(Roster {
-            registry,
+            registry: registry.altered(|card| experiments::stands_in(card, &experiments)),
             rulebook,
             hooks,
+            experiments,
             tests: written.tests.len(),
         }),
         Err(problem) if problems.is_empty() => Err(one(Place::default().problem(problem))),

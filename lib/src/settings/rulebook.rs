@@ -50,14 +50,7 @@ pub fn read(
     let mut rules = Vec::new();
     for rule in written {
         let place = rule.r#if.place;
-        let condition = Condition::parse(&rule.r#if.value).map_err(|mistake| {
-            let problem = format!(
-                "the condition {:?}: {}",
-                rule.r#if.value.trim(),
-                mistake.problem
-            );
-            place.within(document, &mistake).problem(problem)
-        });
+        let condition = condition(&rule.r#if, document);
         let then = read_then(&rule.then, names);
         match (condition, then) {
             (Ok(condition), Ok(then)) => rules.push(Rule {
@@ -69,6 +62,19 @@ pub fn read(
         }
     }
     Rulebook { rules }
+}
+
+/// A condition, or what is wrong with it, and where.
+pub fn condition(written: &At<String>, document: &str) -> Result<Condition, Problem> {
+    Condition::parse(&written.value).map_err(|mistake| {
+        let problem = format!(
+            "the condition {:?}: {}",
+            written.value.trim(),
+            mistake.problem
+        );
+        let place = written.place.within(document, &mistake);
+        place.problem(problem)
+    })
 }
 
 fn read_then(written: &At<WrittenThen>, names: Names<'_>) -> Result<Then, Problem> {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::place::{At, Place};
-use super::{checks, hooks};
+use super::{checks, experiments, hooks};
 use crate::domain::agent::{Approval, Discover, Effect, Protocol};
 
 /// Who answers whom: the agents, the rules that choose among them, and the tests of those rules.
@@ -27,6 +27,9 @@ pub struct Written {
     /// Who looks on at turns, and may refuse them.
     #[serde(default)]
     pub hooks: Vec<At<hooks::Written>>,
+    /// What is compared with what is done now, for a share of the users or conversations.
+    #[serde(default)]
+    pub experiments: Vec<experiments::Written>,
     /// Cases that the rules are tested with whenever the document is read.
     #[serde(default)]
     pub tests: Vec<Case>,
@@ -195,6 +198,10 @@ pub struct Agent {
     /// Where it is looked up what else it can do.
     #[serde(default)]
     pub discover: Option<Discover>,
+    /// Where it is `false`, neither the routing model nor people are told of it: it is asked by a rule, by name, in another's
+    /// place, or in an experiment.
+    #[serde(default = "yes")]
+    pub listed: bool,
     /// How long a call may take, where that is less than what is left of the turn.
     #[serde(default)]
     pub deadline: Option<At<Amount>>,
@@ -283,6 +290,9 @@ pub struct Case {
     /// How many coordinators have passed it on.
     #[serde(default)]
     pub depth: u32,
+    /// The arm of an experiment that it is said in, such as `next/new`.
+    #[serde(default)]
+    pub arm: Option<At<String>>,
     /// The agent that the rules choose, or `none`, or what else they come to.
     pub expect: At<Expect>,
 }
@@ -345,6 +355,10 @@ fn dial() -> Protocol {
 
 fn one() -> u8 {
     1
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn everything() -> Vec<String> {

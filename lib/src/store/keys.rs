@@ -14,6 +14,7 @@
 //! | audit, the roll of days: its head, its lines | `AUDIT#tenant` | `HEAD#ROLL`, `LINE#ROLL#line` |
 //! | audit, a day: heads of its chains, their lines | `AUDIT#tenant#day` | `HEAD#chain`, `LINE#chain#line` |
 //! | breaker: what all instances know of a peer | `BREAKERS` | peer |
+//! | trial: what was counted of an arm of an experiment | `EXPERIMENTS` | `experiment#arm` |
 //! | decision: who answers what was asked, by a keyed hash | `DECISIONS#tenant` | hash |
 //! | registry: its version | `REGISTRY` | `HEAD` |
 //! | registry: an agent as it was changed here, or its end | `REGISTRY` | `AGENT#agent` |
@@ -30,6 +31,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 
 use super::chain::Scope;
 use crate::domain::day::Day;
+use crate::domain::experiment::ArmId;
 use crate::domain::ids::{AgentId, ConversationId, Owner, TurnId};
 
 /// Partition and sort key.
@@ -209,6 +211,28 @@ pub fn breakers() -> String {
     "BREAKERS".into()
 }
 
+pub fn trial(arm: &ArmId) -> Key {
+    Key {
+        pk: trials(),
+        sk: format!("{}#{}", part(&arm.experiment), part(&arm.arm)),
+    }
+}
+
+/// Where all arms are: one query shows them. No person's data is in them.
+pub fn trials() -> String {
+    "EXPERIMENTS".into()
+}
+
+/// The arm of a trial's sort key.
+pub fn arm(sk: &str) -> Option<ArmId> {
+    let (experiment, arm) = sk.split_once('#')?;
+    let text = |part: &str| percent_decode_str(part).decode_utf8_lossy().into();
+    Some(ArmId {
+        experiment: text(experiment),
+        arm: text(arm),
+    })
+}
+
 /// Hashes of ours need no encoding.
 pub fn decision(tenant: &str, name: &str) -> Key {
     Key {
@@ -324,6 +348,12 @@ mod tests {
         assert_eq!(decision("ac#me", "h").pk, "DECISIONS#ac%23me");
         assert_eq!(sk(breaker("model:gpt-4o")), "model%3Agpt%2D4o");
         assert_eq!(peer("model%3Agpt%2D4o"), "model:gpt-4o");
+        let of_arm = ArmId {
+            experiment: "a-b#".into(),
+            arm: "c".into(),
+        };
+        assert_eq!(sk(trial(&of_arm)), "a%2Db%23#c");
+        assert_eq!(arm("a%2Db%23#c"), Some(of_arm));
         assert_eq!(sk(agent("H R#")), "AGENT#H%20R%23");
         assert_eq!(sk(found("HR")), "FOUND#HR");
         assert_eq!(sk(change(7)), "CHANGE#000000000007");

@@ -23,6 +23,7 @@ mod requests;
 mod runs;
 mod save;
 pub mod secrets;
+mod trials;
 
 pub use accounts::{Accounts, Known, Leave};
 pub use audit::Audit;
@@ -39,6 +40,7 @@ pub use save::{Saved, Session, Write, Written};
 
 pub use proposals::Proposals;
 pub use runs::Runs;
+pub use trials::Trials;
 
 use aws_sdk_dynamodb::error::SdkError;
 

@@ -10,6 +10,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::ids;
 use crate::domain::conversation::Outcome;
+use crate::domain::experiment::ArmId;
 use crate::domain::failure::Code;
 use crate::domain::hook;
 use crate::domain::ids::{AgentId, TurnId};
@@ -101,6 +102,7 @@ pub fn ended(
     error: Option<Code>,
     agent: Option<&AgentId>,
     source: Option<DecisionSource>,
+    arms: &[ArmId],
 ) {
     if point().is_none() {
         return;
@@ -112,6 +114,10 @@ pub fn ended(
     }
     if let Some(source) = source {
         span.set_attribute("route.source", source.as_str());
+    }
+    if !arms.is_empty() {
+        let arms: Vec<String> = arms.iter().map(ToString::to_string).collect();
+        span.set_attribute("experiment.arms", arms.join(","));
     }
     if let Some(code) = error {
         failed(code);

@@ -176,6 +176,7 @@ fn with<T>(
         judged: None,
         preferences,
         allowance: None,
+        placed: None,
     };
     look(&router_of(registry), &query)
 }
