@@ -240,7 +240,6 @@ async fn of_a_long_conversation_the_newest_turns_are_read_back() {
             conversation: &conversation,
             record: &record,
             sessions: &[],
-            begins: ids.is_empty(),
             audit: None,
         };
         all.save(write).await.unwrap();

@@ -692,10 +692,8 @@ async fn follow(steps: &[Step]) -> Result<(), TestCaseError> {
                         agent: &ums,
                         id: &made,
                         created: true,
-                        known: None,
                     })
                     .as_slice(),
-                begins: false,
                 audit: Some((&privacy.audit, &entry)),
             })
             .await
@@ -711,6 +709,7 @@ async fn follow(steps: &[Step]) -> Result<(), TestCaseError> {
             until: now.plus(Duration::from_secs(60)),
             request: None,
             trace: None,
+            conversation: None,
         };
         let _ = privacy.accounts.enter(&owner(alice), &entry).await;
     };

@@ -180,10 +180,7 @@ impl Coordinator {
         job: Job<'_>,
         part: &mut Part,
     ) -> Result<(), Error> {
-        part.count();
-        part.agent = Some(card.id.clone());
-        part.report = Report::default();
-        part.counted = false;
+        part.begin(&card.id, task.session.as_ref());
         let begun = guess
             .as_ref()
             .map_or_else(Instant::now, |guess| guess.begun);

@@ -31,8 +31,6 @@ pub(super) struct Recollection {
     pub(super) owner: Owner,
     pub(super) conversations: Conversations,
     pub(super) memory: Memory,
-    /// True on the first turn, which no earlier answer belongs to.
-    pub(super) begins: bool,
     /// False when the store could not be read.
     pub(super) read: bool,
     /// Stands for the owner in the audit log.
@@ -123,6 +121,7 @@ impl Coordinator {
                 .plus(turn.deadline.saturating_duration_since(Instant::now()) + GRACE),
             request: turn.request.clone(),
             trace: turn.caller.trace_id().map(str::to_owned),
+            conversation: Some(context::conversation_id(recalled, turn)),
         };
         // The log's lane is opened beside the rest: the end of the turn does not wait for it.
         let lane = timeout(self.times.save, self.audit.prepare(owner.tenant()));
@@ -146,6 +145,10 @@ impl Coordinator {
             if kept != *recalled {
                 recollection = self.recollect(turn, owner, &kept).await;
             }
+        }
+        if account.shares(turn.id, &recollection.memory.conversation) {
+            // Another branch, or what will be one: its agents' sessions are its own from now on.
+            recollection.memory.sessions.clear();
         }
         recollection.pseudonym = account.pseudonym;
         recollection.preferences = preferences;
@@ -179,8 +182,7 @@ impl Coordinator {
         let conversations =
             Conversations::of(&self.table, owner.clone(), self.retention).capped(self.caps.stored);
         // A conversation that begins remembers nothing, whatever was stored under its client's id before.
-        let begins = recalled.is_empty();
-        let loaded = if begins || context::is_unheard_of(recalled, turn) {
+        let loaded = if recalled.is_empty() || context::is_unheard_of(recalled, turn) {
             Ok(Stored::default())
         } else {
             let load = conversations.load(&conversation, turn.received_at);
@@ -209,7 +211,6 @@ impl Coordinator {
             owner: owner.clone(),
             conversations,
             memory,
-            begins,
             read,
             pseudonym: None,
             preferences: Preferences::default(),

@@ -12,6 +12,7 @@ use crate::domain::message::Message;
 use crate::domain::plan::Assignment;
 use crate::domain::usage::{Step as Use, Tally};
 use crate::orchestrate::Report;
+use crate::store::Session;
 
 /// What an agent does in this turn. It grows while the agent is at work, so that it holds what there is when the turn is
 /// cut off.
@@ -26,6 +27,8 @@ pub(super) struct Part {
     /// What it was told beside the user's words.
     pub told: Option<String>,
     pub report: Report,
+    /// The sessions in which agents were asked, in order, and whether this turn made them. The report's own comes after.
+    pub reached: Vec<(AgentId, String, bool)>,
     /// The agent's own text is the answer: nobody writes another one.
     pub passed: bool,
     /// The agent's answer is complete.
@@ -53,6 +56,7 @@ impl Part {
             agent: None,
             told: None,
             report: Report::default(),
+            reached: Vec::new(),
             passed: false,
             reported: false,
             calls: Vec::new(),
@@ -71,6 +75,28 @@ impl Part {
             self.tally.add_agent(Use::Agent, agent, &self.report.used);
             self.counted = true;
         }
+    }
+
+    /// An agent is asked, perhaps in a session that it has. What the one before it left is kept.
+    pub fn begin(&mut self, agent: &AgentId, session: Option<&String>) {
+        self.count();
+        let before = self.agent.take().zip(self.report.session.take());
+        (self.reached).extend(before.map(|(agent, (id, made))| (agent, id, made)));
+        (self.reached).extend(session.map(|id| (agent.clone(), id.clone(), false)));
+        self.agent = Some(agent.clone());
+        self.report = Report::default();
+        self.counted = false;
+    }
+
+    /// Every session in which an agent was asked, in order.
+    fn sessions(&self) -> impl Iterator<Item = Session<'_>> {
+        let left = self.agent.as_ref().zip(self.report.session.as_ref());
+        let left = left.map(|(agent, (id, made))| (agent, id, *made));
+        let reached = self.reached.iter();
+        let reached = reached.map(|(agent, id, made)| (agent, id, *made));
+        reached
+            .chain(left)
+            .map(|(agent, id, created)| Session { agent, id, created })
     }
 
     /// What the agent was asked and said, once its answer is complete. `asked` is what the turn is about.
@@ -112,6 +138,11 @@ impl Progress {
     pub(super) fn calls(&self) -> Vec<AgentCall> {
         let made = self.parts.iter().flat_map(|part| &part.calls);
         self.dropped.iter().chain(made).cloned().collect()
+    }
+
+    /// Every session in which an agent was asked.
+    pub(super) fn sessions(&self) -> impl Iterator<Item = Session<'_>> {
+        self.parts.iter().flat_map(Part::sessions)
     }
 
     /// The agents at work, or those that answered.

@@ -1,18 +1,18 @@
 //! What a turn leaves behind: the client's half of the memory, the server's, and the line of the audit log.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 
 use super::memory::{Recollection, memory_trouble};
-use super::part::Part;
 use super::{Coordinator, Progress};
 use crate::context;
 use crate::domain::audit::{Entry as AuditEntry, TurnEntry};
 use crate::domain::conversation::{Envelope, Exchange, Outcome, Sessions, TurnRecord};
 use crate::domain::day::Day;
+use crate::domain::ids::AgentId;
 use crate::domain::message::Message;
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::{StepUsage, cost};
@@ -105,27 +105,12 @@ impl Coordinator {
         begun: Instant,
     ) -> (Option<Anchor>, bool) {
         let record = self.record(turn, progress, begun);
-        let sessions = sessions(recalled, progress);
-        let used: Vec<Session> = (progress.agents().collect::<BTreeSet<_>>().into_iter())
-            .filter_map(|agent| {
-                let made = |part: &Part| {
-                    part.agent.as_ref() == Some(agent)
-                        && matches!(part.report.session, Some((_, true)))
-                };
-                Some(Session {
-                    agent,
-                    id: sessions.get(agent)?,
-                    created: progress.parts.iter().any(made),
-                    known: recalled.memory.sessions.get(agent).map(String::as_str),
-                })
-            })
-            .collect();
+        let used: Vec<Session> = progress.sessions().collect();
         let entry = self.entry(turn, progress, recalled, &record);
         let save = recalled.conversations.save(Write {
             conversation: &recalled.memory.conversation,
             record: &record,
             sessions: &used,
-            begins: recalled.begins,
             audit: Some((&self.audit, &entry)),
             account: (progress.entered.owner())
                 .map(|_| (&self.accounts, self.leaving(turn, progress))),
@@ -174,6 +159,12 @@ impl Coordinator {
         TurnRecord {
             id: turn.id,
             at: turn.received_at,
+            after: (progress.recalled.as_ref()).and_then(|recalled| recalled.memory.after),
+            asked: turn
+                .messages
+                .last()
+                .map_or_else(String::new, context::words),
+            sessions: reached(progress),
             outcome: progress.outcome.unwrap_or(Outcome::Failed),
             source: decision
                 .map_or("none", |decision| decision.source.as_str())
@@ -247,12 +238,20 @@ fn asked<'a>(turn: &'a ChatTurn, progress: &'a Progress) -> Option<&'a Message> 
 /// The sessions of all agents, this turn's included.
 fn sessions(recalled: &Recollection, progress: &Progress) -> Sessions {
     let mut sessions = recalled.memory.sessions.clone();
-    for part in &progress.parts {
-        if let (Some(agent), Some((id, _))) = (&part.agent, &part.report.session) {
-            sessions.insert(agent.clone(), id.clone());
-        }
-    }
+    let used = progress.sessions();
+    sessions.extend(used.map(|used| (used.agent.clone(), used.id.to_owned())));
     sessions
+}
+
+/// The sessions in which agents were asked in this turn.
+fn reached(progress: &Progress) -> BTreeMap<AgentId, Vec<String>> {
+    let mut reached: BTreeMap<AgentId, Vec<String>> = BTreeMap::new();
+    for used in progress.sessions() {
+        let of_agent = reached.entry(used.agent.clone()).or_default();
+        of_agent.retain(|known| known != used.id);
+        of_agent.push(used.id.to_owned());
+    }
+    reached
 }
 
 /// What the agents were asked and said, of those whose answers are complete.

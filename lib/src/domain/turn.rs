@@ -130,6 +130,33 @@ impl AgentTask {
     }
 }
 
+impl AgentTask {
+    /// What follows the message to an agent whose own conversation does not hold its earlier turns: the newest that fit.
+    pub fn recap(&self) -> String {
+        let mut turns = Vec::new();
+        let mut size = 0;
+        for exchange in self.history.iter().rev() {
+            let turn = format!("User: {}\nYou: {}\n", exchange.request, exchange.answer);
+            size += turn.len();
+            if size > RECAP_CAP {
+                break;
+            }
+            turns.push(turn);
+        }
+        if turns.is_empty() {
+            return String::new();
+        }
+        turns.push(RECAP.into());
+        turns.reverse();
+        turns.concat()
+    }
+}
+
+/// The most that an agent is told again of its earlier turns, in bytes.
+const RECAP_CAP: usize = 4096;
+const RECAP: &str = "\n\n---\nNote from the coordinator, not the user's words: what was said before, for reference. \
+    All of it is done; do not do it again.\n";
+
 const NOTE: &str = "\n\n---\nNote from the coordinator, not the user's words:";
 
 /// A user's text followed by the coordinator's note, or alone when there is nothing to add.

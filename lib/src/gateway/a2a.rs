@@ -242,7 +242,10 @@ fn params(offer: &Offer, task: &AgentTask, session: &Session) -> Value {
             None => manifest.push(file.manifest()),
         }
     }
-    let text = with_note(&task.text, task.instructions.as_deref(), &manifest);
+    let mut text = with_note(&task.text, task.instructions.as_deref(), &manifest);
+    if session.context.is_none() {
+        text.push_str(&task.recap());
+    }
     let parts: VecDeque<Value> = [part::text(version, &text)]
         .into_iter()
         .chain(files)
