@@ -315,6 +315,7 @@ async fn of_two_turns_at_once_nothing_is_lost() {
             account: None,
             conversation: &id,
             record: &record,
+            kept: true,
             sessions: session.as_slice(),
             audit: Some((&log, &entry)),
         });
@@ -366,6 +367,7 @@ async fn a_session_that_has_expired_does_not_come_back_with_its_conversation() {
             account: None,
             conversation: &id,
             record: &record,
+            kept: true,
             sessions: session.as_slice(),
             audit: None,
         });
@@ -417,6 +419,7 @@ async fn a_save_that_loses_against_another_transaction_is_tried_again() {
         account: None,
         conversation: &id,
         record: &record,
+        kept: true,
         sessions: &[],
         audit: None,
     });

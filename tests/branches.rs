@@ -8,7 +8,8 @@ use sandbox::stub::{Reply, Seen};
 use serde_json::{Value, json};
 use tokio::join;
 
-use crate::world::{Answer, Plan, World, echoed, model, plan, routes, says, user};
+use crate::several::{planner, step};
+use crate::world::{Answer, Plan, World, echoed, items, model, plan, routes, says, user};
 
 /// Whoever speaks of users is for the UMS; each agent's own text is the answer.
 fn people() -> Plan {
@@ -392,4 +393,385 @@ async fn a_message_that_was_stopped_is_no_branch() {
         "what became of user John?",
     ];
     assert_eq!(told(&world), conversations(&[("c0", whole)]));
+}
+
+/// A request with a configuration of its own.
+async fn configured(world: &World, messages: &[Value], configuration: Value) -> Answer {
+    let body = json!({"messages": messages, "stream": true, "custom_fields": {"configuration": configuration}});
+    World::answer(world.post(&body)).await
+}
+
+/// What is stored, but the log, the account and the breakers.
+async fn stored(world: &World) -> Vec<String> {
+    let all = items(&world.table).await;
+    let keys = all
+        .iter()
+        .map(|item| item["sk"]["S"].as_str().unwrap().to_owned());
+    let mut keys: Vec<String> = keys
+        .filter(|sk| {
+            ["CONV", "SESSION", "PROPOSAL", "PREFERENCES"]
+                .iter()
+                .any(|kind| sk.starts_with(kind))
+        })
+        .collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// The lines of the log that say whether a turn only asked.
+async fn lines(world: &World) -> Vec<bool> {
+    let all = items(&world.table).await;
+    let lines = all.iter().filter_map(|item| item["body"]["S"].as_str());
+    let lines = lines.filter_map(|body| serde_json::from_str::<Value>(body).ok());
+    let turns = lines.filter(|line| line.to_string().contains("\"kind\":\"turn\""));
+    turns
+        .map(|line| line.to_string().contains("\"what_if\":true"))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_change_something_is_told_and_not_done() {
+    let world = people().start().await;
+    for answer in [
+        world.well(&[user("/whatif lock user John")]).await,
+        configured(&world, &[user("lock user John")], json!({"what_if": true})).await,
+    ] {
+        assert_eq!(
+            answer.text(),
+            "UMS would be asked:\n\n> lock user John\n\n\n_(What if: nothing was changed, and nothing of this is \
+             remembered. To have it done, ask without it.)_"
+        );
+        assert!(
+            answer.stage("What if")["content"]
+                .to_string()
+                .contains("UMS would be asked")
+        );
+        assert_eq!(answer.state(), json!({"what_if": true}));
+    }
+    assert!(world.ums.seen().is_empty());
+    assert_eq!(stored(&world).await, [""; 0]);
+    assert_eq!(lines(&world).await, [true, true]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_only_reads_is_asked_and_keeps_nothing() {
+    let reads = "agents:\n\
+        - {name: UMS, protocol: conversation, endpoint: '${UMS_AGENT_ENDPOINT}', effect: none}\n\
+        - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY:-}', effect: none}\ndefault: GPA\n";
+    let world = people().set("MAS_AGENTS", reads).start().await;
+    let mut chat = Chat::of(&world, true);
+    chat.say("find user John").await;
+    let before = stored(&world).await;
+    let answer = chat.say("/whatif count user list").await;
+    assert!(
+        answer.text().starts_with("UMS did: count user list"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(stored(&world).await, before);
+    let gone = world.ums.seen();
+    let gone: Vec<&str> = (gone.iter())
+        .filter(|seen| seen.method == "DELETE")
+        .map(|seen| seen.path.as_str())
+        .collect();
+    assert_eq!(gone, ["/conversations/c1"]);
+    chat.say("show user John").await;
+    assert_eq!(
+        told(&world),
+        conversations(&[
+            ("c0", &["find user John", "show user John"]),
+            ("c1", &["count user list [find user John]"]),
+        ])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_turn_is_as_if_nobody_had_asked_what_if() {
+    for (states, asks) in [(true, true), (true, false), (false, true)] {
+        let world = people().start().await;
+        let mut chat = Chat::of(&world, states);
+        chat.say("weather in Kyiv").await;
+        let words = if asks {
+            "/whatif weather in Rome"
+        } else {
+            "weather in Rome"
+        };
+        let mut messages = chat.messages.clone();
+        messages.push(user(words));
+        let only = configured(&world, &messages, json!({"what_if": true})).await;
+        assert!(
+            only.text().starts_with("GPA did: weather in Rome"),
+            "{}",
+            only.text()
+        );
+        chat.messages = messages;
+        chat.messages.push(match states {
+            true => echoed(&only),
+            false => json!({"role": "assistant", "content": only.text()}),
+        });
+        chat.say("and tomorrow").await;
+        assert_eq!(
+            history(&world),
+            [
+                "weather in Kyiv",
+                "GPA did: weather in Kyiv",
+                "and tomorrow"
+            ]
+        );
+        // No model hears of it either.
+        let asked = World::asked(&world.model);
+        assert!(!asked.last().unwrap().to_string().contains("Rome"));
+        let records = stored(&world).await;
+        assert_eq!(
+            records.iter().filter(|sk| sk.contains("TURN")).count(),
+            2,
+            "{records:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_what_if_of_several_asks_who_reads_and_tells_of_who_would_act() {
+    let world = people()
+        .model(planner(json!([
+            step("weather", "GPA", "Weather in Paris", &[]),
+            step("users", "UMS", "Lock John", &[]),
+            step("report", "GPA", "Report", &["users"])
+        ])))
+        .start()
+        .await;
+    let answer = world
+        .well(&[user("/whatif Weather in Paris and lock user John")])
+        .await;
+    assert_eq!(world.gpa.seen().len(), 1);
+    assert!(world.ums.seen().is_empty());
+    let text = answer.text();
+    assert!(text.contains("GPA did: Weather in Paris"), "{text}");
+    assert!(
+        text.contains("UMS, GPA would be asked") && text.contains("Lock John"),
+        "{text}"
+    );
+    assert_eq!(stored(&world).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_what_if_approves_nothing_and_changes_no_preference() {
+    let world = people().start().await;
+    let mut chat = Chat::of(&world, true);
+    let proposed = chat.say("delete user John").await;
+    let digest = proposed.text().split("approve ").nth(1).unwrap()[..16].to_owned();
+    let before = stored(&world).await;
+    let approve = format!("approve {digest}");
+    let mut messages = chat.messages.clone();
+    messages.push(user(&approve));
+    let only = configured(&world, &messages, json!({"what_if": true})).await;
+    assert!(
+        only.text().starts_with("This only asks what would happen"),
+        "{}",
+        only.text()
+    );
+    let told = world.well(&[user("/whatif Never ask UMS")]).await;
+    assert!(
+        told.text().contains("your preferences stay as they are"),
+        "{}",
+        told.text()
+    );
+    assert_eq!(stored(&world).await, before);
+    assert!(world.ums.seen().is_empty());
+    // What was proposed waits as before.
+    chat.say(&approve).await;
+    assert_eq!(told_once(&world), ["delete user John"]);
+}
+
+fn told_once(world: &World) -> Vec<String> {
+    told(world).into_values().flatten().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_what_if_costs_what_it_costs_and_teaches_nothing() {
+    let world = people()
+        .set("MAS_ROUTING", "cache=1h,guess=off")
+        .set("MAS_LIMITS", "tokens=9")
+        .start()
+        .await;
+    world.well(&[user("/whatif hello")]).await;
+    let refused = world.ask(&[user("hello")]).await;
+    assert_eq!(refused.error_code(), "rate_limit_exceeded");
+    let world = people()
+        .set("MAS_ROUTING", "cache=1h,guess=off")
+        .start()
+        .await;
+    for _ in 0..2 {
+        world.well(&[user("/whatif hello")]).await;
+    }
+    assert_eq!(World::asked(&world.model).len(), 2, "no decision was kept");
+    world.well(&[user("hello")]).await;
+    world.well(&[user("/whatif hello")]).await;
+    assert_eq!(
+        World::asked(&world.model).len(),
+        3,
+        "one that was kept counts"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_may_name_who_is_asked_at_all() {
+    let world = people().start().await;
+    let only = |agents: Value| json!({"agents": agents});
+    // The model wants the UMS, and is told that there is no such agent for this turn.
+    let answer = configured(&world, &[user("find user John")], only(json!(["GPA"]))).await;
+    assert!(answer.text().starts_with("GPA did"), "{}", answer.text());
+    assert!(world.ums.seen().is_empty());
+    let answer = configured(&world, &[user("weather")], only(json!(["UMS"]))).await;
+    assert!(
+        answer.text().starts_with("UMS did"),
+        "not even the default agent: {}",
+        answer.text()
+    );
+    let named = configured(&world, &[user("@UMS find user John")], only(json!(["GPA"]))).await;
+    assert!(!named.text().contains("UMS did"), "{}", named.text());
+    // It is nobody's preference.
+    let told = world.well(&[user("What are my preferences?")]).await;
+    assert!(
+        told.text().starts_with("You have no preferences set."),
+        "{}",
+        told.text()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_goes_before_a_preference_and_never_before_a_rule() {
+    let demands = "agents:\n\
+        - {name: UMS, protocol: conversation, endpoint: '${UMS_AGENT_ENDPOINT}'}\n\
+        - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY:-}', effect: none}\ndefault: GPA\n\
+        routing:\n  rules:\n  - if: contains(query, \"law\")\n    then: {set: {synthesis: always}}\n  \
+        - if: contains(query, \"bomb\")\n    then: {forbid: GPA}\n";
+    let world = people()
+        .set("MAS_SYNTHESIS", "always")
+        .set("MAS_AGENTS", demands)
+        .start()
+        .await;
+    world
+        .well(&[user(
+            "Skip the summary. Hide stages. Always answer in German",
+        )])
+        .await;
+    let ask = async |text: &str, configuration: Value| {
+        configured(&world, &[user(text)], configuration).await
+    };
+    assert!(
+        ask("hello", json!({}))
+            .await
+            .text()
+            .starts_with("GPA did: hello")
+    );
+    let always = ask(
+        "hello",
+        json!({"synthesis": "always", "stages": "full", "language": "fr"}),
+    )
+    .await;
+    assert_eq!(always.text(), "Final answer.");
+    assert_eq!(always.stage("Call GPA")["status"], "completed");
+    let written = World::asked(&world.model);
+    let written = written
+        .iter()
+        .rfind(|body| body["stream"] == true)
+        .unwrap()
+        .to_string();
+    assert!(
+        written.contains("French") && !written.contains("German"),
+        "{written}"
+    );
+    let ruled = ask("the law", json!({"synthesis": "never"})).await;
+    assert_eq!(ruled.text(), "Final answer.");
+    let forbidden = ask("a bomb", json!({"agents": ["GPA"], "agent": "GPA"})).await;
+    assert!(
+        forbidden.text().contains("GPA may not be asked this"),
+        "{}",
+        forbidden.text()
+    );
+    // What is wanted of every turn is as it was.
+    assert!(
+        ask("hello", json!({}))
+            .await
+            .text()
+            .starts_with("GPA did: hello")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_configuration_may_hold_is_published_and_nothing_else_is_taken() {
+    let world = people().start().await;
+    let schema = world.get("/openai/deployments/mas-coordinator/configuration");
+    let schema: Value = schema.send().await.unwrap().json().await.unwrap();
+    let good = json!({"agent": "GPA", "agents": ["GPA", "UMS"], "synthesis": "auto", "stages": "summary",
+                      "language": "de", "budget": {"seconds": 60}, "what_if": false});
+    let names = |value: &Value| {
+        value
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&schema["properties"]), names(&good));
+    let answer = configured(&world, &[user("hello")], good).await;
+    assert_eq!(answer.checked.error, None);
+    for (wrong, param, says) in [
+        (
+            json!({"speed": 7}),
+            ".speed",
+            "expected one of `agent`, `agents`, `synthesis`",
+        ),
+        (
+            json!({"agents": []}),
+            ".agents",
+            "expected at least one agent",
+        ),
+        (json!({"agents": ["HR"]}), ".agents", "expected one of"),
+        (json!({"agents": "GPA"}), ".agents", "expected a sequence"),
+        (
+            json!({"agent": "UMS", "agents": ["GPA"]}),
+            ".agent",
+            "expected one of agents",
+        ),
+        (
+            json!({"synthesis": "sometimes"}),
+            ".synthesis",
+            "expected one of `always`, `auto`, `never`",
+        ),
+        (
+            json!({"stages": "some"}),
+            ".stages",
+            "expected one of `none`, `summary`, `full`",
+        ),
+        (
+            json!({"language": "Klingon"}),
+            ".language",
+            "expected a language, one of en, uk",
+        ),
+        (json!({"what_if": "yes"}), ".what_if", "expected a boolean"),
+        (
+            json!({"budget": {"euros": 1}}),
+            ".budget.euros",
+            "expected one of `seconds`, `dollars`, `tokens`",
+        ),
+        (
+            json!({"budget": {"seconds": 0}}),
+            ".budget.seconds",
+            "above 0",
+        ),
+    ] {
+        let body = json!({"messages": [user("hello")], "custom_fields": {"configuration": wrong}});
+        let refused = world.post(&body).send().await.unwrap();
+        assert_eq!(refused.status(), 400, "{wrong}");
+        let error: Value = refused.json().await.unwrap();
+        let told = &error["error"];
+        assert_eq!(
+            told["param"],
+            format!("custom_fields.configuration{param}"),
+            "{told}"
+        );
+        assert!(told["message"].as_str().unwrap().contains(says), "{told}");
+    }
 }

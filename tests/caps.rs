@@ -239,6 +239,7 @@ async fn of_a_long_conversation_the_newest_turns_are_read_back() {
             account: None,
             conversation: &conversation,
             record: &record,
+            kept: true,
             sessions: &[],
             audit: None,
         };

@@ -226,6 +226,7 @@ async fn save(
         account: None,
         conversation: &ConversationId::new("c"),
         record,
+        kept: true,
         sessions: session.as_slice(),
         audit: None,
     };

@@ -687,6 +687,7 @@ async fn follow(steps: &[Step]) -> Result<(), TestCaseError> {
                 account: None,
                 conversation: &ConversationId::new(&format!("c{conversation}")),
                 record: &record,
+                kept: true,
                 sessions: session
                     .then_some(Session {
                         agent: &ums,

@@ -74,6 +74,8 @@ fn turn(messages: Vec<Message>, conversation: Option<&str>) -> ChatTurn {
         messages: messages.into(),
         choice: None,
         budget: crate::domain::budget::Budget::default(),
+        overrides: crate::domain::overrides::Overrides::default(),
+        what_if: false,
         caller: Arc::new(Caller {
             conversation: conversation.map(Into::into),
             ..Caller::default()

@@ -1,6 +1,6 @@
 //! A request that waits for its owner's consent, and the answer to it.
 
-use super::{Coordinator, Progress};
+use super::{Coordinator, Progress, what_if};
 use crate::context;
 use crate::domain::conversation::Outcome;
 use crate::domain::event::StageStatus;
@@ -51,7 +51,7 @@ impl Coordinator {
             let agent = &step.assignment.agent;
             let barred = demands.forbids(agent).is_some() || wanted.blocks(agent);
             let waits = later.iter().any(|other| step.after.contains(&other.name));
-            if !barred && (waits || self.needs_approval(turn, &step.assignment, demands)) {
+            if !barred && (waits || self.waits(turn, &step.assignment, demands)) {
                 later.push(step);
             } else {
                 now.push(step);
@@ -117,7 +117,7 @@ impl Coordinator {
         };
         let proposal = proposal(turn, progress, vec![alone], Vec::new())?;
         self.ask(turn, &proposal, sink, progress).await?;
-        progress.outcome = Some(Outcome::Proposed);
+        progress.outcome = Some(proposed(turn));
         Ok(FinishReason::Stop)
     }
 
@@ -129,6 +129,10 @@ impl Coordinator {
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
+        if turn.what_if {
+            what_if::tell(proposal, sink, progress);
+            return Ok(());
+        }
         let Some(recalled) = &progress.recalled else {
             return Err(Failure::internal(&turn.id.reference()));
         };
@@ -168,6 +172,9 @@ impl Coordinator {
         consent: &Consent,
         progress: &mut Progress,
     ) -> Result<Consented, Phrase> {
+        if turn.what_if {
+            return Err(labels::what_if_consent());
+        }
         let Some(recalled) = &progress.recalled else {
             return Err(labels::approval_unread());
         };
@@ -236,6 +243,15 @@ impl Coordinator {
             request: Some(message(&request)),
             kept: None,
         })))
+    }
+}
+
+/// How a turn ends that leaves something to be approved. What only asks has its answer.
+pub(super) fn proposed(turn: &ChatTurn) -> Outcome {
+    if turn.what_if {
+        Outcome::Answered
+    } else {
+        Outcome::Proposed
     }
 }
 

@@ -233,8 +233,7 @@ impl Coordinator {
             // Consent was given for one agent, or was not needed.
             .filter(|agent| {
                 let instead = self.instead(job, &part.assignment, agent.clone());
-                !self.needs_approval(job.turn, &instead, job.demands)
-                    && job.demands.forbids(agent).is_none()
+                !self.waits(job.turn, &instead, job.demands) && job.demands.forbids(agent).is_none()
             })
     }
 

@@ -94,7 +94,7 @@ impl Coordinator {
     ) -> Result<Verdict, Failure> {
         let mut assumed = match &progress.recalled {
             Some(recalled) => recalled.preferences.clone(),
-            None => self.wishes.seen(&known.owner),
+            None => self.wanted_of(turn, self.wishes.seen(&known.owner)),
         };
         loop {
             let decided = self.decide_for(turn, known, guessing, &assumed, progress);
@@ -131,7 +131,7 @@ impl Coordinator {
         if progress.wants_other(assumed) {
             return Ok(None);
         }
-        progress.demands = begun.demands().clone();
+        progress.demands = demanded(begun.demands(), turn);
         let asking = !begun.is_over();
         progress.asking = asking.then_some(Step::Route);
         let mut guessing = guessing && asking && self.may_guess();
@@ -226,7 +226,7 @@ impl Coordinator {
         let wanted = progress.wanted();
         let query = self.query(turn, &known.owner, &known.roles, before.as_ref(), &wanted);
         let judgement = self.chain.judge(&query);
-        progress.demands = judgement.demands.clone();
+        progress.demands = demanded(&judgement.demands, turn);
         progress.before = before;
         Verdict {
             decision: judgement.allowed(verdict.decision),
@@ -364,6 +364,13 @@ impl Progress {
             self.dropped(guess);
         }
     }
+}
+
+/// What the rules demand. What they leave open, the request may say.
+fn demanded(demands: &Demands, turn: &ChatTurn) -> Demands {
+    let mut demands = demands.clone();
+    demands.synthesis = demands.synthesis.or(turn.overrides.synthesis);
+    demands
 }
 
 /// The agent of a decision that leaves the request as it is.

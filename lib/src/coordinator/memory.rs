@@ -35,8 +35,10 @@ pub(super) struct Recollection {
     pub(super) read: bool,
     /// Stands for the owner in the audit log.
     pub(super) pseudonym: Option<TurnId>,
-    /// What the owner wants, and has spent today before this turn, in millionths of a dollar.
+    /// What is wanted of the turn, and what the owner has spent today before it, in millionths of a dollar.
     pub(super) preferences: Preferences,
+    /// The same without what the request sets.
+    pub(super) kept: Preferences,
     pub(super) spent_today: u64,
 }
 
@@ -121,7 +123,8 @@ impl Coordinator {
                 .plus(turn.deadline.saturating_duration_since(Instant::now()) + GRACE),
             request: turn.request.clone(),
             trace: turn.caller.trace_id().map(str::to_owned),
-            conversation: Some(context::conversation_id(recalled, turn)),
+            // What only asks uses no session, so it is in nobody's way.
+            conversation: (!turn.what_if).then(|| context::conversation_id(recalled, turn)),
         };
         // The log's lane is opened beside the rest: the end of the turn does not wait for it.
         let lane = timeout(self.times.save, self.audit.prepare(owner.tenant()));
@@ -146,12 +149,13 @@ impl Coordinator {
                 recollection = self.recollect(turn, owner, &kept).await;
             }
         }
-        if account.shares(turn.id, &recollection.memory.conversation) {
+        if turn.what_if || account.shares(turn.id, &recollection.memory.conversation) {
             // Another branch, or what will be one: its agents' sessions are its own from now on.
             recollection.memory.sessions.clear();
         }
         recollection.pseudonym = account.pseudonym;
-        recollection.preferences = preferences;
+        recollection.preferences = self.wanted_of(turn, preferences.clone());
+        recollection.kept = preferences;
         recollection.spent_today = account.spent(entry.now);
         Ok(recollection)
     }
@@ -214,6 +218,7 @@ impl Coordinator {
             read,
             pseudonym: None,
             preferences: Preferences::default(),
+            kept: Preferences::default(),
             spent_today: 0,
         }
     }

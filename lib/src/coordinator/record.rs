@@ -16,6 +16,7 @@ use crate::domain::ids::AgentId;
 use crate::domain::message::Message;
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::{StepUsage, cost};
+use crate::domain::what_if::MARK;
 use crate::policy::Used;
 use crate::store::chain::Anchor;
 use crate::store::{self, Leave, Saved, Session, Write, Written};
@@ -60,6 +61,10 @@ impl Coordinator {
         let Some(recalled) = &progress.recalled else {
             return;
         };
+        if turn.what_if {
+            sink.state(&MARK);
+            return;
+        }
         sink.state(&self.seal.seal(
             &recalled.owner,
             Envelope {
@@ -110,6 +115,7 @@ impl Coordinator {
         let save = recalled.conversations.save(Write {
             conversation: &recalled.memory.conversation,
             record: &record,
+            kept: !turn.what_if,
             sessions: &used,
             audit: Some((&self.audit, &entry)),
             account: (progress.entered.owner())
@@ -136,7 +142,12 @@ impl Coordinator {
                 match saved {
                     Saved::Whole => {}
                     Saved::Cut => memory_trouble(sink, labels::memory_cut()),
-                    Saved::Erased => self.forget(&used).await,
+                    Saved::Erased => {
+                        tracing::info!(
+                            "the person was erased meanwhile: nothing of the turn is kept"
+                        );
+                        self.forget(&used).await;
+                    }
                 }
                 (anchor, left)
             }
@@ -145,7 +156,7 @@ impl Coordinator {
                     error = &error as &dyn std::error::Error,
                     "the turn cannot be saved"
                 );
-                if recalled.read {
+                if recalled.read && !turn.what_if {
                     memory_trouble(sink, labels::memory_unsaved());
                 }
                 (None, false)
@@ -205,6 +216,7 @@ impl Coordinator {
             confidence: record.confidence,
             calls: record.calls.clone(),
             outcome: record.outcome,
+            what_if: turn.what_if,
             error: progress.error.map(|code| code.as_str().into()),
             refused_by: progress.refused_by().map(ToString::to_string),
             request: self.audit.hash(tenant, asked),
@@ -215,15 +227,14 @@ impl Coordinator {
         }))
     }
 
-    /// The person was erased while the turn ran: what it made at agents goes, too.
-    async fn forget(&self, sessions: &[Session<'_>]) {
-        tracing::info!("the person was erased meanwhile: nothing of the turn is kept");
+    /// What the turn made at agents goes: nobody knows of it any more.
+    pub(super) async fn forget(&self, sessions: &[Session<'_>]) {
         for made in sessions.iter().filter(|session| session.created) {
             let forgotten = self.agents.forget(made.agent, made.id, self.times.save);
             if let Err(error) = forgotten.await {
                 tracing::error!(
                     agent.id = %made.agent, error = &error as &dyn std::error::Error,
-                    "an agent keeps a conversation of a person who was erased"
+                    "an agent keeps a conversation that nobody knows of any more"
                 );
             }
         }

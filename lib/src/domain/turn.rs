@@ -10,6 +10,7 @@ use super::budget::Budget;
 use super::conversation::Exchange;
 use super::ids::{AgentId, Owner, Secret, Timestamp, TurnId};
 use super::message::{Attachment, Message};
+use super::overrides::Overrides;
 use super::trace::Trace;
 
 /// The header that counts how deep coordinators call each other.
@@ -55,6 +56,10 @@ pub struct ChatTurn {
     pub choice: Option<AgentId>,
     /// What the request itself allows the turn to use. Its time is in the deadline already.
     pub budget: Budget,
+    /// What else the request sets for this turn.
+    pub overrides: Overrides,
+    /// It only asks what would happen: nothing of it is kept, and nothing is taught or changed by it.
+    pub what_if: bool,
     pub caller: Arc<Caller>,
 }
 

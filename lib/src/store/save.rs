@@ -53,6 +53,8 @@ pub struct Written {
 pub struct Write<'a> {
     pub conversation: &'a ConversationId,
     pub record: &'a TurnRecord,
+    /// False for a turn of which the audit log and the account alone know.
+    pub kept: bool,
     /// In which agents were asked, in order.
     pub sessions: &'a [Session<'a>],
     /// The log, and what it is to say of the turn.
@@ -83,7 +85,11 @@ impl Conversations {
     /// Writes a turn and its sessions, all or nothing, in one call. Which sessions a branch has, its turns say; the head has
     /// those that were used last.
     pub async fn save(&self, write: Write<'_>) -> Result<Written, Error> {
-        let (json, saved) = fitted(write.record)?;
+        let (json, saved) = if write.kept {
+            fitted(write.record)?
+        } else {
+            (String::new(), Saved::Whole)
+        };
         let mut audit = write.audit;
         for attempt in 0..=TRIES {
             // Whoever lost once does not know what is there now.
@@ -176,6 +182,9 @@ impl Conversations {
     }
 
     fn items(&self, write: Write<'_>, json: &str) -> Result<Vec<(Part, TransactWriteItem)>, Error> {
+        if !write.kept {
+            return Ok(Vec::new());
+        }
         let expires_at = write.record.at.plus(self.ttl);
         let head = self.head(write, expires_at)?;
         let mut items = vec![(Part::Record, head)];
