@@ -113,11 +113,16 @@ pub struct Given {
 impl AgentTask {
     /// The user's words first and unchanged; what the coordinator adds follows as a marked block.
     pub fn message(&self) -> String {
-        let mut message = with_note(&self.text, self.instructions.as_deref(), &self.manifest);
+        self.message_naming(&self.manifest)
+    }
+
+    /// The same with other files that are not passed on.
+    pub fn message_naming(&self, manifest: &[String]) -> String {
+        let mut message = with_note(&self.text, self.instructions.as_deref(), manifest);
         if self.given.is_empty() {
             return message;
         }
-        if self.instructions.is_none() && self.manifest.is_empty() {
+        if self.instructions.is_none() && manifest.is_empty() {
             message.push_str(NOTE);
         }
         message.push_str(
