@@ -700,6 +700,29 @@ async fn a_request_goes_before_a_preference_and_never_before_a_rule() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_pages_examples_are_true() {
+    let page = include_str!("../docs/branches.md");
+    let block = |kind: &str| {
+        let block = page.split(&format!("```{kind}\n")).nth(1).unwrap();
+        block.split("```").next().unwrap()
+    };
+    let world = people().start().await;
+    for exchange in block("chat").split("> ").skip(1) {
+        let (said, told) = exchange.split_once('\n').unwrap();
+        let answer = world.well(&[user(said)]).await;
+        assert!(answer.text().contains(told.trim()), "{}", answer.text());
+    }
+    let configuration: Value = serde_json::from_str(block("json")).unwrap();
+    let answer = configured(&world, &[user("lock user John")], configuration).await;
+    assert!(
+        answer.text().starts_with("UMS would be asked"),
+        "{}",
+        answer.text()
+    );
+    assert!(world.ums.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_configuration_may_hold_is_published_and_nothing_else_is_taken() {
     let world = people().start().await;
     let schema = world.get("/openai/deployments/mas-coordinator/configuration");
