@@ -28,6 +28,7 @@ mod approvals;
 mod assertion;
 mod audit;
 mod auth;
+mod branches;
 mod budget;
 mod caps;
 mod chat;

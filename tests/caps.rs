@@ -246,8 +246,8 @@ async fn of_a_long_conversation_the_newest_turns_are_read_back() {
             account: None,
             conversation: &conversation,
             record: &record,
+            kept: true,
             sessions: &[],
-            begins: ids.is_empty(),
             audit: None,
         };
         all.save(write).await.unwrap();

@@ -46,6 +46,8 @@ async fn turn(world: &World, limit: Duration) -> (Answer, Duration) {
         messages: vec![Message::user("hi")].into(),
         choice: None,
         budget: Default::default(),
+        overrides: Default::default(),
+        what_if: false,
         caller: Arc::default(),
     };
     let sink = AnswerSink::new(&turn.id.to_string(), 1, "m");

@@ -62,6 +62,8 @@ async fn killed(world: &World, messages: &[Message], polls: usize) -> bool {
         messages: messages.to_vec().into(),
         choice: None,
         budget: Default::default(),
+        overrides: Default::default(),
+        what_if: false,
         caller: Arc::new(Caller {
             conversation: Some("conv-1".into()),
             ..Caller::default()

@@ -92,7 +92,7 @@ async fn a_requests_configuration_may_name_the_agent() {
     assert_eq!(decided_by(&answer), "explicit");
     for (configuration, param) in [
         (json!({"agent": "HR"}), "custom_fields.configuration.agent"),
-        (json!({"speed": 7}), "custom_fields.configuration"),
+        (json!({"speed": 7}), "custom_fields.configuration.speed"),
         (json!(["UMS"]), "custom_fields.configuration"),
     ] {
         let response = ask(configuration.clone()).send().await.unwrap();

@@ -215,22 +215,20 @@ async fn save(
     conversations: &Conversations,
     record: &TurnRecord,
     session: Option<(&str, bool)>,
-    begins: bool,
 ) -> Saved {
     let agent = AgentId::new("UMS");
     let session = session.map(|(id, created)| Session {
         agent: &agent,
         id,
         created,
-        known: None,
     });
     let write = Write {
         ends: None,
         account: None,
         conversation: &ConversationId::new("c"),
         record,
+        kept: true,
         sessions: session.as_slice(),
-        begins,
         audit: None,
     };
     conversations.save(write).await.unwrap().saved
@@ -246,7 +244,7 @@ async fn load(conversations: &Conversations, now: u64) -> Stored {
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_turns_are_gone_before_the_table_deletes_them() {
     let (conversations, _server) = conversations("alice").await;
-    save(&conversations, &record(1000, 1), None, true).await;
+    save(&conversations, &record(1000, 1), None).await;
     assert_eq!(load(&conversations, 1099).await.turns.len(), 1);
     assert_eq!(load(&conversations, 1100).await.turns.len(), 0);
 }
@@ -256,7 +254,7 @@ async fn turns_come_back_oldest_first_and_sessions_with_them() {
     let (conversations, _server) = conversations("alice").await;
     let records: Vec<TurnRecord> = (0..5).map(|n| record(n + 1000, 10)).collect();
     for (n, record) in records.iter().enumerate() {
-        let saved = save(&conversations, record, Some(("s1", n == 0)), n == 0).await;
+        let saved = save(&conversations, record, Some(("s1", n == 0))).await;
         assert_eq!(saved, Saved::Whole);
     }
     let stored = load(&conversations, 1000).await;
@@ -284,21 +282,6 @@ async fn turns_come_back_oldest_first_and_sessions_with_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conversation_that_begins_anew_inherits_nothing() {
-    let (conversations, _server) = conversations("alice").await;
-    save(&conversations, &record(1000, 1), Some(("old", true)), true).await;
-    let again = record(1001, 1);
-    save(&conversations, &again, None, true).await;
-    assert_eq!(
-        load(&conversations, 1001).await,
-        Stored {
-            turns: vec![again],
-            ..Stored::default()
-        }
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_new_chat_of_an_old_chats_name_starts_afresh() {
     let world = plan("UMS").start().await;
     let made = |answer: &crate::world::Answer| {
@@ -319,7 +302,6 @@ async fn the_head_is_found_however_large_the_turns_are() {
             &conversations,
             &record(1000 + n, 900_000),
             Some(("s1", false)),
-            n == 0,
         )
         .await;
     }
@@ -336,13 +318,13 @@ async fn the_head_is_found_however_large_the_turns_are() {
 async fn a_large_record_is_kept_in_parts_and_a_huge_one_without_the_agents_state() {
     let (conversations, _server) = conversations("alice").await;
     let large = record(1000, 1_000_000);
-    assert_eq!(save(&conversations, &large, None, true).await, Saved::Whole);
+    assert_eq!(save(&conversations, &large, None).await, Saved::Whole);
     assert_eq!(load(&conversations, 1000).await.turns, [large]);
     assert_eq!(
-        save(&conversations, &record(1001, 4_000_000), None, true).await,
+        save(&conversations, &record(1001, 4_000_000), None).await,
         Saved::Cut
     );
-    let turn = load(&conversations, 1000).await.turns.remove(0);
+    let turn = load(&conversations, 1000).await.turns.remove(1);
     assert_eq!(
         (turn.outcome, turn.exchanges[0].state.clone()),
         (Outcome::Answered, None)

@@ -50,6 +50,8 @@ async fn stream(app: &Arc<App>, at: usize) -> String {
         messages: vec![Message::user("hi")].into(),
         choice: None,
         budget: Default::default(),
+        overrides: Default::default(),
+        what_if: false,
         caller: Arc::default(),
     };
     let sink = AnswerSink::new(&turn.id.to_string(), 1, "m");

@@ -688,15 +688,14 @@ async fn follow(steps: &[Step]) -> Result<(), TestCaseError> {
                 account: None,
                 conversation: &ConversationId::new(&format!("c{conversation}")),
                 record: &record,
+                kept: true,
                 sessions: session
                     .then_some(Session {
                         agent: &ums,
                         id: &made,
                         created: true,
-                        known: None,
                     })
                     .as_slice(),
-                begins: false,
                 audit: Some((&privacy.audit, &entry)),
             })
             .await
@@ -712,6 +711,7 @@ async fn follow(steps: &[Step]) -> Result<(), TestCaseError> {
             until: now.plus(Duration::from_secs(60)),
             request: None,
             trace: None,
+            conversation: None,
         };
         let _ = privacy.accounts.enter(&owner(alice), &entry).await;
     };

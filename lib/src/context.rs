@@ -1,19 +1,23 @@
 //! What one agent may see: its own turns, and nothing of any other agent's.
 
+mod branch;
 pub mod facts;
+mod place;
 mod prune;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use sha2::{Digest, Sha256};
 
 use crate::domain::agent::AgentCard;
-use crate::domain::conversation::{Exchange, Last, Memory, Recalled, Sessions, Stored, TurnRecord};
-use crate::domain::fact::Fact;
-use crate::domain::ids::{AgentId, ConversationId, TurnId};
-use crate::domain::message::{Attachment, Message, OpaqueState, Role};
+use crate::domain::conversation::{Exchange, Last, Memory, Recalled, Stored};
+use crate::domain::ids::{AgentId, ConversationId};
+use crate::domain::message::{Attachment, Message, Role};
 use crate::domain::plan::Assignment;
 use crate::domain::turn::{AgentTask, ChatTurn};
+use branch::Branch;
+pub use branch::words;
+use place::Place;
 
 /// The names that the reference coordinator's state keys stand for.
 const LEGACY_GPA: &str = "GPA";
@@ -66,10 +70,7 @@ fn hex(bytes: &[u8], length: usize) -> String {
         .collect()
 }
 
-/// Puts both halves of the memory together: for each assistant message the turn it stands for.
-///
-/// A turn is found by the id in the message's state, else by the digest of the text shown. Where no message has a
-/// state, no digest fits and there are as many stored turns as answers, they are taken in order. Turns that no message
+/// Puts both halves of the memory together: for each assistant message the turn it stands for. Turns that no message
 /// stands for belong to another branch of the conversation and stay out. `recalled` has one entry per assistant message.
 pub fn recollect(
     conversation: ConversationId,
@@ -77,13 +78,15 @@ pub fn recollect(
     recalled: &[Recalled],
     stored: &Stored,
 ) -> Memory {
-    let turns = places(messages, recalled, stored);
+    let branch = Branch::of(messages, recalled, stored);
+    let turns = &branch.places;
     let exchanges = (turns.iter())
         .flat_map(|place| place.exchanges(messages))
         .collect();
     Memory {
         conversation,
-        sessions: sessions(recalled, stored),
+        after: branch.after,
+        sessions: branch.sessions(stored),
         exchanges,
         last: turns.last().and_then(|place| place.last(messages)),
         facts: (turns.last()).map_or_else(Vec::new, |place| place.facts().to_vec()),
@@ -104,142 +107,6 @@ pub fn last_turn(turn: &ChatTurn, recalled: &[Recalled]) -> Option<Option<Last>>
         record: None,
     };
     place.last(messages).map(Some)
-}
-
-/// One assistant message and what is known of its turn.
-struct Place<'a> {
-    /// Position of the message among all messages.
-    at: usize,
-    recalled: &'a Recalled,
-    record: Option<&'a TurnRecord>,
-}
-
-fn places<'a>(
-    messages: &[Message],
-    recalled: &'a [Recalled],
-    stored: &'a Stored,
-) -> Vec<Place<'a>> {
-    let by_id: HashMap<TurnId, &TurnRecord> =
-        stored.turns.iter().map(|turn| (turn.id, turn)).collect();
-    // A turn that one message's state names is not taken for another message of the same text.
-    let mut used: HashSet<TurnId> = (recalled.iter())
-        .filter_map(|one| match one {
-            Recalled::Sealed(envelope) => Some(envelope.turn),
-            _ => None,
-        })
-        .collect();
-    let mut places: Vec<Place> = messages
-        .iter()
-        .enumerate()
-        .filter(|(_, message)| message.role == Role::Assistant)
-        .zip(recalled)
-        .map(|((at, message), recalled)| {
-            let record = match recalled {
-                Recalled::Sealed(envelope) => by_id.get(&envelope.turn).copied(),
-                _ => {
-                    let shown = digest(&message.text);
-                    (stored.turns.iter())
-                        .find(|turn| turn.shown == shown && !used.contains(&turn.id))
-                }
-            };
-            used.extend(record.map(|turn| turn.id));
-            Place {
-                at,
-                recalled,
-                record,
-            }
-        })
-        .collect();
-    let unknown = |place: &Place| place.record.is_none() && *place.recalled == Recalled::Nothing;
-    let answered = || (stored.turns.iter()).filter(|turn| !turn.exchanges.is_empty());
-    if places.iter().all(unknown) && places.len() == answered().count() {
-        for (place, turn) in places.iter_mut().zip(answered()) {
-            place.record = Some(turn);
-        }
-    }
-    places
-}
-
-impl Place<'_> {
-    /// How this turn ended.
-    fn last(&self, messages: &[Message]) -> Option<Last> {
-        let shown = || {
-            messages
-                .get(self.at)
-                .map_or("", |message| message.text.as_str())
-        };
-        match (self.record, self.recalled) {
-            (Some(record), _) => record.last(),
-            (None, Recalled::Sealed(envelope)) => envelope.last(),
-            (None, Recalled::Legacy { gpa: Some(_), .. }) => {
-                Some(Last::of_text(&AgentId::new(LEGACY_GPA), shown()))
-            }
-            (None, Recalled::Legacy { gpa: None, .. }) => {
-                Some(Last::of_text(&AgentId::new(LEGACY_UMS), shown()))
-            }
-            (None, Recalled::Nothing) => None,
-        }
-    }
-
-    /// What was known after this turn.
-    fn facts(&self) -> &[Fact] {
-        self.record.map_or(&[], |record| record.facts.as_slice())
-    }
-
-    /// What the agents said in this turn: from the store, from the client's state, or at worst as the user saw it.
-    fn exchanges(&self, messages: &[Message]) -> Vec<Exchange> {
-        match (self.record, self.recalled) {
-            (Some(record), _) => record.exchanges.clone(),
-            (None, Recalled::Sealed(envelope)) => envelope.exchanges.clone(),
-            (
-                None,
-                Recalled::Legacy {
-                    gpa: Some(state), ..
-                },
-            ) => self.legacy(messages, state.as_ref()).into_iter().collect(),
-            (None, Recalled::Legacy { gpa: None, .. } | Recalled::Nothing) => Vec::new(),
-        }
-    }
-
-    /// A turn of the reference coordinator that the GPA answered.
-    fn legacy(&self, messages: &[Message], state: Option<&OpaqueState>) -> Option<Exchange> {
-        let answer = messages.get(self.at)?;
-        let request =
-            (messages.get(..self.at)?.iter()).rfind(|message| message.role == Role::User)?;
-        Some(Exchange {
-            agent: AgentId::new(LEGACY_GPA),
-            request: request.text.clone(),
-            instructions: None,
-            request_attachments: by_address(&request.attachments),
-            answer: answer.text.clone(),
-            attachments: by_address(&answer.attachments),
-            state: state.cloned(),
-        })
-    }
-}
-
-/// The newest session of each agent, from whichever half has seen it last. Where the store knows the client's newest turn,
-/// the store decides: of two turns at once it took one session.
-fn sessions(recalled: &[Recalled], stored: &Stored) -> Sessions {
-    let newest = recalled
-        .iter()
-        .filter_map(|one| match one {
-            Recalled::Sealed(envelope) => Some(envelope),
-            _ => None,
-        })
-        .max_by_key(|envelope| envelope.turn);
-    let mut sessions = newest
-        .map(|envelope| envelope.sessions.clone())
-        .unwrap_or_default();
-    for (agent, session) in &stored.sessions {
-        let newer = newest.is_none_or(|envelope| {
-            envelope.turn < session.turn || stored.turns.iter().any(|turn| turn.id == envelope.turn)
-        });
-        if newer || !sessions.contains_key(agent) {
-            sessions.insert(agent.clone(), session.id.clone());
-        }
-    }
-    sessions
 }
 
 /// The newest bare UMS id of the reference coordinator, which may be anybody's until the store or a setting says else.

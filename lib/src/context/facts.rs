@@ -200,6 +200,7 @@ mod tests {
             state: None,
         };
         let memory = Memory {
+            after: None,
             conversation: ConversationId::new("c"),
             sessions: std::collections::BTreeMap::new(),
             exchanges: vec![

@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::*;
 use crate::domain::agent::{Endpoint, Protocol};
 use crate::domain::capability::HistoryRules;
-use crate::domain::conversation::{Envelope, Outcome, StoredSession};
-use crate::domain::ids::Timestamp;
+use crate::domain::conversation::{Envelope, Outcome, StoredSession, TurnRecord};
+use crate::domain::ids::{Timestamp, TurnId};
 use crate::domain::turn::Caller;
 
 fn id(n: u128) -> TurnId {
@@ -31,6 +31,9 @@ fn record(n: u128, shown: &str, exchange: Exchange) -> TurnRecord {
     TurnRecord {
         id: id(n),
         at: Timestamp(1),
+        after: None,
+        asked: String::new(),
+        sessions: std::collections::BTreeMap::new(),
         outcome: Outcome::Answered,
         source: "model".into(),
         confidence: None,
@@ -72,6 +75,8 @@ fn turn(messages: Vec<Message>, conversation: Option<&str>) -> ChatTurn {
         messages: messages.into(),
         choice: None,
         budget: crate::domain::budget::Budget::default(),
+        overrides: crate::domain::overrides::Overrides::default(),
+        what_if: false,
         caller: Arc::new(Caller {
             conversation: conversation.map(Into::into),
             ..Caller::default()
@@ -241,9 +246,22 @@ fn of_two_sessions_the_one_seen_last_counts() {
     };
     let messages = [Message::assistant("x"), Message::user("y")];
     let newest = |turn| recollected(&messages, &of_client(turn), &stored);
-    assert_eq!(known(&newest(4)), [("UMS", "of-store")]);
+    // What the store knows is of a turn that is not in this branch.
+    assert_eq!(known(&newest(4)), [("UMS", "of-client")]);
     // The store missed a turn: its session is the older one.
     assert_eq!(known(&newest(6)), [("UMS", "of-client")]);
+    let nothing = [sealed(6, &[], None)];
+    let nothing = Recalled::Sealed(match nothing {
+        [Recalled::Sealed(envelope)] => Envelope {
+            stored: true,
+            ..envelope
+        },
+        _ => unreachable!(),
+    });
+    assert_eq!(
+        known(&recollected(&messages, &[nothing], &stored)),
+        [("UMS", "of-store")]
+    );
 }
 
 #[test]

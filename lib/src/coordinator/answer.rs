@@ -76,6 +76,7 @@ impl Coordinator {
     pub(super) fn clarify(
         &self,
         agents: &[AgentId; 2],
+        turn: &ChatTurn,
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> FinishReason {
@@ -87,7 +88,10 @@ impl Coordinator {
         let [first, second] = agents;
         let text = about::which([card(first), card(second)], sink.language());
         progress.say(sink, &text);
-        sink.form(&about::which_form(agents));
+        // A pressed button would be a request of its own.
+        if !turn.what_if {
+            sink.form(&about::which_form(agents));
+        }
         progress.outcome = Some(Outcome::Clarified);
         FinishReason::Stop
     }

@@ -1,7 +1,7 @@
 //! A request that waits for its owner's consent, and the answer to it.
 
 use super::memory::Known;
-use super::{Coordinator, Progress, prefer};
+use super::{Coordinator, Progress, prefer, what_if};
 use crate::context;
 use crate::domain::conversation::Outcome;
 use crate::domain::event::StageStatus;
@@ -53,7 +53,7 @@ impl Coordinator {
             let agent = &step.assignment.agent;
             let barred = demands.forbids(agent).is_some() || wanted.blocks(agent);
             let waits = later.iter().any(|other| step.after.contains(&other.name));
-            if !barred && (waits || self.needs_approval(turn, &step.assignment, demands)) {
+            if !barred && (waits || self.waits(turn, &step.assignment, demands)) {
                 later.push(step);
             } else {
                 now.push(step);
@@ -119,7 +119,7 @@ impl Coordinator {
         };
         let proposal = proposal(turn, progress, vec![alone], Vec::new())?;
         self.ask(turn, &proposal, sink, progress).await?;
-        progress.outcome = Some(Outcome::Proposed);
+        progress.outcome = Some(proposed(turn));
         Ok(FinishReason::Stop)
     }
 
@@ -131,6 +131,10 @@ impl Coordinator {
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
+        if turn.what_if {
+            what_if::tell(proposal, sink, progress);
+            return Ok(());
+        }
         let Some(recalled) = &progress.recalled else {
             return Err(Failure::internal(&turn.id.reference()));
         };
@@ -206,6 +210,9 @@ impl Coordinator {
         consent: &Consent,
         progress: &mut Progress,
     ) -> Result<Consented, Phrase> {
+        if turn.what_if {
+            return Err(labels::what_if_consent());
+        }
         let Some(recalled) = &progress.recalled else {
             return Err(labels::approval_unread());
         };
@@ -274,6 +281,15 @@ impl Coordinator {
             request: Some(message(&request)),
             kept: None,
         })))
+    }
+}
+
+/// How a turn ends that leaves something to be approved. What only asks has its answer.
+pub(super) fn proposed(turn: &ChatTurn) -> Outcome {
+    if turn.what_if {
+        Outcome::Answered
+    } else {
+        Outcome::Proposed
     }
 }
 

@@ -200,11 +200,7 @@ impl Coordinator {
         job: Job<'_>,
         part: &mut Part,
     ) -> Result<(), Error> {
-        part.count();
-        part.agent = Some(card.id.clone());
-        let session = part.report.session.take();
-        part.report = Report::in_session(session.filter(|_| part.attempts.is_second()));
-        part.counted = false;
+        part.begin(&card.id, task.session.as_ref());
         let begun = guess
             .as_ref()
             .map_or_else(Instant::now, |guess| guess.begun);
@@ -267,8 +263,7 @@ impl Coordinator {
             // Consent was given for one agent, or was not needed.
             .filter(|agent| {
                 let instead = self.instead(job, &part.assignment, agent.clone());
-                !self.needs_approval(job.turn, &instead, job.demands)
-                    && job.demands.forbids(agent).is_none()
+                !self.waits(job.turn, &instead, job.demands) && job.demands.forbids(agent).is_none()
             })
     }
 

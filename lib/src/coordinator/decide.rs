@@ -99,7 +99,7 @@ impl Coordinator {
     ) -> Result<Verdict, Failure> {
         let mut assumed = match &progress.recalled {
             Some(recalled) => recalled.preferences.clone(),
-            None => self.wishes.seen(&known.owner),
+            None => self.wanted_of(turn, self.wishes.seen(&known.owner)),
         };
         loop {
             let decided = self.decide_for(turn, known, guessing, &assumed, progress);
@@ -136,7 +136,7 @@ impl Coordinator {
         if progress.wants_other(assumed) {
             return Ok(None);
         }
-        progress.demands = begun.demands().clone();
+        progress.demands = demanded(begun.demands(), turn);
         let asking = !begun.is_over();
         progress.asking = asking.then_some(Step::Route);
         let mut guessing = guessing && asking && self.may_guess() && as_ever(&known.placed);
@@ -231,7 +231,7 @@ impl Coordinator {
         let wanted = progress.wanted();
         let query = self.query(turn, known, before.as_ref(), &wanted);
         let judgement = self.chain.judge(&query);
-        progress.demands = judgement.demands.clone();
+        progress.demands = demanded(&judgement.demands, turn);
         progress.before = before;
         Verdict {
             decision: judgement.allowed(verdict.decision),
@@ -374,6 +374,13 @@ impl Progress {
 /// Whether an experiment lets whoever is decided for be whoever is asked.
 fn as_ever(placed: &Placed) -> bool {
     placed.routes_as_ever() && placed.variant.agents.is_empty()
+}
+
+/// What the rules demand. What they leave open, the request may say.
+fn demanded(demands: &Demands, turn: &ChatTurn) -> Demands {
+    let mut demands = demands.clone();
+    demands.synthesis = demands.synthesis.or(turn.overrides.synthesis);
+    demands
 }
 
 /// The agent of a decision that leaves the request as it is.

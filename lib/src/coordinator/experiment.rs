@@ -19,7 +19,8 @@ use crate::route::Verdict;
 const FINE: [&str; 2] = ["answered", super::figures::DROPPED];
 
 impl Coordinator {
-    /// Where a turn is in experiments. One that comes through an agent is in none: it is another turn's.
+    /// Where a turn is in experiments. One that comes through an agent is in none, since it is another turn's, nor is one that
+    /// only asks what would happen.
     pub(super) async fn place(
         &self,
         turn: &ChatTurn,
@@ -27,7 +28,7 @@ impl Coordinator {
         roles: &[Role],
         recalled: &[Recalled],
     ) -> Placed {
-        if self.experiments.is_empty() || turn.caller.depth > 0 {
+        if self.experiments.is_empty() || turn.caller.depth > 0 || turn.what_if {
             return Placed::default();
         }
         let last = turn.messages.last();

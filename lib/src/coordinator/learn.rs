@@ -44,7 +44,8 @@ impl Coordinator {
     ) -> bool {
         let share = f64::from(self.routing.check.unwrap_or(0)) / 100.0;
         // Who comes through an agent has another turn's time to keep.
-        if decision.source != DecisionSource::Cache || turn.caller.depth > 0 || luck() >= share {
+        let not_now = turn.what_if || turn.caller.depth > 0;
+        if decision.source != DecisionSource::Cache || not_now || luck() >= share {
             return false;
         }
         let agent = decision.assignment().map(|assignment| &assignment.agent);
@@ -97,6 +98,9 @@ impl Coordinator {
         ) else {
             return;
         };
+        if turn.what_if {
+            return;
+        }
         let well = !progress.filtered
             && !progress.is_faulty()
             && matches!(

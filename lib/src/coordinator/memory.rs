@@ -34,16 +34,16 @@ pub(super) struct Recollection {
     pub(super) owner: Owner,
     pub(super) conversations: Conversations,
     pub(super) memory: Memory,
-    /// True on the first turn, which no earlier answer belongs to.
-    pub(super) begins: bool,
     /// False when the store could not be read.
     pub(super) read: bool,
     /// Stands for the owner in the audit log.
     pub(super) pseudonym: Option<TurnId>,
     /// What an earlier turn of the same request did not finish.
     pub(super) unfinished: Option<Kept>,
-    /// What the owner wants, and has spent today before this turn, in millionths of a dollar.
+    /// What is wanted of the turn, and what the owner has spent today before it, in millionths of a dollar.
     pub(super) preferences: Preferences,
+    /// The same without what the request sets.
+    pub(super) kept: Preferences,
     pub(super) spent_today: u64,
     /// Whom the turn has asked once more.
     pub(super) asked_again: AskedAgain,
@@ -134,6 +134,8 @@ impl Coordinator {
                 .plus(turn.deadline.saturating_duration_since(Instant::now()) + GRACE),
             request: turn.request.clone(),
             trace: turn.caller.trace_id().map(str::to_owned),
+            // What only asks uses no session, so it is in nobody's way.
+            conversation: (!turn.what_if).then(|| context::conversation_id(recalled, turn)),
         };
         // The log's lane is opened beside the rest: the end of the turn does not wait for it.
         let lane = timeout(self.times.save, self.audit.prepare(owner.tenant()));
@@ -158,17 +160,23 @@ impl Coordinator {
                 recollection = self.recollect(turn, owner, &kept).await;
             }
         }
-        if account.is_repeated(&entry) && account.erased.is_none_or(|erased| erased < turn.id) {
-            recollection.unfinished = self.kept(turn, owner).await;
+        let repeated = !turn.what_if && account.is_repeated(&entry);
+        if repeated && account.erased.is_none_or(|erased| erased < turn.id) {
+            recollection.unfinished = self.unfinished(turn, owner).await;
+        }
+        if turn.what_if || account.shares(turn.id, &recollection.memory.conversation) {
+            // Another branch, or what will be one: its agents' sessions are its own from now on.
+            recollection.memory.sessions.clear();
         }
         recollection.pseudonym = account.pseudonym;
-        recollection.preferences = preferences;
+        recollection.preferences = self.wanted_of(turn, preferences.clone());
+        recollection.kept = preferences;
         recollection.spent_today = account.spent(entry.now);
         Ok(recollection)
     }
 
     /// The plan that another turn of this request has begun, if there is one.
-    async fn kept(&self, turn: &ChatTurn, owner: &Owner) -> Option<Kept> {
+    async fn unfinished(&self, turn: &ChatTurn, owner: &Owner) -> Option<Kept> {
         let request = turn.request.as_deref()?;
         let runs = Runs::of(&self.table, owner, request);
         let load = timeout(self.times.save, runs.load(self.guard.now().seconds()));
@@ -208,8 +216,7 @@ impl Coordinator {
         let conversations =
             Conversations::of(&self.table, owner.clone(), self.retention).capped(self.caps.stored);
         // A conversation that begins remembers nothing, whatever was stored under its client's id before.
-        let begins = recalled.is_empty();
-        let loaded = if begins || context::is_unheard_of(recalled, turn) {
+        let loaded = if recalled.is_empty() || context::is_unheard_of(recalled, turn) {
             Ok(Stored::default())
         } else {
             let load = conversations.load(&conversation, turn.received_at);
@@ -238,11 +245,11 @@ impl Coordinator {
             owner: owner.clone(),
             conversations,
             memory,
-            begins,
             read,
             pseudonym: None,
             unfinished: None,
             preferences: Preferences::default(),
+            kept: Preferences::default(),
             spent_today: 0,
             asked_again: AskedAgain::default(),
         }

@@ -21,6 +21,7 @@ mod resume;
 mod run;
 mod share;
 mod together;
+mod what_if;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,20 +152,25 @@ impl Coordinator {
         if !progress.stated {
             self.send_state(&turn, &sink, &progress);
         }
+        if turn.what_if && end.is_ok() {
+            what_if::note(&sink, &mut progress);
+        }
         let saving = Instant::now();
         let (anchor, stopped, (), told, ()) = join!(
             self.save(&turn, &sink, &progress, begun),
             self.count(&progress, begun),
             self.learn(&turn, &progress),
             self.tell_hooks(&turn, &progress, begun),
-            self.abandon(&progress),
+            self.clear_up(&turn, &progress),
         );
         progress.hooks.extend(told);
         progress.marks.store = saving.elapsed();
         log(&progress, self.registry.version(), anchor.as_ref(), begun);
         progress.trace();
         self.measure(&sink, &progress, &stopped, begun);
-        self.learn_costs(&progress);
+        if !turn.what_if {
+            self.learn_costs(&progress);
+        }
         if self.log_content {
             log_content(&turn, &progress);
         }
@@ -218,7 +224,9 @@ impl Coordinator {
             }
         };
         progress.show_as_ruled(&verdict.decision.plan);
-        self.learn_likely(progress, &verdict);
+        if !turn.what_if {
+            self.learn_likely(progress, &verdict);
+        }
         self.vary(turn, &mut verdict, progress);
         progress.checking = self.is_checked(turn, &verdict.decision, progress);
         answer::show(&stage, &verdict, progress, sink.language());
@@ -271,7 +279,7 @@ impl Coordinator {
                 }
                 Self::keep_own_limit(turn, progress)?;
                 self.keep_budget(turn, &assignment.agent, progress)?;
-                if !approved && self.needs_approval(turn, &assignment, &progress.demands) {
+                if !approved && self.waits(turn, &assignment, &progress.demands) {
                     return self.propose(turn, assignment, sink, progress).await;
                 }
                 self.alone(turn, assignment, sink, progress).await?
@@ -289,7 +297,7 @@ impl Coordinator {
                 };
                 if now.is_empty() {
                     let ended = self.propose_rest(turn, later, sink, progress).await;
-                    progress.outcome = Some(Outcome::Proposed);
+                    progress.outcome = Some(approve::proposed(turn));
                     return ended;
                 }
                 waiting = later;
@@ -302,7 +310,7 @@ impl Coordinator {
             Some(Plan::Blocked(agent)) => {
                 return Ok(Self::tell_preferences(Some(&agent), sink, progress));
             }
-            Some(Plan::Clarify(agents)) => return Ok(self.clarify(&agents, sink, progress)),
+            Some(Plan::Clarify(agents)) => return Ok(self.clarify(&agents, turn, sink, progress)),
             Some(Plan::Refused(refusal)) => return Ok(answer::forbidden(&refusal, sink, progress)),
             None => return Err(Failure::internal(&turn.id.reference())),
         };

@@ -13,6 +13,7 @@ use crate::domain::message::Message;
 use crate::domain::plan::Assignment;
 use crate::domain::usage::{Step as Use, Tally};
 use crate::orchestrate::Report;
+use crate::store::Session;
 
 /// What an agent does in this turn. It grows while the agent is at work, so that it holds what there is when the turn is
 /// cut off.
@@ -27,6 +28,8 @@ pub(super) struct Part {
     /// What it was told beside the user's words.
     pub told: Option<String>,
     pub report: Report,
+    /// The sessions in which agents were asked, in order, and whether this turn made them. The report's own comes after.
+    pub reached: Vec<(AgentId, String, bool)>,
     /// The agent's own text is the answer: nobody writes another one.
     pub passed: bool,
     /// That text is shown once it is checked, and has not been yet.
@@ -62,6 +65,7 @@ impl Part {
             agent: None,
             told: None,
             report: Report::default(),
+            reached: Vec::new(),
             passed: false,
             held: false,
             reported: false,
@@ -84,6 +88,31 @@ impl Part {
             self.tally.add_agent(Use::Agent, agent, &self.report.used);
             self.counted = true;
         }
+    }
+
+    /// An agent is asked, perhaps in a session that it has. What the one before it left is kept.
+    pub fn begin(&mut self, agent: &AgentId, session: Option<&String>) {
+        self.count();
+        let left = self.report.session.take();
+        // Asked once more, it goes on where it was.
+        let again = left.clone().filter(|_| self.attempts.is_second());
+        let before = self.agent.take().zip(left);
+        (self.reached).extend(before.map(|(agent, (id, made))| (agent, id, made)));
+        (self.reached).extend(session.map(|id| (agent.clone(), id.clone(), false)));
+        self.agent = Some(agent.clone());
+        self.report = Report::in_session(again);
+        self.counted = false;
+    }
+
+    /// Every session in which an agent was asked, in order.
+    fn sessions(&self) -> impl Iterator<Item = Session<'_>> {
+        let left = self.agent.as_ref().zip(self.report.session.as_ref());
+        let left = left.map(|(agent, (id, made))| (agent, id, *made));
+        let reached = self.reached.iter();
+        let reached = reached.map(|(agent, id, made)| (agent, id, *made));
+        reached
+            .chain(left)
+            .map(|(agent, id, created)| Session { agent, id, created })
     }
 
     /// What the agent was asked and said, once its answer is complete. `asked` is what the turn is about.
@@ -160,6 +189,11 @@ impl Progress {
     pub(super) fn calls(&self) -> Vec<AgentCall> {
         let made = self.parts.iter().flat_map(|part| &part.calls);
         self.dropped.iter().chain(made).cloned().collect()
+    }
+
+    /// Every session in which an agent was asked.
+    pub(super) fn sessions(&self) -> impl Iterator<Item = Session<'_>> {
+        self.parts.iter().flat_map(Part::sessions)
     }
 
     /// The agents at work, or those that answered.

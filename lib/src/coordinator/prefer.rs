@@ -46,6 +46,11 @@ impl Coordinator {
         Ok(next)
     }
 
+    /// What is wanted of a turn, by somebody with these preferences.
+    pub(super) fn wanted_of(&self, turn: &ChatTurn, preferences: Preferences) -> Preferences {
+        turn.overrides.over(preferences, &self.registry)
+    }
+
     /// Changes what is to be changed, and tells what is set then.
     async fn grant(
         &self,
@@ -57,6 +62,9 @@ impl Coordinator {
         let Some(recalled) = &mut progress.recalled else {
             return preferences::preferences_unreachable().told(sink.language());
         };
+        if turn.what_if && wishes.iter().any(Wish::changes) {
+            return preferences::preferences_stay().told(sink.language());
+        }
         if wishes.iter().any(Wish::changes) {
             let changed = Changed {
                 owner: &recalled.owner,
@@ -67,7 +75,10 @@ impl Coordinator {
             };
             let step = |old: &Preferences| wishes.iter().fold(old.clone(), Preferences::with);
             match self.wishes.change(changed, step).await {
-                Ok(Some((now, _))) => recalled.preferences = now,
+                Ok(Some((now, _))) => {
+                    recalled.preferences = self.wanted_of(turn, now.clone());
+                    recalled.kept = now;
+                }
                 Ok(None) => tracing::info!("the person was erased meanwhile: nothing is kept"),
                 Err(error) => {
                     tracing::warn!(
@@ -80,7 +91,7 @@ impl Coordinator {
             speak(&recalled.preferences, sink);
         }
         preferences::told(
-            &recalled.preferences,
+            &recalled.kept,
             &self.registry.default_agent().id,
             !self.prices.is_empty(),
             sink.language(),

@@ -1,21 +1,22 @@
 //! What a turn leaves behind: the client's half of the memory, the server's, and the line of the audit log.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 
 use super::memory::{Recollection, memory_trouble};
-use super::part::Part;
 use super::{Coordinator, Progress};
 use crate::context;
 use crate::domain::audit::{Entry as AuditEntry, TurnEntry};
 use crate::domain::conversation::{Envelope, Exchange, Outcome, Sessions, TurnRecord};
 use crate::domain::day::Day;
+use crate::domain::ids::AgentId;
 use crate::domain::message::Message;
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::{StepUsage, cost};
+use crate::domain::what_if::MARK;
 use crate::policy::Used;
 use crate::store::chain::Anchor;
 use crate::store::{self, Leave, Saved, Session, Write, Written};
@@ -61,6 +62,10 @@ impl Coordinator {
         let Some(recalled) = &progress.recalled else {
             return;
         };
+        if turn.what_if {
+            sink.state(&MARK);
+            return;
+        }
         sink.state(&self.seal.seal(
             &recalled.owner,
             Envelope {
@@ -106,27 +111,13 @@ impl Coordinator {
         begun: Instant,
     ) -> (Option<Anchor>, bool) {
         let record = self.record(turn, progress, begun);
-        let sessions = sessions(recalled, progress);
-        let used: Vec<Session> = (progress.agents().collect::<BTreeSet<_>>().into_iter())
-            .filter_map(|agent| {
-                let made = |part: &Part| {
-                    part.agent.as_ref() == Some(agent)
-                        && matches!(part.report.session, Some((_, true)))
-                };
-                Some(Session {
-                    agent,
-                    id: sessions.get(agent)?,
-                    created: progress.parts.iter().any(made),
-                    known: recalled.memory.sessions.get(agent).map(String::as_str),
-                })
-            })
-            .collect();
+        let used: Vec<Session> = progress.sessions().collect();
         let entry = self.entry(turn, progress, recalled, &record);
         let save = recalled.conversations.save(Write {
             conversation: &recalled.memory.conversation,
             record: &record,
+            kept: !turn.what_if,
             sessions: &used,
-            begins: recalled.begins,
             audit: Some((&self.audit, &entry)),
             ends: progress.carried_out(turn),
             account: (progress.entered.owner())
@@ -153,7 +144,12 @@ impl Coordinator {
                 match saved {
                     Saved::Whole => {}
                     Saved::Cut => memory_trouble(sink, labels::memory_cut()),
-                    Saved::Erased => self.forget(&used).await,
+                    Saved::Erased => {
+                        tracing::info!(
+                            "the person was erased meanwhile: nothing of the turn is kept"
+                        );
+                        self.forget(&used).await;
+                    }
                 }
                 (anchor, left)
             }
@@ -162,7 +158,7 @@ impl Coordinator {
                     error = &error as &dyn std::error::Error,
                     "the turn cannot be saved"
                 );
-                if recalled.read {
+                if recalled.read && !turn.what_if {
                     memory_trouble(sink, labels::memory_unsaved());
                 }
                 (None, false)
@@ -176,6 +172,12 @@ impl Coordinator {
         TurnRecord {
             id: turn.id,
             at: turn.received_at,
+            after: (progress.recalled.as_ref()).and_then(|recalled| recalled.memory.after),
+            asked: turn
+                .messages
+                .last()
+                .map_or_else(String::new, context::words),
+            sessions: reached(progress),
             outcome: progress.outcome.unwrap_or(Outcome::Failed),
             source: decision
                 .map_or("none", |decision| decision.source.as_str())
@@ -217,6 +219,7 @@ impl Coordinator {
             confidence: record.confidence,
             calls: record.calls.clone(),
             outcome: record.outcome,
+            what_if: turn.what_if,
             error: progress.error.map(|code| code.as_str().into()),
             refused_by: progress.refused_by().map(ToString::to_string),
             request: self.audit.hash(tenant, asked),
@@ -228,15 +231,14 @@ impl Coordinator {
         }))
     }
 
-    /// The person was erased while the turn ran: what it made at agents goes, too.
-    async fn forget(&self, sessions: &[Session<'_>]) {
-        tracing::info!("the person was erased meanwhile: nothing of the turn is kept");
+    /// What the turn made at agents goes: nobody knows of it any more.
+    pub(super) async fn forget(&self, sessions: &[Session<'_>]) {
         for made in sessions.iter().filter(|session| session.created) {
             let forgotten = self.agents.forget(made.agent, made.id, self.times.save);
             if let Err(error) = forgotten.await {
                 tracing::error!(
                     agent.id = %made.agent, error = &error as &dyn std::error::Error,
-                    "an agent keeps a conversation of a person who was erased"
+                    "an agent keeps a conversation that nobody knows of any more"
                 );
             }
         }
@@ -251,12 +253,20 @@ fn asked<'a>(turn: &'a ChatTurn, progress: &'a Progress) -> Option<&'a Message> 
 /// The sessions of all agents, this turn's included.
 fn sessions(recalled: &Recollection, progress: &Progress) -> Sessions {
     let mut sessions = recalled.memory.sessions.clone();
-    for part in &progress.parts {
-        if let (Some(agent), Some((id, _))) = (&part.agent, &part.report.session) {
-            sessions.insert(agent.clone(), id.clone());
-        }
-    }
+    let used = progress.sessions();
+    sessions.extend(used.map(|used| (used.agent.clone(), used.id.to_owned())));
     sessions
+}
+
+/// The sessions in which agents were asked in this turn.
+fn reached(progress: &Progress) -> BTreeMap<AgentId, Vec<String>> {
+    let mut reached: BTreeMap<AgentId, Vec<String>> = BTreeMap::new();
+    for used in progress.sessions() {
+        let of_agent = reached.entry(used.agent.clone()).or_default();
+        of_agent.retain(|known| known != used.id);
+        of_agent.push(used.id.to_owned());
+    }
+    reached
 }
 
 /// What the agents were asked and said, of those whose answers are complete.

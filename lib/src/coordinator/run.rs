@@ -48,11 +48,8 @@ impl Coordinator {
         approved: bool,
         progress: &mut Progress,
     ) {
-        let Some(decision) = progress
-            .decision
-            .as_ref()
-            .filter(|_| progress.run.is_none())
-        else {
+        let new = progress.run.is_none() && !turn.what_if;
+        let Some(decision) = progress.decision.as_ref().filter(|_| new) else {
             return;
         };
         let asked = progress.asked.as_ref();

@@ -88,7 +88,8 @@ impl Coordinator {
     /// The reports that other agents may want to know something of.
     pub(super) fn telling(&self, turn: &ChatTurn, progress: &mut Progress) -> Vec<Reported> {
         // Nobody is told less for it now, so it is no use for a turn that has to save.
-        if self.extractor.is_none() || self.budget(turn, progress).is_of_cost() {
+        let none = self.extractor.is_none() || turn.what_if;
+        if none || self.budget(turn, progress).is_of_cost() {
             return Vec::new();
         }
         let request = (progress.asked.as_ref()).or(turn.messages.last());

@@ -1,6 +1,7 @@
 //! The DIAL and OpenAI wire, both directions.
 
 pub mod chunk;
+pub mod configuration;
 pub mod delta;
 pub mod explain;
 pub mod fold;

@@ -8,9 +8,9 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use super::configuration::Configuration;
 use super::explain::{explain, invalid, malformed};
 use super::{objects, surrogate};
-use crate::domain::budget::Budget;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::message::{Attachment, Message, OpaqueState, Role};
 use crate::domain::sentences;
@@ -23,24 +23,6 @@ pub struct ChatRequest {
     pub stream: bool,
     pub model: Option<String>,
     pub configuration: Configuration,
-}
-
-/// What a request may set of its own: `custom_fields.configuration`, whose schema is the `configuration` endpoint's answer.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Configuration {
-    /// The agent that is to answer.
-    #[serde(default)]
-    pub agent: Option<String>,
-    /// What the turn may use.
-    #[serde(default)]
-    pub budget: Option<Budget>,
-}
-
-#[derive(Deserialize)]
-struct CustomFields<'a> {
-    #[serde(borrow, default)]
-    configuration: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -132,7 +114,7 @@ struct WireCustom<'a> {
 }
 
 /// A JSON object: a derived reader alone would also take a list, for the fields in order.
-struct Object<T>(T);
+pub(super) struct Object<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -201,24 +183,8 @@ impl ChatRequest {
             messages,
             stream: parsed.stream.unwrap_or(false),
             model: parsed.model.map(Cow::into_owned),
-            configuration: configuration(parsed.custom_fields)?,
+            configuration: Configuration::read(parsed.custom_fields)?,
         })
-    }
-}
-
-/// Other custom fields are nothing to us, whatever their shape.
-fn configuration(custom_fields: Option<&RawValue>) -> Result<Configuration, Failure> {
-    let fields = custom_fields.and_then(|raw| serde_json::from_str::<CustomFields>(raw.get()).ok());
-    let configuration = fields.and_then(|fields| fields.configuration);
-    let Some(configuration) = configuration.filter(|raw| raw.get() != "null") else {
-        return Ok(Configuration::default());
-    };
-    match serde_json::from_str::<Object<Configuration>>(configuration.get()) {
-        Ok(Object(configuration)) => Ok(configuration),
-        Err(_) => Err(invalid(
-            "the configuration is not what its schema allows: an object with agent, a string, and budget, an object of numbers",
-            "custom_fields.configuration",
-        )),
     }
 }
 

@@ -71,6 +71,9 @@ pub struct TurnEntry {
     /// Every agent that was asked, in order.
     pub calls: Vec<AgentCall>,
     pub outcome: Outcome,
+    /// It only asked what would happen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub what_if: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Cow<'static, str>>,
     /// The hook that refused the turn.

@@ -153,6 +153,15 @@ impl AgentCall {
 pub struct TurnRecord {
     pub id: TurnId,
     pub at: Timestamp,
+    /// The turn that it goes on from, which names all that was said before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<TurnId>,
+    /// Digest of what the user said; empty in records of earlier versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub asked: String,
+    /// The agents' sessions that were reached, in order: more than one where the first was lost, or is told otherwise now.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sessions: BTreeMap<AgentId, Vec<String>>,
     pub outcome: Outcome,
     /// The word for who decided, see [`super::plan::DecisionSource::as_str`]; `none` when the turn ended before.
     pub source: String,
@@ -252,6 +261,8 @@ pub enum Recalled {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Memory {
     pub conversation: ConversationId,
+    /// The newest of the turns that this one goes on from.
+    pub after: Option<TurnId>,
     pub sessions: Sessions,
     /// The turns that the request's messages stand for, oldest first.
     pub exchanges: Vec<Exchange>,
@@ -271,6 +282,28 @@ impl Envelope {
 }
 
 impl TurnRecord {
+    /// Of a version that knew of no branches.
+    pub fn is_old(&self) -> bool {
+        self.asked.is_empty()
+    }
+
+    /// The sessions that it left to whatever goes on from it.
+    pub fn left(&self) -> Sessions {
+        let last = |(agent, reached): (&AgentId, &Vec<String>)| {
+            Some((agent.clone(), reached.last()?.clone()))
+        };
+        self.sessions.iter().filter_map(last).collect()
+    }
+
+    /// Whether an agent was asked in this session. An old record does not say in which, so it may have been any.
+    pub fn reached(&self, agent: &AgentId, session: &str) -> bool {
+        let of_agent = |exchange: &Exchange| exchange.agent == *agent;
+        match self.sessions.get(agent) {
+            Some(reached) => reached.iter().any(|one| one == session),
+            None => self.is_old() && self.exchanges.iter().any(of_agent),
+        }
+    }
+
     /// How the turn ended.
     pub fn last(&self) -> Option<Last> {
         self.last
@@ -280,6 +313,14 @@ impl TurnRecord {
 }
 
 impl Recalled {
+    /// The turn that it names.
+    pub fn turn(&self) -> Option<TurnId> {
+        match self {
+            Self::Sealed(envelope) => Some(envelope.turn),
+            Self::Legacy { .. } | Self::Nothing => None,
+        }
+    }
+
     /// Nothing, if it was made before the person was erased.
     #[must_use]
     pub fn unless_erased(self, erased: TurnId) -> Self {

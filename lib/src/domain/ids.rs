@@ -102,6 +102,11 @@ impl TurnId {
         Self(uuid)
     }
 
+    /// The name of something that is no turn of ours, and takes the place of one.
+    pub fn of_digest(digest: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(digest))
+    }
+
     /// Eight characters a person can read out and an operator can search the log for.
     pub fn reference(&self) -> String {
         let hex = self.0.simple().to_string();

@@ -90,6 +90,10 @@ impl Wish {
     }
 }
 
+impl Stages {
+    pub const ALL: [&str; 3] = ["none", "summary", "full"];
+}
+
 impl Preferences {
     pub fn blocks(&self, agent: &AgentId) -> bool {
         self.blocked_agents.contains(agent)

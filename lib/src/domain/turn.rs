@@ -10,6 +10,7 @@ use super::budget::Budget;
 use super::conversation::Exchange;
 use super::ids::{AgentId, Owner, Secret, Timestamp, TurnId};
 use super::message::{Attachment, Message};
+use super::overrides::Overrides;
 use super::trace::Trace;
 
 /// The header that counts how deep coordinators call each other.
@@ -55,6 +56,10 @@ pub struct ChatTurn {
     pub choice: Option<AgentId>,
     /// What the request itself allows the turn to use. Its time is in the deadline already.
     pub budget: Budget,
+    /// What else the request sets for this turn.
+    pub overrides: Overrides,
+    /// It only asks what would happen: nothing of it is kept, and nothing is taught or changed by it.
+    pub what_if: bool,
     pub caller: Arc<Caller>,
 }
 
@@ -108,11 +113,16 @@ pub struct Given {
 impl AgentTask {
     /// The user's words first and unchanged; what the coordinator adds follows as a marked block.
     pub fn message(&self) -> String {
-        let mut message = with_note(&self.text, self.instructions.as_deref(), &self.manifest);
+        self.message_naming(&self.manifest)
+    }
+
+    /// The same with other files that are not passed on.
+    pub fn message_naming(&self, manifest: &[String]) -> String {
+        let mut message = with_note(&self.text, self.instructions.as_deref(), manifest);
         if self.given.is_empty() {
             return message;
         }
-        if self.instructions.is_none() && self.manifest.is_empty() {
+        if self.instructions.is_none() && manifest.is_empty() {
             message.push_str(NOTE);
         }
         message.push_str(
@@ -129,6 +139,33 @@ impl AgentTask {
         message
     }
 }
+
+impl AgentTask {
+    /// What follows the message to an agent whose own conversation does not hold its earlier turns: the newest that fit.
+    pub fn recap(&self) -> String {
+        let mut turns = Vec::new();
+        let mut size = 0;
+        for exchange in self.history.iter().rev() {
+            let turn = format!("User: {}\nYou: {}\n", exchange.request, exchange.answer);
+            size += turn.len();
+            if size > RECAP_CAP {
+                break;
+            }
+            turns.push(turn);
+        }
+        if turns.is_empty() {
+            return String::new();
+        }
+        turns.push(RECAP.into());
+        turns.reverse();
+        turns.concat()
+    }
+}
+
+/// The most that an agent is told again of its earlier turns, in bytes.
+const RECAP_CAP: usize = 4096;
+const RECAP: &str = "\n\n---\nNote from the coordinator, not the user's words: what was said before, for reference. \
+    All of it is done; do not do it again.\n";
 
 const NOTE: &str = "\n\n---\nNote from the coordinator, not the user's words:";
 

@@ -16,7 +16,7 @@ use crate::a2a::card::Offer;
 use crate::a2a::{CARD, Method, OLD_CARD, VERSION_HEADER, part};
 use crate::domain::agent::AgentCard;
 use crate::domain::event::AgentEvent;
-use crate::domain::turn::{AgentTask, with_note};
+use crate::domain::turn::AgentTask;
 use crate::resilience::retry::Repeat;
 use crate::upstream::{self, Call, Limits, Trust};
 
@@ -242,7 +242,10 @@ fn params(offer: &Offer, task: &AgentTask, session: &Session) -> Value {
             None => manifest.push(file.manifest()),
         }
     }
-    let text = with_note(&task.text, task.instructions.as_deref(), &manifest);
+    let mut text = task.message_naming(&manifest);
+    if session.context.is_none() {
+        text.push_str(&task.recap());
+    }
     let parts: VecDeque<Value> = [part::text(version, &text)]
         .into_iter()
         .chain(files)

@@ -1,6 +1,5 @@
-//! A service with its own conversations as an agent: created once, reused, created again when lost.
+//! A service with its own conversations as an agent: created once, reused, created again when lost or another branch's.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +15,6 @@ use crate::domain::agent::AgentCard;
 use crate::domain::event::AgentEvent;
 use crate::domain::turn::AgentTask;
 use crate::upstream::{self, Call, Events, Limits, Trust, segment};
-
-/// The most of the lost conversation that is told to its successor, in bytes.
-const DIGEST_CAP: usize = 4096;
 
 /// An agent that speaks the conversation API (`POST /conversations`, `POST /conversations/{id}/chat`).
 #[derive(Clone, Debug)]
@@ -67,7 +63,7 @@ impl ConversationGateway {
                     },
                     None => return self.create(task, false).await.map(Some),
                 },
-                Step::Send { session, lost } => match self.send(task, &session, lost).await {
+                Step::Send { session, lost } => match self.send(task, &session).await {
                     Ok(events) => Step::Read(Box::new(Reading::new(events, &self.name))),
                     Err(error) if !lost && self.is_lost(task, &session, &error).await => {
                         tracing::info!(agent.id = self.name, "the agent lost its conversation");
@@ -108,12 +104,7 @@ impl ConversationGateway {
         Ok((event, Step::Send { session, lost }))
     }
 
-    async fn send(
-        &self,
-        task: &AgentTask,
-        session: &str,
-        lost: bool,
-    ) -> Result<Events, upstream::Error> {
+    async fn send(&self, task: &AgentTask, session: &str) -> Result<Events, upstream::Error> {
         #[derive(Serialize)]
         struct Body<'a> {
             message: Message<'a>,
@@ -125,8 +116,8 @@ impl ConversationGateway {
             content: &'a str,
         }
         let mut content = task.message();
-        if lost {
-            append_digest(&mut content, task);
+        if task.session.as_deref() != Some(session) {
+            content.push_str(&task.recap());
         }
         let body = Body {
             message: Message {
@@ -212,28 +203,4 @@ fn is_id(id: &str) -> bool {
         && id
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-}
-
-/// Tells a new conversation what the lost one was about: the newest turns that fit.
-fn append_digest(content: &mut String, task: &AgentTask) {
-    let mut turns = Vec::new();
-    let mut size = 0;
-    for exchange in task.history.iter().rev() {
-        let turn = format!("User: {}\nYou: {}\n", exchange.request, exchange.answer);
-        size += turn.len();
-        if size > DIGEST_CAP {
-            break;
-        }
-        turns.push(turn);
-    }
-    if turns.is_empty() {
-        return;
-    }
-    content.push_str(
-        "\n\n---\nNote from the coordinator, not the user's words: what was said before, for reference. \
-         All of it is done; do not do it again.\n",
-    );
-    for turn in turns.iter().rev() {
-        let _ = write!(content, "{turn}");
-    }
 }

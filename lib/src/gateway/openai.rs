@@ -152,7 +152,7 @@ fn messages(task: &AgentTask) -> Vec<Message<'_>> {
     }
     let (pictures, mut manifest) = sorted(&task.attachments);
     manifest.splice(..0, task.manifest.iter().cloned());
-    let text = with_note(&task.text, task.instructions.as_deref(), &manifest);
+    let text = task.message_naming(&manifest);
     messages.push(Message {
         role: "user",
         content: content(text, pictures),
@@ -198,9 +198,13 @@ fn picture(file: &Attachment) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::*;
+    use crate::domain::ids::{AgentId, TurnId};
+    use crate::domain::turn::Given;
 
     fn file(media_type: &str, url: Option<&str>, data: Option<&str>) -> Attachment {
         Attachment {
@@ -227,6 +231,33 @@ mod tests {
         );
         check(file("image/png", Some("files/bucket/x.png"), None), None);
         check(file("text/csv", None, Some("a,b")), None);
+    }
+
+    #[test]
+    fn the_results_of_other_steps_are_told() {
+        let task = AgentTask {
+            turn: TurnId::now(),
+            caller: Arc::default(),
+            conversation: "c".into(),
+            deadline: Instant::now(),
+            history: Vec::new(),
+            pruned: false,
+            text: "Summarise it".into(),
+            instructions: None,
+            given: vec![Given {
+                name: "weather".into(),
+                agent: AgentId::new("GPA"),
+                text: "sunny".into(),
+            }],
+            attachments: Vec::new(),
+            manifest: Vec::new(),
+            session: None,
+        };
+        let sent = serde_json::to_string(&messages(&task)).unwrap();
+        assert!(
+            sent.contains("Summarise it") && sent.contains("sunny"),
+            "{sent}"
+        );
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub struct Event<'a> {
     pub turn: TurnId,
     pub time: Millis,
     pub caller: &'a Arc<Caller>,
+    pub what_if: bool,
     pub tenant: &'a str,
     /// The owner's pseudonym, as the audit log has it.
     pub person: Option<TurnId>,
@@ -51,6 +52,7 @@ impl<'a> Event<'a> {
             turn: turn.id,
             time,
             caller: &turn.caller,
+            what_if: turn.what_if,
             tenant: "",
             person: None,
             conversation: "",
@@ -107,6 +109,7 @@ impl<'a> Event<'a> {
                 tenant: self.tenant,
                 person: self.person,
                 depth: self.caller.depth,
+                what_if: self.what_if,
                 decision,
                 agent: self.agent,
                 calls: self.calls,
@@ -144,6 +147,8 @@ struct Data<'a> {
     tenant: &'a str,
     person: Option<TurnId>,
     depth: u32,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    what_if: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     decision: Option<Decision<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]

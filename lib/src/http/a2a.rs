@@ -79,7 +79,7 @@ async fn answer(
     };
     let context = incoming.context.unwrap_or_else(|| id.to_string());
     let task = incoming.task.unwrap_or_else(|| id.to_string());
-    let messages = Arc::from([incoming.message]);
+    let messages = vec![incoming.message];
     let turn = admitted.turn(
         &app,
         (id, trace),

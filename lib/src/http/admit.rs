@@ -25,9 +25,11 @@ use crate::domain::budget::Budget;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::{Secret, TurnId};
 use crate::domain::message::Message;
+use crate::domain::overrides::Overrides;
 use crate::domain::sentences;
 use crate::domain::trace::Trace;
 use crate::domain::turn::{Caller, ChatTurn, DEPTH};
+use crate::domain::what_if;
 use crate::resilience::deadline;
 
 /// How much of a refused body is still taken, and for how long.
@@ -72,12 +74,18 @@ impl Admitted {
         app: &App,
         (id, trace): (TurnId, Trace),
         parts: &Parts,
-        messages: Arc<[Message]>,
+        messages: Vec<Message>,
         (conversation, budget): (Option<String>, Budget),
     ) -> Result<ChatTurn, Failure> {
         let depth = depth(&parts.headers);
         if depth > app.depth {
             return Err(too_deep());
+        }
+        let mut messages = what_if::left_out(messages);
+        let asks = messages.last().and_then(what_if::request);
+        let what_if = asks.is_some();
+        if let (Some(last), Some(request)) = (messages.last_mut(), asks) {
+            *last = request;
         }
         let function_left = parts.extensions.get::<FunctionTime>().map(|left| left.0);
         Ok(ChatTurn {
@@ -96,9 +104,11 @@ impl Admitted {
             request: conversation
                 .as_ref()
                 .map(|conversation| fingerprint(conversation, &self.body)),
-            messages,
+            messages: messages.into(),
             choice: None,
             budget,
+            overrides: Overrides::default(),
+            what_if,
             caller: Arc::new(Caller {
                 mark: Arc::default(),
                 owner: Arc::default(),

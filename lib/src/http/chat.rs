@@ -129,17 +129,24 @@ pub(super) async fn accept(
     let request = ChatRequest::read(&admitted.body, app.caps.messages)?;
     let coordinator = app.coordinator();
     let budget = configuration::budget(&request.configuration)?;
-    let choice = configuration::choice(&coordinator, request.configuration)?;
+    let choice = configuration::choice(&coordinator, &request.configuration)?;
+    let overrides = configuration::overrides(&coordinator, &request.configuration)?;
+    let what_if = request.configuration.what_if == Some(true);
     let conversation = header(&parts.headers, "x-conversation-id").map(|id| {
         id.get(..id.floor_char_boundary(CONVERSATION_CAP))
             .unwrap_or_default()
             .to_owned()
     });
     let language = language::of_turn(&request.messages, &parts.headers);
-    let messages = request.messages.into();
+    let messages = request.messages;
     let turn = admitted.turn(app, (id, trace), parts, messages, (conversation, budget))?;
     Ok(Accepted {
-        turn: ChatTurn { choice, ..turn },
+        turn: ChatTurn {
+            choice,
+            overrides,
+            what_if: what_if || turn.what_if,
+            ..turn
+        },
         verification: admitted.verification,
         language,
         coordinator,

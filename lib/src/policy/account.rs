@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::bucket::Bucket;
-use crate::domain::ids::{Millis, TurnId};
+use crate::domain::ids::{ConversationId, Millis, TurnId};
 use crate::domain::rules::Quotas;
 use crate::domain::run;
 
@@ -55,6 +55,8 @@ struct Running {
     request: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trace: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    conversation: Option<ConversationId>,
 }
 
 /// A request whose turn was cut off, or did not do all of it.
@@ -83,6 +85,8 @@ pub struct Entry {
     pub request: Option<String>,
     /// The trace it belongs to.
     pub trace: Option<String>,
+    /// The conversation in which it may use agents' sessions.
+    pub conversation: Option<ConversationId>,
 }
 
 /// What a turn used, and whether it came to its end.
@@ -154,9 +158,16 @@ impl Account {
             until: entry.until,
             request: entry.request.clone(),
             trace: entry.trace.clone(),
+            conversation: entry.conversation.clone(),
         };
         next.running.insert(entry.turn, running);
         Ok(next)
+    }
+
+    /// Whether another turn is under way in the conversation, which entered before this one.
+    pub fn shares(&self, turn: TurnId, conversation: &ConversationId) -> bool {
+        let mut others = self.running.iter().filter(|(id, _)| **id != turn);
+        others.any(|(_, running)| running.conversation.as_ref() == Some(conversation))
     }
 
     /// What was spent on the day of this moment, in millionths of a dollar.

@@ -99,6 +99,7 @@ impl Conversations {
 /// A conversation being read, newest items first.
 #[derive(Default)]
 struct Reading {
+    /// Where versions before branches had it begin anew.
     began: Option<TurnId>,
     sessions: BTreeMap<AgentId, StoredSession>,
     /// By turn: how many parts there must be, and those there are.

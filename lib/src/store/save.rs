@@ -1,6 +1,6 @@
 //! Writing a turn: its record, its session, its line of the audit log, all or nothing, in one call.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
@@ -53,10 +53,10 @@ pub struct Written {
 pub struct Write<'a> {
     pub conversation: &'a ConversationId,
     pub record: &'a TurnRecord,
-    /// Of every agent that keeps one.
+    /// False for a turn of which the audit log and the account alone know.
+    pub kept: bool,
+    /// In which agents were asked, in order.
     pub sessions: &'a [Session<'a>],
-    /// The conversation begins here: what was stored under its id before belongs to another one.
-    pub begins: bool,
     /// The log, and what it is to say of the turn.
     pub audit: Option<(&'a Audit, &'a Entry)>,
     /// The request whose plan is carried out, and need not be kept.
@@ -65,35 +65,33 @@ pub struct Write<'a> {
     pub account: Option<(&'a Accounts, Leave)>,
 }
 
-/// The session that a turn used.
+/// A session that a turn used.
 #[derive(Clone, Copy, Debug)]
 pub struct Session<'a> {
     pub agent: &'a AgentId,
     pub id: &'a str,
     /// It was made in this turn.
     pub created: bool,
-    /// The one that the turn knew when it began.
-    pub known: Option<&'a str>,
 }
 
 /// What an item of the transaction is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Tombstone,
-    Head,
     Record,
     Audit,
     Account,
 }
 
 impl Conversations {
-    /// Writes a turn and its sessions, all or nothing, in one call.
-    ///
-    /// Of two turns at once that each made a session, the first decides which one the conversation has. The other's is
-    /// still known to be the owner's.
+    /// Writes a turn and its sessions, all or nothing, in one call. Which sessions a branch has, its turns say; the head has
+    /// those that were used last.
     pub async fn save(&self, write: Write<'_>) -> Result<Written, Error> {
-        let (json, saved) = fitted(write.record)?;
-        let mut keeps_session = true;
+        let (json, saved) = if write.kept {
+            fitted(write.record)?
+        } else {
+            (String::new(), Saved::Whole)
+        };
         let mut audit = write.audit;
         for attempt in 0..=TRIES {
             // Whoever lost once does not know what is there now.
@@ -101,7 +99,7 @@ impl Conversations {
                 Some((accounts, leave)) => accounts.leaving(&self.owner, leave).await?,
                 None => None,
             };
-            let mut items = self.items(write, &json, keeps_session)?;
+            let mut items = self.items(write, &json)?;
             match &leaving {
                 Some(leaving) => items.push((Part::Account, leaving.item.clone())),
                 // Whoever erases a person begins with the account: where that is still the same, nobody has.
@@ -161,13 +159,9 @@ impl Conversations {
                     left: false,
                 });
             }
-            if failed(Part::Head, Reason::Condition) {
-                keeps_session = false;
-            } else {
-                // Lanes are nobody else's: two that fail are a fault of the log, and no reason to forget the turn.
-                audit = audit.filter(|_| !lane_failed || attempt == 0);
-                pause(attempt + 1).await;
-            }
+            // Lanes are nobody else's: two that fail are a fault of the log, and no reason to forget the turn.
+            audit = audit.filter(|_| !lane_failed || attempt == 0);
+            pause(attempt + 1).await;
         }
         Err(Error::Contended)
     }
@@ -189,15 +183,13 @@ impl Conversations {
         .ok()
     }
 
-    fn items(
-        &self,
-        write: Write<'_>,
-        json: &str,
-        keeps_session: bool,
-    ) -> Result<Vec<(Part, TransactWriteItem)>, Error> {
+    fn items(&self, write: Write<'_>, json: &str) -> Result<Vec<(Part, TransactWriteItem)>, Error> {
+        if !write.kept {
+            return Ok(Vec::new());
+        }
         let expires_at = write.record.at.plus(self.ttl);
-        let head = self.head(write, keeps_session, expires_at)?;
-        let mut items = vec![(Part::Head, head)];
+        let head = self.head(write, expires_at)?;
+        let mut items = vec![(Part::Record, head)];
         let parts: Vec<&str> = parts(json).collect();
         for (part, text) in parts.iter().enumerate() {
             let key = keys::turn(&self.owner, write.conversation, write.record.id, part);
@@ -213,28 +205,26 @@ impl Conversations {
                 runs::ended(&self.table, &self.owner, request)?,
             ));
         }
-        for session in write.sessions.iter().filter(|session| session.created) {
-            let key = keys::session(&self.owner, session.agent, session.id);
+        let made = write.sessions.iter().filter(|session| session.created);
+        let made: BTreeSet<_> = made.map(|session| (session.agent, session.id)).collect();
+        for (agent, id) in made {
+            let key = keys::session(&self.owner, agent, id);
             items.push((Part::Record, built(self.table.put(key, expires_at))?));
         }
         Ok(items)
     }
 
     /// The head changes only where this turn changed something, so that two turns at once lose nothing of each other.
-    fn head(
-        &self,
-        write: Write<'_>,
-        keeps_session: bool,
-        expires_at: Timestamp,
-    ) -> Result<TransactWriteItem, Error> {
+    fn head(&self, write: Write<'_>, expires_at: Timestamp) -> Result<TransactWriteItem, Error> {
         let [(pk, owner), (sk, conversation)] =
             key_of(keys::conversation(&self.owner, write.conversation));
         let turn = text(write.record.id.to_string());
-        let mut set = vec![
+        let set = [
             "#updated = :at",
             "#expires = :expires",
             "#created = if_not_exists(#created, :at)",
         ];
+        let mut set: Vec<String> = set.map(str::to_owned).into();
         let mut update = Update::builder()
             .table_name(&self.table.name)
             .key(pk, owner)
@@ -244,46 +234,20 @@ impl Conversations {
             .expression_attribute_names("#created", "created_at")
             .expression_attribute_values(":at", number(write.record.at.0))
             .expression_attribute_values(":expires", number(expires_at.0));
-        if write.begins {
-            set.push("#began = :turn");
-            update = update
-                .expression_attribute_names("#began", "began")
-                .expression_attribute_values(":turn", turn.clone());
-        }
-        let mut set: Vec<String> = set.into_iter().map(str::to_owned).collect();
-        let mut conditions = Vec::new();
-        let sessions = write.sessions.iter().filter(|_| keeps_session);
-        for (at, session) in sessions.enumerate() {
-            let (name, value, known) = (
-                format!("#session{at}"),
-                format!(":session{at}"),
-                format!(":known{at}"),
-            );
+        let newest: BTreeMap<&AgentId, &str> = (write.sessions.iter())
+            .map(|session| (session.agent, session.id))
+            .collect();
+        for (at, (agent, id)) in newest.into_iter().enumerate() {
+            let (name, value) = (format!("#session{at}"), format!(":session{at}"));
             let fields = HashMap::from([
-                ("id".to_owned(), text(session.id)),
+                ("id".to_owned(), text(id)),
                 ("turn".to_owned(), turn.clone()),
                 ("expires_at".to_owned(), number(expires_at.0)),
             ]);
             set.push(format!("{name} = {value}"));
             update = update
-                .expression_attribute_names(&name, format!("{SESSION}{}", session.agent))
+                .expression_attribute_names(&name, format!("{SESSION}{agent}"))
                 .expression_attribute_values(value, AttributeValue::M(fields));
-            if !write.begins {
-                // Unless the conversation has got another one since. One that is over is none.
-                conditions.push(format!(
-                    "(attribute_not_exists({name}) OR {name}.#id = {known} \
-                     OR {name}.#turn < #began OR {name}.#expires <= :at)"
-                ));
-                update = update
-                    .expression_attribute_values(known, text(session.known.unwrap_or(session.id)));
-            }
-        }
-        if !conditions.is_empty() {
-            update = update
-                .condition_expression(conditions.join(" AND "))
-                .expression_attribute_names("#id", "id")
-                .expression_attribute_names("#turn", "turn")
-                .expression_attribute_names("#began", "began");
         }
         let update = update
             .update_expression(format!("SET {}", set.join(", ")))

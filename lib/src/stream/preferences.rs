@@ -97,6 +97,10 @@ sentences! {
         en: "Your preferences cannot be reached at the moment. Nothing was changed; please try again soon.",
         uk: "Ваші налаштування зараз недоступні. Нічого не змінено; спробуйте трохи згодом.",
     }
+    preferences_stay() {
+        en: "This only asks what would happen: your preferences stay as they are.",
+        uk: "Це лише запитання, що було б: ваші налаштування лишаються без змін.",
+    }
     own_limit_reached(money, reference) {
         en: "You wanted at most {money} spent a day, and that is spent. It goes on tomorrow; `forget my daily limit` \
              lifts the limit. (reference {reference})",

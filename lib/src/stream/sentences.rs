@@ -196,6 +196,20 @@ sentences! {
         en: "All right: nothing was done.",
         uk: "Гаразд: нічого не зроблено.",
     }
+    /// The stage that holds what would be asked of agents that may change something.
+    what_if_stage() {
+        en: "What if",
+        uk: "Що, якби",
+    }
+    /// Below each answer to what only asked.
+    what_if_note() {
+        en: "\n\n_(What if: nothing was changed, and nothing of this is remembered. To have it done, ask without it.)_",
+        uk: "\n\n_(Що, якби: нічого не змінено, і ніщо з цього не запам'ятовується. Щоб це зробити, попросіть без цього.)_",
+    }
+    what_if_consent() {
+        en: "This only asks what would happen: it approves and rejects nothing.",
+        uk: "Це лише запитання, що було б: воно нічого не схвалює й не відхиляє.",
+    }
     /// The stage that holds what an agent would be asked.
     approval_stage(agent) {
         en: "Approval needed → {agent}",

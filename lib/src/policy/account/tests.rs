@@ -16,6 +16,7 @@ fn entry(n: u128, seconds: u64) -> Entry {
         until: now.plus(Duration::from_mins(2)),
         request: None,
         trace: None,
+        conversation: None,
     }
 }
 
