@@ -167,10 +167,13 @@ impl Progress {
 
 /// Why an agent is not asked, where the user never wants it, or the request wants others alone.
 pub(super) fn unwanted(recalled: &Recollection, agent: &AgentId) -> Option<Phrase> {
-    let blocked = recalled.preferences.blocks(agent);
-    blocked.then(|| match recalled.kept.blocks(agent) {
-        true => preferences::is_blocked(agent),
-        false => preferences::not_among(agent),
+    if !recalled.preferences.blocks(agent) {
+        return None;
+    }
+    Some(if recalled.kept.blocks(agent) {
+        preferences::is_blocked(agent)
+    } else {
+        preferences::not_among(agent)
     })
 }
 
