@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::audit::entries;
 use crate::several::{planner, step};
 use crate::world::{
-    Answer, Plan, World, decides, delta, echoed, finish, model, plan, says, ums, user,
+    Answer, Plan, World, decides, delta, echoed, finish, items, model, plan, says, ums, user,
 };
 
 const REFUSAL: &str = "I'm sorry, but I can't help with that.";
@@ -211,6 +211,23 @@ async fn each_check_leads_to_one_more_answer() {
     let world = checked("", "", &[FOREIGN, SUNNY]).start().await;
     world.well(&[user("Weather in Paris")]).await;
     assert_eq!(world.gpa.seen().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_written_in_two_scripts_may_be_answered_in_either() {
+    let world = checked("", "hold: true", &[FOREIGN])
+        .set("MAS_SYNTHESIS", "never")
+        .start()
+        .await;
+    let first = world.well(&[user("Яка погода в столиці?")]).await;
+    let next = [
+        user("Яка погода в столиці?"),
+        echoed(&first),
+        user("Paris, Charles de Gaulle"),
+    ];
+    let answer = world.well(&next).await;
+    assert_eq!(answer.text(), FOREIGN);
+    assert_eq!(world.gpa.seen().len(), 2, "nobody is asked once more");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -576,6 +593,64 @@ async fn an_agent_with_its_own_conversation_is_told_in_it() {
         .filter(|seen| seen.path == "/conversations")
         .count();
     assert_eq!(created, 1, "its conversation goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_only_the_lost_second_answer_made_is_known_for_its_erasure() {
+    let opened = AtomicUsize::new(0);
+    let chats = AtomicUsize::new(0);
+    let world = plan("UMS")
+        .ums(move |seen| match seen.path.as_str() {
+            "/conversations" => {
+                let id = opened.fetch_add(1, Ordering::SeqCst);
+                Reply::json(200, json!({"id": format!("c{id}")}))
+            }
+            path if path.ends_with("/chat") => match chats.fetch_add(1, Ordering::SeqCst) {
+                0 => Reply::sse()
+                    .data(delta(json!({"content": REFUSAL})))
+                    .data(finish())
+                    .done(),
+                1 => Reply::json(404, json!({"detail": "Conversation not found"})),
+                _ => Reply::text(503, "too busy"),
+            },
+            _ => Reply::json(200, json!({"status": "healthy"})),
+        })
+        .set(
+            "MAS_AGENTS",
+            "agents:\n- {name: UMS, protocol: conversation, endpoint: '${UMS_AGENT_ENDPOINT}', effect: none, checks: {hold: true}}\n",
+        )
+        .start()
+        .await;
+    world.well(&[user("List the users")]).await;
+    let paths = world.ums.seen().into_iter().map(|seen| seen.path);
+    let paths: Vec<String> = paths.collect();
+    assert!(
+        paths.contains(&"/conversations/c1/chat".into()),
+        "{paths:?}"
+    );
+    let stored = items(&world.table).await;
+    let stored = stored.iter().map(|item| item["sk"]["S"].to_string());
+    let sessions: Vec<String> = stored.filter(|sk| sk.contains("SESSION")).collect();
+    assert_eq!(sessions.len(), 2, "{sessions:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_without_words_is_an_answer() {
+    let form = json!({"type": "object", "properties": {"city": {"type": "string",
+        "oneOf": [{"const": "Paris", "title": "Paris"}]}}});
+    let world = plan("GPA")
+        .gpa(move |_| {
+            Reply::sse()
+                .data(delta(json!({"custom_content": {"form_schema": form}})))
+                .data(finish())
+                .done()
+        })
+        .set("MAS_SYNTHESIS", "never")
+        .start()
+        .await;
+    let answer = world.well(&[user("Weather?")]).await;
+    assert_eq!(answer.text(), "");
+    assert_eq!(world.gpa.seen().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

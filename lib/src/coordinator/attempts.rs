@@ -168,14 +168,14 @@ impl Part {
         let Some(first) = self.attempts.first.take() else {
             return false;
         };
-        let kept = first.report.session.as_ref().map(|(id, _)| id);
-        let now = self.report.session.as_ref().map(|(id, _)| id);
-        self.attempts.unread = self
-            .agent
-            .clone()
-            .zip(now.filter(|now| Some(*now) != kept).cloned());
         self.count();
-        self.report.session.clone_from(&first.report.session);
+        let now = std::mem::replace(&mut self.report.session, first.report.session.clone());
+        let kept = first.report.session.as_ref().map(|(id, _)| id);
+        let other = now.filter(|(now, _)| Some(now) != kept);
+        if let Some((agent, (id, made))) = self.agent.clone().zip(other) {
+            self.attempts.unread = Some((agent.clone(), id.clone()));
+            self.reached.push((agent, id, made));
+        }
         self.use_first(first);
         true
     }

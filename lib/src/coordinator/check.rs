@@ -8,16 +8,16 @@ use super::Coordinator;
 use super::consult::Job;
 use super::part::Part;
 use crate::domain::agent::{AgentCard, Effect};
-use crate::domain::check::{Again, Check, Judged, is_blank};
+use crate::domain::check::{Again, Check, Judged};
 use crate::domain::conversation::Exchange;
 use crate::domain::event::StageStatus;
 use crate::domain::ids::AgentId;
-use crate::domain::message::Message;
+use crate::domain::message::{Message, Role};
 use crate::domain::plan::Assignment;
 use crate::domain::preference::Stages;
 use crate::domain::turn::AgentTask;
-use crate::orchestrate::{Judgement, Judging, Report};
-use crate::policy::{Answer, Fault, Wanted, faults};
+use crate::orchestrate::{Judgement, Judging};
+use crate::policy::{Answer, Fault, Wanted, are_in_several_scripts, faults};
 use crate::stream::checks;
 
 /// Stands before what an agent is told of its own answer.
@@ -76,7 +76,7 @@ impl Coordinator {
         job: Job<'_>,
         part: &mut Part,
     ) -> Option<Assignment> {
-        if !card.checks.on.contains(&Check::Empty) || !is_nothing(&part.report) {
+        if !card.checks.on.contains(&Check::Empty) || !part.report.is_nothing() {
             return None;
         }
         let failed = vec![Check::Empty];
@@ -102,7 +102,7 @@ impl Coordinator {
     ) -> Option<Again> {
         let took = part.calls.last().map_or(0, |call| call.duration_ms);
         let late = Instant::now() + Duration::from_millis(took) >= self.rework_until(job, part);
-        let shown = part.passed && !part.held && !is_nothing(&part.report);
+        let shown = part.passed && !part.held && !part.report.is_nothing();
         if card.effect != Effect::None {
             Some(Again::Changes)
         } else if part.attempts.is_second() || job.recalled.asked_again.has(&card.id) {
@@ -153,6 +153,9 @@ impl Coordinator {
         let files = |message: &Message| !message.attachments.is_empty();
         let known =
             |exchange: &Exchange| exchange.agent == card.id && !exchange.attachments.is_empty();
+        let said = job.turn.messages.iter();
+        let said = said.filter(|message| message.role == Role::User);
+        let said = said.map(|message| message.text.as_str());
         Answer {
             request: job
                 .turn
@@ -171,6 +174,7 @@ impl Coordinator {
             wanted: match preferences.language {
                 _ if !as_it_is => Wanted::Any,
                 Some(tongue) => Wanted::Always(tongue),
+                None if are_in_several_scripts(said) => Wanted::Any,
                 None => Wanted::OfRequest,
             },
         }
@@ -239,11 +243,6 @@ fn once_more(
         instructions: Some(lines.join("\n")),
         ..assignment.clone()
     }
-}
-
-/// Nobody could have read anything of it.
-fn is_nothing(report: &Report) -> bool {
-    is_blank(&report.text) && report.attachments.is_empty() && !report.form
 }
 
 /// Says in a stage what is wrong, where nothing is done about it.

@@ -46,6 +46,11 @@ impl Report {
         }
     }
 
+    /// Nobody could read or press anything of it.
+    pub fn is_nothing(&self) -> bool {
+        is_blank(&self.text) && self.attachments.is_empty() && !self.form
+    }
+
     /// Takes text up to the cap, and returns what it took. Over it the text is cut and says so, but reading goes on to the
     /// agent's end: its attachments and its state are worth as much as ever. An agent that goes on for longer than a
     /// whole answer may be fails there.
@@ -254,9 +259,7 @@ impl Agents {
                     }
                 }
                 // A complete answer of nothing helps nobody: it is never a success.
-                Some(Ok(AgentEvent::Finished))
-                    if is_blank(&report.text) && report.attachments.is_empty() =>
-                {
+                Some(Ok(AgentEvent::Finished)) if report.is_nothing() => {
                     return Err(Error::Empty);
                 }
                 Some(Ok(AgentEvent::Finished)) => {

@@ -1,6 +1,8 @@
 //! Whether an answer speaks of a file of its own that is not there.
 
-use super::prose::{begins, has, is_of_letters, is_of_wording, prose, sentences};
+use super::prose::{
+    begins, has, has_substance, is_of_letters, is_of_wording, prose, sentences, words,
+};
 use crate::domain::markdown::links;
 
 /// The agent says that it attached something.
@@ -11,32 +13,34 @@ const ATTACHED: &[&str] = &[
     "please? find attached",
     "please? find .. attached",
     "attached is|are|you'll|you",
-    "я|ми? вже? прикріпив|прикріпила|прикріпили|долучив|долучила|долучили|додав|додала|додали .. файл*|вкладен*|звіт*|зображення|діаграм*|графік*",
+    "я|ми? вже? прикріпив|прикріпила|прикріпили|долучив|долучила|долучили .. файл*|вкладен*|звіт*|зображення|діаграм*|графік*",
     "я|ми? прикріплюю|прикріплюємо|долучаю|долучаємо .. файл*|звіт*|зображення|діаграм*|графік*|таблиц*",
     "ich|wir habe|haben .. angehängt|beigefügt|angefügt",
     "anbei finden|erhalten|sende|schicke",
-    "im anhang finden|findest|ist|sind",
+    "im anhang finden|findest",
     "veuillez trouver ci joint",
     "j'ai|nous joint|avons joint? .. fichier|document|rapport|graphique|image",
     "he|hemos adjuntado",
-    "adjunto .. archivo|documento|informe|gráfico|imagen",
-    "w załączniku znajduje|znajdziesz|przesyłam|jest",
+    "adjunto el|la|un|una|aquí archivo|documento|informe|gráfico|imagen",
+    "w załączniku znajdziesz|przesyłam",
     "załączam|załączyłem|załączyłam|załączamy",
 ];
 
 /// It points to something attached: to the user's own file, where the user sent one.
 const POINTED: &[&str] = &[
-    "see|open|check the? attached|attachment",
+    "see the? attached|attachment",
     "see|open .. attached file|document|chart|report|image|spreadsheet|pdf|table",
     "the attached file|document|chart|report|image|spreadsheet|pdf shows|contains|lists|has",
-    "see|look the|at the? chart|graph|diagram|image|picture|figure below|above?",
-    "here is|are|'s the|your|a .. chart|diagram|image|picture|screenshot|spreadsheet|pdf",
-    "here's the|your|a .. chart|diagram|image|picture|screenshot|spreadsheet|pdf",
+    "see|look at? the chart|graph|diagram|image|picture|figure below|above",
+    "here is|are the|your|a .. chart|diagram|image|screenshot|spreadsheet|pdf",
+    "here's the|your|a .. chart|diagram|image|screenshot|spreadsheet|pdf",
     "дивіться|дивись|див .. вкладен*|прикріплен*",
-    "ось .. діаграма|графік|зображення|файл|картинка",
+    "ось .. діаграма|зображення|файл|картинка",
     "у прикріпленому|вкладеному файлі|документі",
     "у вкладенні",
     "siehe anhang|anhänge",
+    "im anhang ist|sind",
+    "w załączniku znajduje|jest",
     "hier ist .. diagramm|bild|grafik|datei|tabelle",
     "voici .. graphique|image|fichier|diagramme",
     "aquí está|tienes .. gráfico|imagen|archivo|diagrama",
@@ -45,17 +49,27 @@ const POINTED: &[&str] = &[
 
 /// It says that it made a file. An agent that may change things may have made it somewhere else.
 const MADE: &[&str] = &[
-    "i've|i have? created|generated|prepared|exported|produced|drawn|rendered|saved .. file|pdf|csv|spreadsheet|chart|diagram|image|picture|screenshot|archive|presentation",
-    "я? створив|створила|згенерував|згенерувала|підготував|підготувала|намалював|намалювала|побудував|побудувала|зберіг|зберегла .. файл|діаграму|графік|зображення|картинку|презентацію",
-    "ich habe .. datei|diagramm|bild|grafik|präsentation erstellt|erzeugt|gezeichnet|gespeichert",
-    "j'ai créé|généré|préparé .. fichier|graphique|image|diagramme|présentation",
-    "he creado|generado|preparado .. archivo|gráfico|imagen|diagrama|presentación",
-    "stworzyłem|stworzyłam|utworzyłem|utworzyłam|przygotowałem|przygotowałam|wygenerowałem|wygenerowałam .. plik|wykres|obraz|diagram|prezentację",
+    "i've|i have? created|generated|prepared|exported|produced|drawn|rendered|saved .. file|pdf|csv|spreadsheet|chart|diagram|image|picture|screenshot|archive",
+    "я? створив|створила|згенерував|згенерувала|підготував|підготувала|намалював|намалювала|побудував|побудувала|зберіг|зберегла .. файл|діаграму|зображення|картинку",
+    "я? створив|створила|намалював|намалювала|побудував|побудувала графік",
+    "ich habe .. datei|diagramm|bild|grafik erstellt|erzeugt|gezeichnet|gespeichert",
+    "j'ai créé|généré|préparé .. fichier|graphique|image|diagramme",
+    "he creado|generado|preparado .. archivo|gráfico|imagen|diagrama",
+    "stworzyłem|stworzyłam|utworzyłem|utworzyłam|przygotowałem|przygotowałam|wygenerowałem|wygenerowałam .. plik|wykres|obraz|diagram",
 ];
 
 /// Nothing is said of the answer itself in a sentence with one of these.
 const DOUBT: &str = "if whether when once would could should may might not never haven't hasn't cannot can't unless forgot earlier \
     previously last yesterday you'd якщо коли не ще раніше минулого wenn falls ob nicht kein keine si ne pas cuando no jeśli nie";
+
+/// Words about a file are no file.
+const ABOUT: &str = "summar* descri* explan* outline* prompt* name names text* transcri* caption* content contents structure template* \
+    accounts роботи відпусток чергувань опис* текст* назв* зміст* підсумок beschreibung* zusammenfassung* gliederung* text* inhalt* \
+    résumé* descripción resumen contenu contenido opis* treść streszczenie* podsumowanie*";
+
+/// A request that asks to attach something to something else.
+const ATTACH: &str = "attach* upload* прикріп* долуч* додай* додати завантаж* anhäng* anfüg* beifüg* hochlad* joindre joins joignez \
+    adjunt* załącz* dołącz*";
 
 /// How letters begin and end: what stands in them is said by whoever sends them.
 const LETTER: &[&str] = &[
@@ -83,7 +97,9 @@ const LETTER: &[&str] = &[
 /// changes nothing, so that what it made can only be in its answer.
 pub fn claims_a_file(request: &str, answer: &str, files: bool, reads: bool) -> bool {
     let shown = answer.contains("```") || !links(answer).is_empty() || answer.contains("](");
-    if shown || is_of_letters(request) || is_of_wording(request) {
+    // Who may change something may have attached it where the user wanted it.
+    let elsewhere = !reads && has(&words(request), ATTACH);
+    if shown || elsewhere || is_of_letters(request) || is_of_wording(request) {
         return false;
     }
     let said = sentences(&prose(answer).replace(['*', '_'], ""));
@@ -91,19 +107,19 @@ pub fn claims_a_file(request: &str, answer: &str, files: bool, reads: bool) -> b
     if said.iter().any(|words| letter(words)) {
         return false;
     }
-    let mut patterns: Vec<&str> = ATTACHED.to_vec();
-    if !files {
-        patterns.extend(POINTED);
-        if reads {
-            patterns.extend(MADE);
-        }
-    }
-    (said.iter().filter(|words| !has(words, DOUBT))).any(|words| {
+    // What stands below the words may be what they point to.
+    let points = !files && !has_substance(answer);
+    let says = |words: &[String], patterns: &[&str]| {
         let mut places = 0..words.len();
         places.any(|at| {
             let from = words.get(at..).unwrap_or_default();
             patterns.iter().any(|pattern| begins(pattern, from))
         })
+    };
+    (said.iter().filter(|words| !has(words, DOUBT))).any(|words| {
+        let of_a_file = points && !has(words, ABOUT);
+        says(words, ATTACHED)
+            || (of_a_file && (says(words, POINTED) || (reads && says(words, MADE))))
     })
 }
 
@@ -153,6 +169,19 @@ mod tests {
             "Bob attached a file to the ticket.",
             "I have created the user Bob.",
             "{\"note\": \"I have attached the file\"}",
+            "Click Preview to see the image, or look at the chart in Grafana.",
+            "Open the attachment menu and choose a file.",
+            "Here's the big picture: sales rose.",
+            "Here is a summary of the PDF: sales rose.",
+            "Here is a description of the image: a cat on a mat.",
+            "Here is the org chart:\n- CEO: Ann\n- CTO: Bob",
+            "Here is a comparison chart:\n| a | b |\n|---|---|\n| 1 | 2 |",
+            "I've prepared an outline for your presentation: 1. Sales.",
+            "I've created an image prompt for you: a cat in rain.",
+            "Ось графік роботи: пн\u{2013}пт, 9\u{2013}18.",
+            "Я підготувала графік відпусток: Анна в липні, Іван у серпні.",
+            "Hier ist die Tabelle:\n| a | b |\n|---|---|",
+            "Ich habe eine Gliederung für die Präsentation erstellt.",
         ] {
             assert!(
                 !claims_a_file("Show sales", answer, false, true),
@@ -171,6 +200,27 @@ mod tests {
             "The attached file contains 3 rows.",
             true,
             true,
+            false,
+        );
+        check(
+            "Was steht darin?",
+            "Im Anhang ist eine Rechnung.",
+            true,
+            true,
+            false,
+        );
+        check(
+            "\u{bf}Qu\u{e9} contiene?",
+            "El adjunto es un documento de ventas.",
+            true,
+            true,
+            false,
+        );
+        check(
+            "Attach my screenshot to PROJ-1",
+            "I have attached the screenshot to PROJ-1.",
+            true,
+            false,
             false,
         );
         check(

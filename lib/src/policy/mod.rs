@@ -14,3 +14,4 @@ pub use account::{Account, Entry, Refusal, Used};
 pub use approval::{Consent, Reply};
 pub use effects::{judged, needs_approval};
 pub use report::{Answer, Fault, Wanted, faults};
+pub use spoken::are_in_several_scripts;

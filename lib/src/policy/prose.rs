@@ -35,6 +35,19 @@ pub fn prose(text: &str) -> String {
     unquoted(&lines)
 }
 
+/// Links, code, tables and lists are worth something, whatever stands before them.
+pub fn has_substance(answer: &str) -> bool {
+    let listed = |line: &str| {
+        let line = line.trim_start();
+        line.starts_with(['|', '>', '-', '#', '\u{2022}', '\u{2013}'])
+            || line.starts_with("* ")
+            || line.split_once(['.', ')']).is_some_and(|(number, _)| {
+                !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+            })
+    };
+    answer.contains("```") || answer.contains("](") || answer.lines().any(listed)
+}
+
 /// Each quotation and piece of code, and each web address, becomes a mark that is no word.
 fn unquoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -92,7 +105,7 @@ pub fn words(text: &str) -> Vec<String> {
 }
 
 /// Whether words begin as a pattern says: words with blanks between them, of which `a|b` is one or the other, `a*` begins
-/// with a, `a?` may be missing, `..` is up to four words.
+/// with a, `a?` may be missing, `..` is up to four words, `$` is the end.
 pub fn begins(pattern: &str, words: &[String]) -> bool {
     length(pattern, words).is_some()
 }
@@ -104,6 +117,9 @@ pub fn length(pattern: &str, words: &[String]) -> Option<usize> {
         return Some(0);
     }
     let (part, rest) = pattern.split_once(' ').unwrap_or((pattern, ""));
+    if part == "$" {
+        return words.is_empty().then_some(0);
+    }
     if part == ".." {
         return (0..=BETWEEN.min(words.len()))
             .find_map(|skipped| Some(skipped + length(rest, words.get(skipped..)?)?));
@@ -180,5 +196,7 @@ mod tests {
         check("i help* you? now", "I helped now", true);
         check("i help* you? now", "I help you now", true);
         check("i help", "I", false);
+        check("i help you? $", "I help", true);
+        check("i help you? $", "I help Bob", false);
     }
 }

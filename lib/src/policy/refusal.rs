@@ -1,6 +1,6 @@
 //! Whether an answer declines the request: said by the agent itself, in so many words, and with nothing useful beside it.
 
-use super::prose::{begins, has, is_of_wording, length, prose, sentences};
+use super::prose::{begins, has, has_substance, is_of_wording, length, prose, sentences};
 
 /// A longer answer has more to say than no, in bytes.
 const LONGEST: usize = 700;
@@ -44,24 +44,28 @@ const REFUSALS: &[&str] = &[
     "i|we can|could|will not help|assist you? with that|this|it|these|those|your|such",
     "i|we can't|cannot|won't help|assist you",
     "i'm|we're|i|we am|are? unable|not able? to? help|assist you? with? that|this|it|you|your|such",
-    "i'm|we're|i|we am|are? not able to fulfil*|comply|complete|process|answer|do|provide that|this|with|your|the|such|it",
-    "i'm|we're|i|we am|are? unable to fulfil*|comply|complete|process|answer|do|provide that|this|with|your|the|such|it",
-    "i|we won't be able to help|assist|do|answer|fulfil*|comply that|this|with|you|your",
-    "i|we can't|cannot|won't fulfil*|comply|process|respond|engage with|to? that|this|your|the|such",
+    "i'm|we're|i|we am|are? unable|not able? to comply|do|provide|answer that|this|with|such|it",
+    "i'm|we're|i|we am|are? unable|not able? to fulfil*|complete|process|answer .. request|requests|query|question|prompt|task",
+    "i|we won't be able to help|assist|do|answer|comply that|this|with|you|your",
+    "i|we can't|cannot|won't be? able? to? fulfil*|process .. request|requests|query|question|prompt",
+    "i|we can't|cannot|won't comply|respond|engage with|to? that|this|your|the|such",
     "i|we can't|cannot|won't answer that|this|your|such",
     "i|we can't|cannot|won't provide|share|discuss|give that|this|such|any|you information|advice|assistance|content|details|help|instructions|medical|legal|financial",
-    "i|we can't|cannot|won't do that|this|it for? you?",
+    "i|we can't|cannot|won't do that|this|it for? you? $",
     "i'm|i am? not allowed|permitted|authorized|authorised|able|designed to help|assist|answer|do|provide|discuss|share",
     "i|we must|have to? decline|refuse",
     "i|we decline|refuse to",
     "i'd rather|prefer not .. discuss|answer|help|talk",
     "as an|a .. ai|assistant|model .. i|i'm can't|cannot|don't|won't|unable|not",
     "as an|a .. ai|assistant|model .. i am|do|can not|unable",
-    "that|this|it|that's|it's is? outside|beyond of? my|our|what",
+    "that|this|it|that's|it's is? outside|beyond of? my|our .. capabilit*|abilit*|scope|expertise|knowledge|guidelines|limits",
+    "that|this|it|that's|it's is? outside|beyond of? what i|we|i'm|we're can|could|may|am|are|able|allowed",
     // Ukrainian
     "я|ми? не можу|можемо|зможу|зможемо|здатен|здатна .. допомогти|допомагати",
     "я|ми? не маю|можу .. змоги|можливості допомогти|виконати|відповісти",
-    "я|ми? не можу|можемо|зможу|зможемо .. виконати|відповісти|надати|обговорювати|опрацювати|обробити|зробити .. це|цього|цей|цю|ваш|ваше|запит|запитання|питання|прохання|завдання|таку|таке",
+    "я|ми? не можу|можемо|зможу|зможемо .. виконати|відповісти|обговорювати|опрацювати|обробити .. запит|запитання|питання|прохання|завдання",
+    "я|ми? не можу|можемо|зможу|зможемо зробити|виконати|надати|обговорювати це|цього|таке|такого $",
+    "я|ми? не можу|можемо|зможу|зможемо це|цього|таке|такого зробити|виконати|надати|обговорювати",
     "з цим|цією|такою|таким .. не можу|можемо|зможу|зможемо .. допомогти",
     "допомогти .. не можу|можемо|зможу|зможемо",
     "я|ми? змушений|змушена|змушені|мушу відмовити|відмовитися|відмовитись",
@@ -72,14 +76,16 @@ const REFUSALS: &[&str] = &[
     "ich|wir kann|können .. nicht helfen|weiterhelfen|unterstützen|behilflich",
     "kann|können ich|wir .. nicht helfen|weiterhelfen|unterstützen",
     "dabei|damit|hierbei|da kann|können ich|wir .. nicht helfen|weiterhelfen|unterstützen|behilflich",
-    "ich|wir kann|können|darf|dürfen diese|dieser|diesen|das|ihre|deine|auf .. nicht beantworten|ausführen|erfüllen|bearbeiten|tun|antworten",
-    "das|dies|diese .. kann|darf|möchte|können|dürfen ich|wir .. nicht tun|machen|beantworten|ausführen|erfüllen|bearbeiten",
+    "ich|wir kann|können|darf|dürfen .. frage|fragen|anfrage|anfragen|bitte|aufgabe .. nicht beantworten|ausführen|erfüllen|bearbeiten|antworten|nachkommen",
+    "ich|wir kann|können|darf|dürfen das|dies nicht beantworten|ausführen|erfüllen|bearbeiten|tun",
+    "diese|dieser|ihre|deine .. frage|fragen|anfrage|anfragen|bitte|aufgabe kann|darf|möchte|können|dürfen ich|wir .. nicht beantworten|ausführen|erfüllen|bearbeiten|nachkommen",
+    "das|dies kann|darf|möchte|können|dürfen ich|wir .. nicht tun|machen|beantworten|ausführen|erfüllen|bearbeiten",
     "ich|wir bin|sind .. nicht in der lage .. zu? helfen|beantworten|erfüllen|weiterzuhelfen",
     "als ki|sprachmodell|assistent .. kann|habe|darf|bin ich .. nicht|kein|keine|keinen",
     // French
     "je|nous ne peux|puis|pourrai|pouvons pas .. aider|m'aider|t'aider",
-    "je|nous ne peux|puis|pourrai|pouvons pas .. répondre|traiter|satisfaire|accéder|donner à? cette|ce|votre|ta|suite",
-    "je|nous ne suis|sommes pas en mesure de|d'aider|d'y .. aider|répondre|traiter|faire|fournir?",
+    "je|nous ne peux|puis|pourrai|pouvons pas .. répondre|traiter|satisfaire|accéder|donner .. demande|question|requête|cela",
+    "je|nous ne suis|sommes pas en mesure d'aider|d'y|de .. aider|répondre|traiter|faire|fournir|demande|question|cela",
     "en tant que|qu'ia|qu'intelligence .. je ne peux|suis|dispose|puis",
     // Spanish
     "yo? no puedo|podemos|podré ayudarte|ayudarle|ayudarlo|ayudarla|ayudaros|ayudar",
@@ -128,19 +134,6 @@ pub fn declines(request: &str, answer: &str) -> bool {
             .any(|word| word.contains(char::is_numeric))
 }
 
-/// Links, code, tables and lists are worth something, whatever stands before them.
-fn has_substance(answer: &str) -> bool {
-    let listed = |line: &str| {
-        let line = line.trim_start();
-        line.starts_with(['|', '>', '-', '#'])
-            || line.starts_with("* ")
-            || line.split_once(['.', ')']).is_some_and(|(number, _)| {
-                !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
-            })
-    };
-    answer.contains("```") || answer.contains("](") || answer.lines().any(listed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +172,11 @@ mod tests {
             "Es tut mir leid, aber dabei kann ich nicht helfen.",
             "Leider kann ich Ihnen nicht weiterhelfen.",
             "Diese Frage kann ich nicht beantworten.",
+            "Ich kann diese Anfrage leider nicht bearbeiten.",
+            "Я не можу цього зробити.",
+            "Вибачте, не можу зробити цього.",
+            "Sorry, that's beyond what I can do.",
+            "Je ne suis pas en mesure de répondre à cette question.",
             "Als KI kann ich das nicht.",
             "Je suis désolé, mais je ne peux pas vous aider avec cela.",
             "Je ne peux pas répondre à cette demande.",
@@ -210,6 +208,18 @@ mod tests {
             "I can't help with that until you name the user. Which one?",
             "I can't do that without your e-mail address.",
             "I can't help with that, but here is the list: Ann, Bob, Eve.",
+            "That is outside our delivery area.",
+            "It's beyond what we expected: sales doubled.",
+            "We cannot process the refund, because the order is older than a month.",
+            "I'm unable to complete the booking: no seats are left.",
+            "We can't do this trip on Sunday.",
+            "I can't do that. These can be asked:\n\u{2022} Ann\n\u{2022} Bob",
+            "Ми не можемо виконати це замовлення: товару немає на складі.",
+            "Не можу надати цей звіт, даних за травень немає.",
+            "Wir können Ihre Bestellung nicht bearbeiten, die Karte ist abgelaufen.",
+            "Diese Bestellung kann ich nicht ausführen, der Artikel ist ausverkauft.",
+            "Je ne suis pas en mesure de trouver Bob dans la base.",
+            "Je ne peux pas accéder à votre boîte aux lettres, elle est fermée.",
             "I'm sorry to hear that. Reset your password on the settings page.",
             "I'm sorry for the delay. Paris: sunny, 18 degrees.",
             "Sorry, the user Bob was deleted on Monday.",

@@ -7,7 +7,9 @@ use crate::domain::tongue::Tongue;
 /// Fewer letters of a request, or of an answer, tell nothing.
 const ASKED: usize = 10;
 const ASKED_DENSE: usize = 4;
-const ANSWERED: usize = 60;
+const ANSWERED: usize = 40;
+/// Fewer words in a row are no part of a sentence.
+const CLAUSE: usize = 4;
 /// So many letters that Ukrainian does not have are no accident.
 const FOREIGN: usize = 4;
 
@@ -16,7 +18,8 @@ const NAMED: &str = "engl* ingl* angl* англ* анґл* ukrain* україн*
     француз* spanish* españ* іспан* испан* polish* polsk* польськ* польск* russ* росій* русск* rosyjsk* ruso* italian* італій* \
     итальян* greek* griech* грец* греч* grec* bulgar* болгар* serb* сербськ* сербск* japan* японськ* японск* japon* chin* китайськ* \
     китайск* kore* корейськ* корейск* arab* арабськ* арабск* hebr* іврит* иврит* hindi* гінді* хинди* georg* грузинськ* грузинск* \
-    latin* латин* cyrill* кирил* translit* транслі* language* мов* язык* sprache* langue* idioma* języ*";
+    latin* латин* cyrill* кирил* translit* транслі* language* мов* язык* sprache* langue* idioma* języ* lyric* song* poem* anthem* \
+    пісн* вірш* гімн* оригінал* original*";
 
 /// `wanted` is what the user always wants answers in; else it is the request's own language that counts.
 pub fn is_in_another_language(request: &str, wanted: Option<Tongue>, answer: &str) -> bool {
@@ -27,8 +30,8 @@ pub fn is_in_another_language(request: &str, wanted: Option<Tongue>, answer: &st
         return false;
     };
     let said = prose(answer);
-    let Some((script, count, whole)) = most(&said).filter(|(_, count, _)| *count >= ANSWERED)
-    else {
+    let spoken = most(&spoken(&said)).filter(|(_, count, _)| *count >= ANSWERED);
+    let Some((script, count, whole)) = spoken else {
         return false;
     };
     if script == expected {
@@ -45,6 +48,47 @@ pub fn is_in_another_language(request: &str, wanted: Option<Tongue>, answer: &st
         .filter(|one| Script::of(*one) == Some(expected))
         .count();
     count * 5 >= whole * 4 && of_expected * 10 <= whole
+}
+
+/// What is surely said in a language: of sentences the words in small letters. Names, addresses and lists of things are alike
+/// in all languages.
+fn spoken(text: &str) -> String {
+    let mut kept = String::new();
+    for clause in text.split([
+        '\n', ',', ';', ':', '(', ')', '!', '?', '\u{2013}', '\u{2014}',
+    ]) {
+        let dense = clause
+            .chars()
+            .any(|one| Script::of(one).is_some_and(Script::is_dense));
+        if dense || clause.split_whitespace().nth(CLAUSE - 1).is_some() {
+            let plain = |word: &&str| {
+                !word.starts_with(char::is_uppercase)
+                    && !word.contains(['@', '/', '_'])
+                    && !word.contains(char::is_numeric)
+            };
+            for word in clause.split_whitespace().filter(plain) {
+                kept.push_str(word);
+                kept.push(' ');
+            }
+        }
+    }
+    kept
+}
+
+/// Whether a person has written in several scripts: then nobody knows in which they want to be answered.
+pub fn are_in_several_scripts<'a>(said: impl Iterator<Item = &'a str>) -> bool {
+    let mut scripts = said.filter_map(|text| {
+        let (script, count, _) = most(&prose(text))?;
+        (count
+            >= if script.is_dense() {
+                ASKED_DENSE
+            } else {
+                ASKED
+            })
+        .then_some(script)
+    });
+    let first = scripts.next();
+    scripts.any(|script| Some(script) != first)
 }
 
 /// The script that an answer is expected in, and whether it is to be Ukrainian.
@@ -92,6 +136,21 @@ mod tests {
     }
 
     #[test]
+    fn who_writes_in_several_scripts_may_be_answered_in_either() {
+        let several = |said: &[&str]| are_in_several_scripts(said.iter().copied());
+        assert!(several(&[
+            "Яка програма не працює?",
+            "Microsoft Office 365"
+        ]));
+        assert!(!several(&[
+            "Яка програма не працює?",
+            "ok",
+            "Програма для звітів"
+        ]));
+        assert!(!several(&[]));
+    }
+
+    #[test]
     fn what_cannot_be_told_surely_is_left() {
         let check = |request: &str, answer: &str| {
             assert!(
@@ -122,5 +181,18 @@ mod tests {
         );
         check("Show the users with Ukrainian names", UKRAINIAN);
         check("Хто такий John Ronald Reuel Tolkien?", ENGLISH);
+        check(
+            "Покажи всіх користувачів",
+            "- John Doe (john.doe@example.com)\n- Ann Roe (ann.roe@example.com)\n- Bob Stone (bob.stone@example.com)",
+        );
+        check(
+            "Які бібліотеки встановлено?",
+            "numpy, pandas, matplotlib, requests, beautifulsoup, tensorflow, scikit-learn, pytest",
+        );
+        check(
+            "Які альбоми найкращі?",
+            "1. The Dark Side of the Moon\n2. Wish You Were Here\n3. Sgt. Pepper's Lonely Hearts Club Band\n4. Abbey Road",
+        );
+        check("Нагадай слова гімну", ENGLISH);
     }
 }
