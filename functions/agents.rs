@@ -13,6 +13,7 @@ use coordinator::registry::{Edit, difference};
 use coordinator::store::Target;
 use serde_json::{Value, json};
 
+use crate::ask;
 use crate::compose::{self, Failed};
 use crate::console::harmless;
 use crate::operator::{self, Open, Place, print};
@@ -31,6 +32,8 @@ pub enum Command {
     Remove(Changed),
     /// Who changed an agent when, and what
     History(Named),
+    /// Ask an agent alone, without routing and summary, and tell whether it keeps to its protocol
+    Ask(ask::Options),
     /// Put a whole document into the table, for MAS_AGENTS=table:
     Publish(Publish),
 }
@@ -122,6 +125,7 @@ pub async fn run(command: Command) -> Result<ExitCode, Failed> {
         }
         Command::Example(options) => example(options).await?,
         Command::History(options) => history(options).await?,
+        Command::Ask(options) => return ask::run(options).await,
         Command::Publish(options) => {
             change(
                 options.place,

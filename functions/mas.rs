@@ -1,6 +1,7 @@
 //! All functions in one local process, and the commands of the people who run it.
 
 mod agents;
+mod ask;
 mod audit;
 mod collector;
 mod compose;

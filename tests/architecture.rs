@@ -380,7 +380,11 @@ fn every_test_that_a_document_names_exists() {
             .any(|line| line.contains("test"))
             .then_some(())
     };
-    for (document, most) in [("reference-defects.md", 25), ("reliability.md", 150)] {
+    for (document, most) in [
+        ("reference-defects.md", 25),
+        ("reliability.md", 150),
+        ("features.md", 100),
+    ] {
         let tests: Vec<String> = rows(document)
             .into_iter()
             .flat_map(|(_, tests)| tests)
@@ -394,6 +398,27 @@ fn every_test_that_a_document_names_exists() {
             tests.len()
         );
     }
+}
+
+#[test]
+fn every_page_that_a_document_names_exists() {
+    let docs = root().join("docs");
+    let mut links = 0;
+    for page in std::fs::read_dir(&docs).unwrap() {
+        let page = page.unwrap().path();
+        if page.extension().is_none_or(|kind| kind != "md") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1) {
+            let target = link.split([')', '#']).next().unwrap();
+            if !target.is_empty() && !target.contains("://") {
+                assert!(docs.join(target).exists(), "{target} in {}", page.display());
+                links += 1;
+            }
+        }
+    }
+    assert!(links > 60, "only {links} links");
 }
 
 /// The required behaviours, by the tens of their ids.

@@ -257,6 +257,17 @@ async fn images_and_links_survive_the_synthesis() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn code_survives_the_synthesis() {
+    const CODE: &str = "```python\nprint(sum(b))\n```";
+    let world = plan("GPA")
+        .gpa(|_| crate::world::says(&format!("Use this:\n\n{CODE}\n\nIt adds.")))
+        .start()
+        .await;
+    let answer = world.well(&[user("How do I add a list?")]).await;
+    assert_eq!(answer.text(), format!("Final answer.\n\n{CODE}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn silence_is_broken_by_heartbeats() {
     let world = plan("GPA")
         .gpa(|_| crate::world::says("late").delay(Duration::from_millis(400)))

@@ -130,6 +130,44 @@ async fn a_rule_may_look_at_the_agent_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rule_may_look_at_the_time() {
+    for (condition, expected) in [
+        (
+            r#"now.date >= "2026-01-01" && now.hour < 24 && now.timestamp > 1700000000"#,
+            by("rule", "UMS"),
+        ),
+        (
+            r#"now.date < "2026-01-01" || now.weekday == "someday""#,
+            by("model", "GPA"),
+        ),
+    ] {
+        let rules = rule(&format!("'{condition}'"), "UMS");
+        let world = plan("GPA").set("MAS_AGENTS", &rules).start().await;
+        let answer = world.well(&[user("hello")]).await;
+        assert_eq!(decided(&answer), expected, "{condition}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_told_as_much_of_its_history_as_its_card_says() {
+    let short = ruled("").replace("effect: none}", "effect: none, history: {turns: 1}}");
+    let world = plan("GPA").set("MAS_AGENTS", &short).start().await;
+    let mut said = Vec::new();
+    for text in ["the first", "the second", "the third"] {
+        said.push(user(text));
+        let answer = world.well(&said).await;
+        said.push(echoed(&answer));
+    }
+    let asked = World::asked(&world.gpa).pop().unwrap();
+    let messages = asked["messages"].as_array().unwrap();
+    let shown: Vec<&str> = (messages.iter())
+        .filter(|message| message["role"] == "user")
+        .map(|message| message["content"].as_str().unwrap())
+        .collect();
+    assert_eq!(shown, ["the second", "the third"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_rule_forbids_nobody_can_choose() {
     let forbids = rule(
         "words > 0",
@@ -422,7 +460,7 @@ async fn the_roadmaps_own_example_loads_unchanged() {
 }
 
 #[test]
-fn every_example_of_the_page_loads_and_passes_its_own_tests() {
+fn every_example_of_the_pages_loads_and_passes_its_own_tests() {
     let pages = [
         "configuration",
         "several-agents",
@@ -430,6 +468,8 @@ fn every_example_of_the_page_loads_and_passes_its_own_tests() {
         "approval",
         "checks",
         "experiments",
+        "routing",
+        "../README",
     ]
     .map(|page| {
         let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
@@ -447,6 +487,8 @@ fn every_example_of_the_page_loads_and_passes_its_own_tests() {
         // A part of a document is shown without the rest.
         let whole = if text.contains("agents:") {
             text.to_owned()
+        } else if text.trim_start().starts_with("- name:") {
+            format!("agents:\n{text}  - {{name: GPA, endpoint: gpa}}\n")
         } else {
             format!(
                 "{text}\nagents: [{{name: GPA, endpoint: gpa}}, {{name: UMS, endpoint: ums}}, {{name: HR, endpoint: hr}}]\n"
@@ -458,7 +500,7 @@ fn every_example_of_the_page_loads_and_passes_its_own_tests() {
         tests += read.tests;
     }
     assert!(
-        documents == 9 && tests >= 17,
+        documents == 12 && tests >= 18,
         "{documents} documents, {tests} tests"
     );
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sandbox::stub::Reply;
 use serde_json::Value;
 
-use crate::world::{World, plan, ums};
+use crate::world::{World, plan, ums, user};
 
 async fn ready(world: &World) -> (u16, Value) {
     let response = world.get("/health/ready").send().await.unwrap();
@@ -104,4 +104,31 @@ async fn probes_in_quick_succession_ask_the_dependencies_once() {
     let (first, second) = (ready(&world).await, ready(&world).await);
     assert_eq!(first, second);
     assert_eq!(world.ums.seen().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_was_just_heard_is_not_asked_for_its_health() {
+    let world = plan("GPA").start().await;
+    world.well(&[user("hi")]).await;
+    let (_, body) = ready(&world).await;
+    assert_eq!(state(&body, "GPA"), "up", "{body}");
+    assert_eq!(world.gpa.seen().len(), 1, "the turn's own call alone");
+    assert_eq!(world.ums.seen().len(), 1, "nothing was heard of this one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_left_alone_is_not_ready_though_it_answers_probes() {
+    let world = plan("GPA")
+        .gpa(|seen| match seen.method.as_str() {
+            "POST" => Reply::text(500, "no"),
+            _ => Reply::text(200, "fine"),
+        })
+        .start()
+        .await;
+    for _ in 0..5 {
+        world.ask(&[user("hi")]).await;
+    }
+    let (status, body) = ready(&world).await;
+    assert_eq!((status, state(&body, "GPA")), (200, "down"), "{body}");
+    assert!(body.to_string().contains("is left alone"), "{body}");
 }

@@ -576,6 +576,121 @@ async fn an_operator_shows_and_changes_the_agents() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_operator_asks_an_agent_alone_whether_it_works() {
+    let folder = Folder::new("ask");
+    let data = ["--data", folder.path.to_str().unwrap()];
+    assert!(Mas::start(&data).await.stop().await.success());
+    let run = async |arguments: &[&str]| {
+        let mut mas = Process::start(command_of_mas(
+            &[&["agents", "ask"], arguments, &data].concat(),
+        ));
+        let code = mas.end().await.code();
+        (code, mas.stdout(), mas.stderr())
+    };
+    let (code, said, problem) = run(&["GPA", "What is 2+2?", "--json"]).await;
+    assert_eq!(code, Some(0), "{said}{problem}");
+    let found: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (&found["ok"], &found["problem"]),
+        (&json!(true), &Value::Null)
+    );
+    assert!(found["text"].as_str().unwrap().contains('4'), "{found}");
+    assert!(
+        found["tokens"].is_u64() && found["first_event_ms"].is_u64(),
+        "{found}"
+    );
+    // What may change something is asked only on purpose.
+    let (code, _, problem) = run(&["UMS", "Show all users"]).await;
+    assert!(code == Some(1) && problem.contains("--anyway"), "{problem}");
+    let (code, said, problem) = run(&["UMS", "Show all users", "--anyway"]).await;
+    assert!(
+        code == Some(0) && said.contains("John Doe"),
+        "{said}{problem}"
+    );
+    assert!(said.contains("UMS: a whole answer"), "{said}");
+    // One that is not there, and one that does not keep to its protocol.
+    assert_eq!(run(&["Nobody"]).await.0, Some(1));
+    let broken = Stub::start(|_| Reply::text(200, "<html>welcome</html>"));
+    let broken = broken.await.unwrap();
+    let file = folder.path.join("broken.json");
+    let entry = json!({"endpoint": format!("{}/chat", broken.url()), "effect": "none"});
+    std::fs::write(&file, entry.to_string()).unwrap();
+    let put = ["agents", "put", "Broken", "--file", file.to_str().unwrap()];
+    let mut put = Process::start(command_of_mas(&[&put[..], &data].concat()));
+    assert_eq!(put.end().await.code(), Some(0), "{}", put.stderr());
+    let (code, said, problem) = run(&["Broken"]).await;
+    assert!(
+        code == Some(1) && said.contains("failed: "),
+        "{said}{problem}"
+    );
+    assert!(said.contains("Broken: no whole answer"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_mistake_of_a_document_is_told_with_its_place() {
+    let folder = Folder::new("mistakes");
+    std::fs::create_dir_all(&folder.path).unwrap();
+    let file = folder.path.join("agents.yaml");
+    let file = file.to_str().unwrap();
+    let run = async |text: &str, more: &[&str]| {
+        std::fs::write(file, text).unwrap();
+        let mut mas = Process::start(command_of_mas(&[&["validate", file], more].concat()));
+        let code = mas.end().await.code();
+        (code, mas.stdout())
+    };
+    let good = "agents:\n- {name: A, endpoint: a}\nrouting:\n  rules:\n  - {if: words > 2, then: A}\n\
+                tests:\n- {say: one two three, expect: A}\n";
+    let (code, said) = run(good, &[]).await;
+    let wanted = format!("{file} is in order: 1 agent, 1 rule, 1 passed test\n");
+    assert_eq!((code, said), (Some(0), wanted));
+    let (code, said) = run(good, &["--json"]).await;
+    let found: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (code, &found["ok"], &found["tests"]),
+        (Some(0), &json!(true), &json!(1))
+    );
+
+    // What has no form is told alone; then every mistake of the agents, and then of all that is about them.
+    let agents = "agents:\n- {name: A, endpoint: a}\n";
+    for (bad, mistakes) in [
+        ("agents:\n- {name: A, endpoint: a, efect: none}\n".to_owned(), &[(2, "efect")][..]),
+        (
+            "agents:\n- {name: A, endpoint: '${NOT_SET}'}\n- {name: B, endpoint: b, key: hunter2}\n".to_owned(),
+            &[(2, "NOT_SET"), (3, "key")],
+        ),
+        (
+            format!("{agents}routing:\n  rules:\n  - {{if: wrds > 2, then: A}}\n  - {{if: words > 2, then: B}}\n"),
+            &[(5, "wrds"), (6, "B")],
+        ),
+    ] {
+        let (code, said) = run(&bad, &[]).await;
+        assert_eq!((code, said.lines().count()), (Some(1), mistakes.len()), "{said}");
+        for (told, (line, what)) in said.lines().zip(mistakes) {
+            let place = format!("{file}:{line}:");
+            assert!(told.starts_with(&place) && told.contains(what), "{what} in {said}");
+        }
+    }
+    let failing = good.replace("one two three", "one two");
+    let (code, said) = run(&failing, &["--json"]).await;
+    let found: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &found["ok"]), (Some(1), &json!(false)), "{said}");
+    let problem = &found["problems"][0];
+    assert_eq!(problem["line"], 7, "{said}");
+    assert!(
+        problem["problem"]
+            .as_str()
+            .unwrap()
+            .contains("expected A, found"),
+        "{said}"
+    );
+    // The schema that editors complete documents with.
+    let mut mas = Process::start(command_of_mas(&["schema"]));
+    assert_eq!(mas.end().await.code(), Some(0));
+    let schema: Value = serde_json::from_str(&mas.stdout()).unwrap();
+    assert!(schema["properties"]["agents"].is_object());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_document_can_be_checked_as_it_will_be_read_elsewhere() {
     let folder = Folder::new("elsewhere");
     std::fs::create_dir_all(&folder.path).unwrap();

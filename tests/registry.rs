@@ -168,6 +168,42 @@ async fn what_was_counted_and_learned_outlives_a_change_of_agents() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_hundred_agents_the_router_is_told_of_those_that_the_request_is_about() {
+    let mut text = document(&[]);
+    for number in 0..198 {
+        text += &format!(
+            "- {{name: Desk{number}, endpoint: '${{AGENT_HERE}}/desk', description: Looks after room {number} of the house.}}\n"
+        );
+    }
+    text += "- {name: HR, endpoint: '${AGENT_HERE}/HR', effect: reversible, capabilities: \
+             [{name: payroll, description: pays salaries, effect: none, examples: [Where is my payslip?]}]}\n";
+    let world = plan("HR")
+        .set("MAS_AGENTS", &text)
+        .set("AGENT_HERE", "{gpa}")
+        .start()
+        .await;
+    world
+        .well(&[user("I cannot find the payslips of May")])
+        .await;
+    assert!(world.gpa.seen()[0].path.starts_with("/HR"));
+    let asked = &World::asked(&world.model)[0];
+    let schema = &asked["response_format"]["json_schema"]["schema"];
+    let names = schema["properties"]["agent_name"]["enum"]
+        .as_array()
+        .unwrap();
+    assert!(names.len() < 36, "{}", names.len());
+    assert!(names.contains(&json!("HR")) && names.contains(&json!("GPA")));
+    // What a capability may change is told where it is less than what its agent may.
+    let prompt = asked["messages"][0]["content"].as_str().unwrap();
+    assert!(
+        prompt.contains("payroll (only reads; pays salaries"),
+        "{prompt}"
+    );
+    let told = prompt.len() + asked["response_format"].to_string().len();
+    assert!(told < 8 * 1024, "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_decision_names_the_version_it_was_made_with() {
     let filed = Filed::start(plan("GPA"), &document(&[])).await;
     let world = &filed.world;

@@ -102,6 +102,37 @@ async fn two_agents_work_side_by_side_and_one_answer_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_an_agent_says_is_shown_while_the_other_one_still_works() {
+    let world = both()
+        .gpa(|_| {
+            Reply::sse()
+                .data(delta(json!({"role": "assistant"})))
+                .data(delta(json!({"content": "Paris: sunny"})))
+                .hang()
+        })
+        .ums(|seen| {
+            if seen.path.ends_with("/chat") {
+                return Reply::sse().hang();
+            }
+            ums(seen)
+        })
+        .start()
+        .await;
+    let body = json!({"messages": [user("Weather in Paris and list users")], "stream": true});
+    let mut response = world.post(&body).send().await.unwrap();
+    let mut shown = String::new();
+    while !shown.contains("Paris: sunny") {
+        let piece = response.chunk().await.unwrap();
+        shown += &String::from_utf8_lossy(&piece.expect("it was not shown"));
+    }
+    assert!(shown.contains("Call GPA Agent"), "{shown}");
+    assert!(
+        !shown.contains("failed") && !shown.contains("[DONE]"),
+        "{shown}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_agent_remembers_its_own_part_alone() {
     let world = both().gpa(|_| says("SECRET-OF-GPA")).start().await;
     let first = world.well(&[user("Weather in Paris and list users")]).await;

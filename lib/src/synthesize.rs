@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::domain::conflict::Conflict;
 use crate::domain::experiment::Told;
 use crate::domain::ids::{AgentId, TurnId};
-use crate::domain::markdown::links;
+use crate::domain::markdown::{blocks, links};
 use crate::domain::message::{Message, Role};
 use crate::domain::tongue::Tongue;
 use crate::domain::turn::ChatTurn;
@@ -17,6 +17,8 @@ use crate::llm::{Models, Prompt, PromptMessage, TextStream};
 
 /// More links than these of one report are not looked for.
 const LINKS: usize = 200;
+/// And more blocks of code than these.
+const BLOCKS: usize = 20;
 
 /// Writes the answer from the user's request and what an agent reported.
 #[derive(Clone, Debug)]
@@ -154,14 +156,25 @@ fn messages(
     messages
 }
 
-/// What the answer lost of the agent's images and links, as Markdown to append; `None` when everything survived.
+/// What the answer lost of the agents' images, links and code, as Markdown to append; `None` when everything survived.
 pub fn lost<'a>(reports: impl Iterator<Item = &'a str>, answer: &str) -> Option<String> {
     let mut appendix = String::new();
     let mut seen = HashSet::new();
-    for link in reports.flat_map(|report| links(report).into_iter().take(LINKS)) {
-        if seen.insert(link.target) && !answer.contains(link.target) {
-            appendix.push_str("\n\n");
-            appendix.push_str(link.whole);
+    // Lines may be broken and indented in another way.
+    let squeezed = |text: &str| text.split_whitespace().collect::<String>();
+    let said = squeezed(answer);
+    for report in reports {
+        for link in links(report).into_iter().take(LINKS) {
+            if seen.insert(link.target) && !answer.contains(link.target) {
+                appendix.push_str("\n\n");
+                appendix.push_str(link.whole);
+            }
+        }
+        for block in blocks(report).into_iter().take(BLOCKS) {
+            if seen.insert(block.body) && !said.contains(&squeezed(block.body)) {
+                appendix.push_str("\n\n");
+                appendix.push_str(block.whole);
+            }
         }
     }
     (!appendix.is_empty()).then_some(appendix)
@@ -174,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lost_images_and_links_are_found() {
+    fn lost_images_links_and_code_are_found() {
         let check = |report: &str, answer: &str, expected: Option<&str>| {
             assert_eq!(
                 lost([report].into_iter(), answer).as_deref(),
@@ -198,6 +211,11 @@ mod tests {
             "x",
             Some("\n\nhttps://a.example/x"),
         );
+        let code = "```python\nfor a in b:\n    print(a)\n```";
+        let report = format!("So:\n{code}\nDone.");
+        check(&report, "A loop.", Some(&format!("\n\n{code}")));
+        check(&report, "```py\nfor a in b: print(a)\n```", None);
+        check("```json\n{\"a\": 1}\n```", "a is 1", None);
         check(
             &"https://a.example/x ".repeat(3),
             "https://a.example/x",

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use futures_util::future::{FutureExt, join_all};
+use futures_util::join;
 use tokio::time::{Instant, timeout};
 
 use super::Coordinator;
+use crate::domain::ids::AgentId;
 use crate::resilience::health::{Checked, Part};
 
 impl Coordinator {
@@ -22,7 +24,16 @@ impl Coordinator {
             within,
             self.synthesizer.check(within),
         );
-        join_all([table.boxed(), models.boxed()].into_iter().chain(agents)).await
+        let asked = join_all([table.boxed(), models.boxed()].into_iter().chain(agents));
+        // What the other instances found counts, too: this one may be asked for nothing but its health.
+        let (mut checks, _) = join!(asked, timeout(within, self.guard.refresh()));
+        for check in checks.iter_mut().filter(|check| check.part == Part::Agent) {
+            if self.agents.is_resting(&AgentId::new(&check.name)) {
+                check.up = false;
+                check.problem = Some("it failed too often and is left alone for a while".into());
+            }
+        }
+        checks
     }
 }
 

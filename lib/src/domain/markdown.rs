@@ -1,4 +1,4 @@
-//! Links and images of a Markdown text, found in one pass.
+//! Links, images and blocks of code of a Markdown text, each found in one pass.
 
 /// A label or an address longer than these is no link to repeat, in bytes.
 const LONGEST_LABEL: usize = 512;
@@ -54,6 +54,44 @@ pub fn links(text: &str) -> Vec<Link<'_>> {
                 }
                 _ => 1,
             };
+    }
+    found
+}
+
+/// A block of code between fences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block<'a> {
+    /// As it stands in the text, ready to be repeated.
+    pub whole: &'a str,
+    pub body: &'a str,
+}
+
+/// The blocks of code whose fences name a language, in order. JSON is no code: a summary tells what it says.
+pub fn blocks(text: &str) -> Vec<Block<'_>> {
+    let text = head(text, FAR);
+    let mut found = Vec::new();
+    // Where the fence is, where its body begins, how many ticks it has, and whether it names a language.
+    let mut open: Option<(usize, usize, usize, bool)> = None;
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let (begins, trimmed) = (at, line.trim());
+        at += line.len();
+        let named = trimmed.trim_start_matches('`');
+        let ticks = trimmed.len() - named.len();
+        match open {
+            None if ticks >= 3 && !named.contains('`') => {
+                let code = named.starts_with(char::is_alphabetic);
+                let code = code && !named.eq_ignore_ascii_case("json");
+                open = Some((begins, at, ticks, code));
+            }
+            Some((start, body, fence, code)) if ticks >= fence && named.is_empty() => {
+                let whole = text.get(start..at).unwrap_or_default().trim();
+                let body = text.get(body..begins).unwrap_or_default();
+                found.extend(code.then_some(Block { whole, body }));
+                open = None;
+            }
+            _ => {}
+        }
     }
     found
 }
@@ -170,6 +208,33 @@ mod tests {
         check("one ` tick [a](b)", &["[a](b)"]);
         check("[broken](no end", &[]);
         check("he said hi [", &[]);
+    }
+
+    #[test]
+    fn blocks_of_code_are_found_as_they_stand() {
+        let check = |text: &str, expected: &[(&str, &str)]| {
+            let found = blocks(text);
+            let found: Vec<_> = found
+                .iter()
+                .map(|block| (block.whole, block.body))
+                .collect();
+            assert_eq!(found, expected, "{text:?}");
+        };
+        let python = "```python\nprint(1)\n```";
+        check(
+            &format!("So:\n\n{python}\n\nDone."),
+            &[(python, "print(1)\n")],
+        );
+        check("```\nplain\n```", &[]);
+        check("```json\n{}\n```", &[]);
+        check("a ```rust\nb\n```", &[]);
+        check("```rust\nnever closed", &[]);
+        let nested = "````md\n```rust\nx\n```\n````";
+        check(nested, &[(nested, "```rust\nx\n```\n")]);
+        check(
+            "```rust``` is inline\n```sql\nx\n```",
+            &[("```sql\nx\n```", "x\n")],
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! An agent behind its breakers: the endpoint to ask, and the next one when that cannot be asked.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,10 +11,14 @@ use tokio::time::Instant;
 use super::{Error, EventStream, Gateway, Reach};
 use crate::domain::agent::{AgentCard, Effect};
 use crate::domain::event::AgentEvent;
+use crate::domain::ids::Millis;
 use crate::domain::turn::AgentTask;
 use crate::guard::{Calling, Guard, Permit};
 use crate::resilience::breaker::Outcome;
 use crate::resilience::failover::Preference;
+
+/// For so long a call that ended well says that the agent can be reached: nobody has to ask.
+const HEARD: Duration = Duration::from_secs(30);
 
 /// One agent at all its endpoints.
 #[derive(Clone)]
@@ -32,8 +36,16 @@ struct Shared {
     patience: Duration,
     dwell: Duration,
     preference: Mutex<Preference>,
-    /// The last call that ended found nothing at the address.
-    gone: Arc<AtomicBool>,
+    last: Arc<Last>,
+}
+
+/// What the last call that ended has shown.
+#[derive(Default)]
+struct Last {
+    /// There was nothing at the address.
+    gone: AtomicBool,
+    /// When it ended, if it ended well; 0 otherwise.
+    well: AtomicU64,
 }
 
 /// One endpoint.
@@ -49,7 +61,8 @@ pub struct Spot {
 struct Running {
     events: EventStream,
     permit: Option<Permit>,
-    gone: Arc<AtomicBool>,
+    guard: Arc<Guard>,
+    last: Arc<Last>,
 }
 
 impl Guarded {
@@ -63,7 +76,7 @@ impl Guarded {
                 patience: reach.first_byte,
                 dwell: reach.dwell,
                 preference: Mutex::default(),
-                gone: Arc::default(),
+                last: Arc::default(),
             }),
         }
     }
@@ -118,7 +131,8 @@ impl Shared {
         let mut running = Running {
             events: spot.gateway.call(task.clone()),
             permit: Some(permit),
-            gone: Arc::clone(&self.gone),
+            guard: Arc::clone(&self.guard),
+            last: Arc::clone(&self.last),
         };
         let first = running.next().await?.ok_or(Error::Unfinished)?;
         Ok((first, running))
@@ -143,7 +157,12 @@ impl Running {
             (Err(error), Some(permit)) => error.outcome(permit.out_of_time()),
         };
         let gone = event.as_ref().is_err_and(Error::is_nothing_there);
-        self.gone.store(gone, Ordering::Relaxed);
+        self.last.gone.store(gone, Ordering::Relaxed);
+        let well = match outcome {
+            Outcome::Success => self.guard.now().0,
+            _ => 0,
+        };
+        self.last.well.store(well, Ordering::Relaxed);
         if let Some(permit) = self.permit.take() {
             permit.settle(outcome).await;
         }
@@ -186,7 +205,7 @@ impl Gateway for Guarded {
     }
 
     fn is_gone(&self) -> bool {
-        self.shared.gone.load(Ordering::Relaxed)
+        self.shared.last.gone.load(Ordering::Relaxed)
     }
 
     /// Any endpoint may be the one that keeps it, so all of them have to forget. No breaker is asked: this is no call for
@@ -203,8 +222,13 @@ impl Gateway for Guarded {
         (futures_util::future::join_all(asked).await.into_iter()).collect()
     }
 
-    /// One endpoint that can be reached is enough.
+    /// A real call says more than a probe, so an agent that was just heard is not asked. One endpoint that can be reached is
+    /// enough.
     async fn check(&self, within: Duration) -> Result<(), Error> {
+        let well = Millis(self.shared.last.well.load(Ordering::Relaxed));
+        if well.0 > 0 && self.shared.guard.now().since(well) < HEARD {
+            return Ok(());
+        }
         let checks = (self.shared.endpoints.iter()).map(|spot| spot.gateway.check(within));
         match futures_util::future::select_ok(checks).await {
             Ok(((), _)) => Ok(()),
