@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::join;
 
 use crate::several::{planner, step};
-use crate::world::{Answer, Plan, World, echoed, items, model, plan, routes, says, user};
+use crate::world::{Answer, Plan, World, delta, echoed, items, model, plan, routes, says, user};
 
 /// Whoever speaks of users is for the UMS; each agent's own text is the answer.
 fn people() -> Plan {
@@ -531,6 +531,80 @@ async fn the_next_turn_is_as_if_nobody_had_asked_what_if() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_an_agent_was_asked_twice_in_is_deleted_there_once() {
+    let reads = "agents:\n\
+        - {name: UMS, protocol: conversation, endpoint: '${UMS_AGENT_ENDPOINT}', effect: none, checks: {hold: true}}\n\
+        - {name: GPA, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY:-}', effect: none}\ndefault: GPA\n";
+    let asked = AtomicUsize::new(0);
+    let world = people()
+        .set("MAS_AGENTS", reads)
+        .ums(move |seen| match seen.path.as_str() {
+            "/conversations" => Reply::json(200, json!({"id": "c0"})),
+            path if path.ends_with("/chat") => match asked.fetch_add(1, Ordering::SeqCst) {
+                0 => chat("I can't help with that."),
+                _ => chat("There are two."),
+            },
+            _ => Reply::json(200, json!({})),
+        })
+        .start()
+        .await;
+    world.well(&[user("/whatif count user list")]).await;
+    let paths = world.ums.seen().into_iter();
+    let paths: Vec<String> = paths
+        .map(|seen| format!("{} {}", seen.method, seen.path))
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "POST /conversations",
+            "POST /conversations/c0/chat",
+            "POST /conversations/c0/chat",
+            "DELETE /conversations/c0"
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_what_if_that_is_stopped_at_once_is_left_out_all_the_same() {
+    let world = people()
+        .gpa(|_| {
+            Reply::sse()
+                .data(delta(json!({"role": "assistant"})))
+                .hang()
+        })
+        .start()
+        .await;
+    let body = json!({"messages": [user("weather")], "stream": true,
+                      "custom_fields": {"configuration": {"what_if": true}}});
+    let mut answer = world.post(&body).send().await.unwrap();
+    let mut read = String::new();
+    while !read.contains("Call GPA Agent") {
+        let piece = answer.chunk().await.unwrap().expect("the answer ended");
+        read.push_str(&String::from_utf8_lossy(&piece));
+    }
+    assert!(read.contains(r#""state":{"what_if":true}"#), "{read}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_in_capitals_or_with_a_colon_does_nothing_either() {
+    let world = people().start().await;
+    for words in ["/Whatif lock user John", "/whatif: lock user John"] {
+        let answer = world.well(&[user(words)]).await;
+        assert!(
+            answer
+                .text()
+                .starts_with("UMS would be asked:\n\n> lock user John"),
+            "{}",
+            answer.text()
+        );
+    }
+    let alone = world.well(&[user("/whatif")]).await;
+    assert_eq!(alone.state(), json!({"what_if": true}));
+    assert!(world.ums.seen().is_empty());
+    assert_eq!(stored(&world).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_what_if_of_several_asks_who_reads_and_tells_of_who_would_act() {
     let world = people()
         .model(planner(json!([
@@ -629,7 +703,10 @@ async fn a_request_may_name_who_is_asked_at_all() {
         answer.text()
     );
     let named = configured(&world, &[user("@UMS find user John")], only(json!(["GPA"]))).await;
-    assert!(!named.text().contains("UMS did"), "{}", named.text());
+    assert_eq!(
+        named.text(),
+        "UMS is not among the agents that this request lets be asked, so it was not."
+    );
     // It is nobody's preference.
     let told = world.well(&[user("What are my preferences?")]).await;
     assert!(

@@ -40,6 +40,7 @@ use crate::domain::plan::Plan;
 use crate::domain::rules::{Caps, Routing, Synthesis, Times};
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::Prices;
+use crate::domain::what_if::MARK;
 use crate::experiments::Experiments;
 use crate::facts::Extractor;
 use crate::guard::Guard;
@@ -120,6 +121,10 @@ impl Coordinator {
         let turn = self.hooks.redacted(&turn, &mut progress.hooks);
         let _flight = self.metrics.flight();
         sink.begin();
+        if turn.what_if {
+            // Whoever stops reading has it, too.
+            sink.state(&MARK);
+        }
         let work = timeout_at(
             turn.deadline,
             self.work(&turn, verification, &sink, &mut progress),

@@ -1,6 +1,6 @@
 //! What the user wants of every turn: wishes fulfilled, and what they are told of them.
 
-use super::memory::Known;
+use super::memory::{Known, Recollection};
 use super::{Coordinator, Progress};
 use crate::domain::agent::AgentCard;
 use crate::domain::audit::By;
@@ -8,6 +8,7 @@ use crate::domain::conversation::Outcome;
 use crate::domain::event::StageStatus;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::ids::AgentId;
+use crate::domain::phrase::Phrase;
 use crate::domain::plan::Plan;
 use crate::domain::preference::{Preferences, Wish};
 use crate::domain::rulebook::Demands;
@@ -104,8 +105,11 @@ impl Coordinator {
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> FinishReason {
-        let text = match blocked {
-            Some(agent) => preferences::is_blocked(agent).told(sink.language()),
+        let why = (progress.recalled.as_ref())
+            .zip(blocked)
+            .and_then(|(recalled, agent)| unwanted(recalled, agent));
+        let text = match why {
+            Some(why) => why.told(sink.language()),
             None => progress.told.take().unwrap_or_default(),
         };
         progress.say(sink, &text);
@@ -159,6 +163,18 @@ impl Progress {
             recalled.preferences.clone()
         })
     }
+}
+
+/// Why an agent is not asked, where the user never wants it, or the request wants others alone.
+pub(super) fn unwanted(recalled: &Recollection, agent: &AgentId) -> Option<Phrase> {
+    if !recalled.preferences.blocks(agent) {
+        return None;
+    }
+    Some(if recalled.kept.blocks(agent) {
+        preferences::is_blocked(agent)
+    } else {
+        preferences::not_among(agent)
+    })
 }
 
 /// Our own words are in the language of the answers from here on.

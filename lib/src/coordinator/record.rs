@@ -1,6 +1,6 @@
 //! What a turn leaves behind: the client's half of the memory, the server's, and the line of the audit log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, timeout};
@@ -16,7 +16,6 @@ use crate::domain::ids::AgentId;
 use crate::domain::message::Message;
 use crate::domain::turn::ChatTurn;
 use crate::domain::usage::{StepUsage, cost};
-use crate::domain::what_if::MARK;
 use crate::policy::Used;
 use crate::store::chain::Anchor;
 use crate::store::{self, Leave, Saved, Session, Write, Written};
@@ -57,15 +56,11 @@ impl Coordinator {
     }
 
     /// The client's half of the memory. It leaves before the synthesis, so that a user who stops reading there keeps
-    /// the conversation.
+    /// the conversation. That of a turn that only asks is there from its beginning.
     pub(super) fn send_state(&self, turn: &ChatTurn, sink: &AnswerSink, progress: &Progress) {
-        let Some(recalled) = &progress.recalled else {
+        let Some(recalled) = progress.recalled.as_ref().filter(|_| !turn.what_if) else {
             return;
         };
-        if turn.what_if {
-            sink.state(&MARK);
-            return;
-        }
         sink.state(&self.seal.seal(
             &recalled.owner,
             Envelope {
@@ -233,11 +228,14 @@ impl Coordinator {
 
     /// What the turn made at agents goes: nobody knows of it any more.
     pub(super) async fn forget(&self, sessions: &[Session<'_>]) {
-        for made in sessions.iter().filter(|session| session.created) {
-            let forgotten = self.agents.forget(made.agent, made.id, self.times.save);
+        let made = sessions.iter().filter(|session| session.created);
+        // One that was asked once more is in it twice.
+        let made: BTreeSet<_> = made.map(|session| (session.agent, session.id)).collect();
+        for (agent, id) in made {
+            let forgotten = self.agents.forget(agent, id, self.times.save);
             if let Err(error) = forgotten.await {
                 tracing::error!(
-                    agent.id = %made.agent, error = &error as &dyn std::error::Error,
+                    agent.id = %agent, error = &error as &dyn std::error::Error,
                     "an agent keeps a conversation that nobody knows of any more"
                 );
             }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::consult::Job;
 use super::memory::Recollection;
 use super::part::Part;
+use super::prefer::unwanted;
 use super::run::{Due, Journal};
 use super::{Coordinator, Progress};
 use crate::domain::agent::{AgentCard, Effect};
@@ -24,7 +25,7 @@ use crate::domain::preference::Stages;
 use crate::domain::rulebook::Demands;
 use crate::domain::turn::{ChatTurn, Given};
 use crate::domain::usage::Tally;
-use crate::stream::{AnswerSink, FinishReason, Stage, labels, preferences};
+use crate::stream::{AnswerSink, FinishReason, Stage, labels};
 
 /// What a finished step leaves to those that wait for it.
 #[derive(Clone, Debug)]
@@ -343,10 +344,10 @@ fn output(turn: &ChatTurn, part: &Part) -> Option<Output> {
     })
 }
 
-/// Why an agent may not be asked at all: the user does not want it, or a rule forbids it.
+/// Why an agent may not be asked at all: it is not wanted, or a rule forbids it.
 fn barred(work: &Work<'_>, agent: &AgentId) -> Option<Phrase> {
-    if work.recalled.preferences.blocks(agent) {
-        return Some(preferences::is_blocked(agent));
+    if let Some(why) = unwanted(work.recalled, agent) {
+        return Some(why);
     }
     let (_, forbidden) = work.demands.forbids(agent)?;
     Some(labels::forbids(agent, forbidden.say.as_deref()))

@@ -26,16 +26,19 @@ impl Mark {
 }
 
 /// The request behind the command, where a message is one. No other words are taken for it: what would be done must never
-/// be done, nor the other way round, because of how somebody puts a question.
+/// be done, nor the other way round, because of how somebody puts a question. A phone writes it with a capital, and a person
+/// with a colon; alone it is a request for nothing that may be done, either.
 pub fn request(message: &Message) -> Option<Message> {
-    let rest = message.text.trim_start().strip_prefix(COMMAND)?;
-    let request = rest.trim();
+    let text = message.text.trim();
+    let (command, rest) = text.split_at_checked(COMMAND.len())?;
+    let ends = |letter: char| letter.is_whitespace() || matches!(letter, ':' | ',');
     let asks = message.role == Role::User
         && !message.form
-        && rest.starts_with(char::is_whitespace)
-        && !request.is_empty();
+        && command.eq_ignore_ascii_case(COMMAND)
+        && (rest.is_empty() || rest.starts_with(ends));
+    let request = rest.trim_start_matches(ends);
     asks.then(|| Message {
-        text: request.to_owned(),
+        text: if request.is_empty() { text } else { request }.to_owned(),
         ..message.clone()
     })
 }
@@ -44,18 +47,16 @@ pub fn request(message: &Message) -> Option<Message> {
 pub fn left_out(messages: Vec<Message>) -> Vec<Message> {
     let mut kept: Vec<Message> = Vec::with_capacity(messages.len());
     for message in messages {
-        if message.role == Role::Assistant {
-            let asked = kept.last().filter(|last| last.role == Role::User);
-            let only_asked =
-                Mark::is_on(&message) || asked.is_some_and(|last| request(last).is_some());
-            if only_asked {
-                if asked.is_some() {
-                    kept.pop();
-                }
-                continue;
-            }
+        let asked = kept.last().filter(|last| last.role == Role::User);
+        let commanded = asked.is_some_and(|last| request(last).is_some());
+        let answers = message.role == Role::Assistant;
+        let only_asked = commanded || (answers && Mark::is_on(&message));
+        if only_asked && asked.is_some() {
+            kept.pop();
         }
-        kept.push(message);
+        if !(answers && only_asked) {
+            kept.push(message);
+        }
     }
     kept
 }
@@ -76,14 +77,22 @@ mod tests {
     #[test]
     fn only_the_command_asks_what_would_happen() {
         let asked = |text: &str| request(&Message::user(text)).map(|message| message.text);
-        assert_eq!(asked(" /whatif Delete Bob\n"), Some("Delete Bob".into()));
+        for text in [
+            " /whatif Delete Bob\n",
+            "/Whatif Delete Bob",
+            "/WHATIF: Delete Bob",
+            "/whatif\nDelete Bob",
+        ] {
+            assert_eq!(asked(text), Some("Delete Bob".into()), "{text}");
+        }
+        assert_eq!(asked("/whatif"), Some("/whatif".into()));
         for other in [
             "What if I delete Bob?",
             "what if: delete Bob",
-            "/whatif",
             "/whatifDelete Bob",
+            "/whatif-mode on",
+            "/якщо видалити",
             "please /whatif delete Bob",
-            "/WhatIf delete Bob",
         ] {
             assert_eq!(asked(other), None, "{other}");
         }
@@ -119,6 +128,9 @@ mod tests {
             let messages = vec![Message::user("one"), answered("1", state), now()];
             assert_eq!(texts(messages), ["one", "1", "now"], "{state}");
         }
+        // Its answer was stopped, and the client kept nothing of it.
+        let stopped = vec![Message::user("/whatif delete Bob"), now()];
+        assert_eq!(texts(stopped), ["now"]);
         let last = vec![Message::user("/whatif delete Bob")];
         assert_eq!(texts(last), ["/whatif delete Bob"]);
     }

@@ -93,6 +93,10 @@ sentences! {
         en: "You asked that {agent} is never asked, so it was not. Say `{words}` to change that.",
         uk: "Ви просили ніколи не питати {agent}, тож запит не надіслано. Скажіть `{words}`, щоб це змінити.",
     }
+    not_among(agent) {
+        en: "{agent} is not among the agents that this request lets be asked, so it was not.",
+        uk: "{agent} немає серед агентів, яких дозволяє питати цей запит, тож його не питали.",
+    }
     preferences_unreachable() {
         en: "Your preferences cannot be reached at the moment. Nothing was changed; please try again soon.",
         uk: "Ваші налаштування зараз недоступні. Нічого не змінено; спробуйте трохи згодом.",
