@@ -66,6 +66,9 @@ pub struct Changed {
     /// Only if the table has this version of it; 0 where it has none
     #[arg(long, value_name = "VERSION")]
     seen: Option<u64>,
+    /// Print the new version as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     place: Place,
 }
@@ -87,6 +90,9 @@ pub struct Example {
     capability: String,
     /// The request, in people's own words but without anything of a person
     text: String,
+    /// Print the new version as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     place: Place,
 }
@@ -96,6 +102,9 @@ pub struct Example {
 pub struct Publish {
     /// A file of YAML; `-` reads standard input
     file: String,
+    /// Print the new version as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     place: Place,
 }
@@ -111,6 +120,7 @@ pub async fn run(command: Command) -> Result<ExitCode, Failed> {
                 Target::Agent(&changed.name),
                 Some(written),
                 changed.seen,
+                changed.json,
             )
             .await?;
         }
@@ -120,6 +130,7 @@ pub async fn run(command: Command) -> Result<ExitCode, Failed> {
                 Target::Agent(&changed.name),
                 None,
                 changed.seen,
+                changed.json,
             )
             .await?;
         }
@@ -132,6 +143,7 @@ pub async fn run(command: Command) -> Result<ExitCode, Failed> {
                 Target::Document,
                 Some(read(&options.file)?),
                 None,
+                options.json,
             )
             .await?;
         }
@@ -218,7 +230,7 @@ async fn example(options: Example) -> Result<(), Failed> {
     let (seen, written) = entry(&opened.1, &options.name).await?;
     let written = Edit::with_example(&written, &options.capability, &options.text)?;
     let what = Target::Agent(&options.name);
-    write(opened, what, Some(written), Some(seen)).await
+    write(opened, what, Some(written), Some(seen), options.json).await
 }
 
 async fn change(
@@ -226,8 +238,9 @@ async fn change(
     what: Target<'_>,
     written: Option<String>,
     seen: Option<u64>,
+    json: bool,
 ) -> Result<(), Failed> {
-    write(app(place).await?, what, written, seen).await
+    write(app(place).await?, what, written, seen, json).await
 }
 
 async fn write(
@@ -235,6 +248,7 @@ async fn write(
     what: Target<'_>,
     written: Option<String>,
     seen: Option<u64>,
+    json: bool,
 ) -> Result<(), Failed> {
     let edit = Edit {
         what,
@@ -247,7 +261,11 @@ async fn write(
     };
     let log = app.privacy().audit;
     let version = Box::pin(app.live.edit(edit, &log)).await?;
-    Ok(print(&format!("version {version}"))?)
+    Ok(print(&if json {
+        json!({ "version": version }).to_string()
+    } else {
+        format!("version {version}")
+    })?)
 }
 
 fn read(file: &str) -> Result<String, Failed> {

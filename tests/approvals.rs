@@ -77,6 +77,56 @@ async fn a_request_is_shown_first_and_done_when_it_is_approved() {
     world.well(&next).await;
 }
 
+/// UMS, and a face of it that only tells what it would do.
+const PREVIEWED: &str = "agents:\n\
+    - {name: UMS, protocol: conversation, endpoint: '${UMS_AGENT_ENDPOINT}', approval: always, preview: UMS-preview}\n\
+    - {name: UMS-preview, endpoint: '${GPA_AGENT_ENDPOINT}', key: '${GPA_API_KEY:-}', effect: none, listed: false}\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agents_preview_tells_what_would_be_done_before_the_user_is_asked() {
+    let world = plan("UMS")
+        .set("MAS_AGENTS", PREVIEWED)
+        .gpa(|_| says("Bob (id 7) and his 3 files would go."))
+        .start()
+        .await;
+    let (shown, words) = proposed(&world, "Delete user Bob").await;
+    let told = shown.stage("Call UMS-preview Agent");
+    assert!(
+        told["content"].to_string().contains("his 3 files"),
+        "{told}"
+    );
+    let asked = World::asked(&world.gpa);
+    let sent = asked[0]["messages"].as_array().unwrap().last().unwrap()["content"].to_string();
+    assert!(
+        sent.starts_with("\"Delete user Bob") && sent.contains("Change nothing"),
+        "{sent}"
+    );
+    // What is approved is the request: the agent gets those words alone, once, and the preview is not asked again.
+    let done = [user("Delete user Bob"), echoed(&shown), user(&words)];
+    world.well(&done).await;
+    assert_eq!(orders(&world), [json!("Delete user Bob")]);
+    assert_eq!(World::asked(&world.gpa).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preview_that_fails_keeps_nobody_from_being_asked() {
+    for broken in [Reply::text(500, "no"), Reply::sse().hang()] {
+        let world = plan("UMS")
+            .set("MAS_AGENTS", PREVIEWED)
+            .set("MAS_TURN_TIMEOUT", "8s")
+            .gpa(move |_| broken.clone())
+            .start()
+            .await;
+        let (shown, _) = proposed(&world, "Delete user Bob").await;
+        assert_eq!(shown.stage("Call UMS-preview Agent")["status"], "failed");
+        assert!(
+            shown.text().contains("> Delete user Bob"),
+            "{}",
+            shown.text()
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pressed_button_is_consent() {
     let world = careful().start().await;

@@ -565,7 +565,8 @@ async fn an_operator_shows_and_changes_the_agents() {
         code == Some(1) && problem.contains("version 2 is there"),
         "{problem}"
     );
-    assert_eq!(run(&["agents", "remove", "HR"]).await.0, Some(0));
+    let (code, said, _) = run(&["agents", "remove", "HR", "--json"]).await;
+    assert_eq!((code, said.as_str()), (Some(0), "{\"version\":3}\n"));
     let (_, said, _) = run(&["agents", "history", "HR"]).await;
     assert_eq!(said.lines().count(), 3, "{said}");
     std::fs::write(&file, "agents:\n- {name: A}\n").unwrap();
@@ -677,10 +678,7 @@ async fn every_mistake_of_a_document_is_told_with_its_place() {
     let problem = &found["problems"][0];
     assert_eq!(problem["line"], 7, "{said}");
     assert!(
-        problem["problem"]
-            .as_str()
-            .unwrap()
-            .contains("expected A, found"),
+        problem["problem"].as_str().unwrap().contains("expected A"),
         "{said}"
     );
     // The schema that editors complete documents with.

@@ -1,5 +1,7 @@
 //! A request that waits for its owner's consent, and the answer to it.
 
+use tokio::time::{Instant, timeout};
+
 use super::memory::Known;
 use super::{Coordinator, Progress, prefer, what_if};
 use crate::context;
@@ -107,7 +109,7 @@ impl Coordinator {
         Ok(FinishReason::Stop)
     }
 
-    /// Stores what an agent would be asked and asks the user. Nothing is sent to the agent.
+    /// Stores what an agent would be asked and asks the user. Nothing is sent to the agent; its preview is asked before.
     pub(super) async fn propose(
         &self,
         turn: &ChatTurn,
@@ -115,6 +117,7 @@ impl Coordinator {
         sink: &AnswerSink,
         progress: &mut Progress,
     ) -> Result<FinishReason, Failure> {
+        self.preview(turn, &assignment, sink, progress).await;
         let alone = Step {
             name: String::new(),
             assignment,
@@ -124,6 +127,42 @@ impl Coordinator {
         self.ask(turn, &proposal, sink, progress).await?;
         progress.outcome = Some(proposed(turn));
         Ok(FinishReason::Stop)
+    }
+
+    /// Has an agent that changes nothing tell what the other one would do, in half of the time that is left. Whatever comes of
+    /// that, the user is asked, and approves the request alone.
+    async fn preview(
+        &self,
+        turn: &ChatTurn,
+        assignment: &Assignment,
+        sink: &AnswerSink,
+        progress: &mut Progress,
+    ) {
+        let card = self.registry.get(assignment.agent.as_str());
+        let Some(preview) = card.and_then(|card| card.preview.as_ref()) else {
+            return;
+        };
+        // What was added for the other one alone is nothing to this one.
+        let asked = Assignment {
+            instructions: Some("Change nothing: tell exactly what you would do.".into()),
+            ..Assignment::plain(preview)
+        };
+        let barred =
+            progress.demands.forbids(preview).is_some() || progress.wanted().blocks(preview);
+        if barred || self.needs_approval(turn, &asked, &progress.demands) {
+            return;
+        }
+        let left = turn.deadline.saturating_duration_since(Instant::now());
+        let told = timeout(left / 2, self.alone(turn, asked, sink, progress)).await;
+        if !matches!(told, Ok(Ok(None))) {
+            tracing::warn!(agent.id = %preview, "a preview did not tell what would be done");
+        }
+        if told.is_err() {
+            progress.gather();
+        }
+        if !progress.shown.trim().is_empty() {
+            progress.say(sink, "\n\n");
+        }
     }
 
     /// Stores a proposal and shows it.

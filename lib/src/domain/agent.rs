@@ -102,6 +102,8 @@ pub struct AgentCard {
     pub ready: bool,
     /// Who is asked when this agent cannot answer and has surely changed nothing.
     pub fallback: Option<AgentId>,
+    /// Who tells, before the user approves a request, what this agent would do: an agent that changes nothing.
+    pub preview: Option<AgentId>,
     /// MIME patterns (`image/*`, `*/*`) of attachments the agent takes. Others reach it as a line of text.
     pub accepts: Vec<String>,
     /// How long one call may take, where that is less than what is left of the turn.
@@ -149,6 +151,7 @@ impl AgentCard {
             approval: Approval::default(),
             ready: protocol.is_for_people(),
             fallback: None,
+            preview: None,
             accepts: Vec::new(),
             deadline: None,
             discover: None,
@@ -157,6 +160,11 @@ impl AgentCard {
             facts: FactRules::default(),
             checks: Checks::default(),
         }
+    }
+
+    /// Whether it is the agent of this name, and may be asked what another one would do.
+    pub fn previews(&self, name: &AgentId) -> bool {
+        self.id == *name && self.effect == Effect::None
     }
 
     /// Whether this and another card say the same of how the agent is called, whatever they say of what it can.
@@ -220,6 +228,14 @@ impl Registry {
             {
                 return Err(format!(
                     "agent {}: its fallback {fallback} is not another agent of the list",
+                    card.id
+                ));
+            }
+            if let Some(preview) = &card.preview
+                && !agents.iter().any(|other| other.previews(preview))
+            {
+                return Err(format!(
+                    "agent {}: its preview {preview} is not an agent of the list that changes nothing",
                     card.id
                 ));
             }

@@ -177,6 +177,7 @@ fn shown(app: &App, card: &AgentCard, entry: Option<&Entry>) -> Value {
         "approval": card.approval,
         "answers": if card.ready { "ready" } else { "raw" },
         "fallback": card.fallback,
+        "preview": card.preview,
         "accepts": card.accepts,
         "listed": card.listed,
         "source": if entry.is_some() { "table" } else { "document" },

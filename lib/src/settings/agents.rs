@@ -31,6 +31,7 @@ pub fn cards(
 ) -> Vec<AgentCard> {
     let mut cards: Vec<AgentCard> = Vec::new();
     let mut fallbacks: Vec<At<String>> = Vec::new();
+    let mut previews: Vec<At<String>> = Vec::new();
     for agent in agents {
         let name = agent.name.clone();
         if cards.iter().any(|card| card.id.as_str() == name.value) {
@@ -38,10 +39,11 @@ pub fn cards(
             problems.push(name.place.problem(problem));
             continue;
         }
-        let fallback = agent.fallback.clone();
+        let (fallback, preview) = (agent.fallback.clone(), agent.preview.clone());
         match card(agent, env, Some(checks)) {
             Ok(card) => {
                 fallbacks.extend(fallback);
+                previews.extend(preview);
                 cards.push(card);
             }
             Err(problem) => problems.push(problem),
@@ -57,6 +59,16 @@ pub fn cards(
                 fallback.value
             );
             problems.push(fallback.place.problem(problem));
+        }
+    }
+    for preview in previews {
+        let name = AgentId::new(&preview.value);
+        let known = cards.iter().any(|card| card.previews(&name))
+            || over.iter().any(|over| over.name == preview.value);
+        if !known && problems.is_empty() {
+            let problem =
+                format!("the preview {name} is not an agent of the list that changes nothing");
+            problems.push(preview.place.problem(problem));
         }
     }
     cards
@@ -148,6 +160,7 @@ pub fn card(agent: Agent, env: &Env, checks: Option<&Checks>) -> Result<AgentCar
             None => agent.protocol.is_for_people(),
         },
         fallback: agent.fallback.map(|name| AgentId::new(&name.value)),
+        preview: agent.preview.map(|name| AgentId::new(&name.value)),
         accepts: agent.accepts,
         discover: agent.discover,
         listed: agent.listed,

@@ -192,6 +192,9 @@ pub struct Agent {
     /// The agent that is asked instead where this one cannot be, and nothing was done.
     #[serde(default)]
     pub fallback: Option<At<String>>,
+    /// The agent, with the effect `none`, that tells what this one would do, before the user approves a request.
+    #[serde(default)]
+    pub preview: Option<At<String>>,
     /// MIME patterns of the attachments that it takes.
     #[serde(default = "everything")]
     pub accepts: Vec<String>,
