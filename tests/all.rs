@@ -44,6 +44,7 @@ mod faults;
 mod figures;
 mod fuzz_mirror;
 mod gateway_contract;
+mod goes_on;
 mod golden;
 mod health;
 mod hooks;

@@ -22,9 +22,9 @@ use crate::several::{planner, step};
 use crate::world::{Answer, Plan, World, delta, items, plan, says, table, ums, user};
 
 /// What the user asks for: a look, and a change that waits for what is found.
-const REQUEST: &str = "Rename user Bob after the weather in Paris";
+pub const REQUEST: &str = "Rename user Bob after the weather in Paris";
 
-fn changing() -> Plan {
+pub fn changing() -> Plan {
     let steps = json!([
         step("weather", "GPA", "Weather in Paris", &[]),
         step("rename", "UMS", "Rename Bob", &["weather"])
@@ -36,13 +36,13 @@ fn changing() -> Plan {
 }
 
 /// So often each agent was asked to do something.
-fn calls(world: &World) -> (usize, usize) {
+pub fn calls(world: &World) -> (usize, usize) {
     let chats = world.ums.seen().into_iter();
     let ums = chats.filter(|seen| seen.path.ends_with("/chat")).count();
     (world.gpa.seen().len(), ums)
 }
 
-fn kept(items: &[Value]) -> Vec<&Value> {
+pub fn kept(items: &[Value]) -> Vec<&Value> {
     let is_run = |item: &&Value| {
         item["sk"]["S"]
             .as_str()
@@ -97,7 +97,7 @@ fn never() -> Reply {
     Reply::sse().hang()
 }
 
-fn hangs_at_chat(seen: &Seen) -> Reply {
+pub fn hangs_at_chat(seen: &Seen) -> Reply {
     if seen.path.ends_with("/chat") {
         never()
     } else {
@@ -106,7 +106,7 @@ fn hangs_at_chat(seen: &Seen) -> Reply {
 }
 
 /// Reads a turn until the first step is done and known to be, and the second one's agent is at work; and leaves.
-async fn left_midway(world: &World) {
+pub async fn left_midway(world: &World) {
     let body = json!({"messages": [user(REQUEST)], "stream": true});
     let mut response = world.post(&body).send().await.unwrap();
     let found = |items: &[Value]| kept(items).iter().any(|run| run["done0"].is_object());
@@ -163,7 +163,7 @@ async fn what_was_done_before_a_turn_was_cut_off_is_not_done_again() {
 }
 
 /// The same request, once the account has let the first turn go.
-async fn again(world: &World) -> Answer {
+pub async fn again(world: &World) -> Answer {
     loop {
         let answer = world.ask(&[user(REQUEST)]).await;
         if answer.error_code() != "duplicate_request" {

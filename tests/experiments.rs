@@ -679,3 +679,44 @@ async fn each_door_to_experiments_opens_for_its_role_alone() {
     assert_eq!(status("DELETE", "/v1/experiments/other", "root").await, 404);
     assert_eq!(status("POST", "/v1/experiments/next", "root").await, 405);
 }
+
+const TERSE: &str = "experiments:\n\
+     - {name: words, arms: [{name: terse, share: 100%, prompt: {synthesis: Be terse.}}]}\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_not_waited_for_has_not_failed() {
+    let document = "agents:\n\
+        - {name: GPA, endpoint: '{gpa}/old', effect: none}\n\
+        - {name: SLOW, endpoint: '{gpa}/slow', effect: none}\n\
+        routing: {rules: [{if: 'true', then: {fan_out: [GPA, SLOW], quorum: 1}}]}\n";
+    let world = plan("GPA")
+        .gpa(|seen| match seen.path.starts_with("/slow") {
+            true => Reply::sse().hang(),
+            false => says("The old one."),
+        })
+        .set("MAS_AGENTS", &format!("{document}{TERSE}"))
+        .start()
+        .await;
+    said(&world, "c-1", &[user("Hello")]).await;
+    let report = report(&world).await;
+    let arm = &report["arms"][1];
+    assert_eq!(
+        (&arm["turns"], &arm["failures"]["value"]),
+        (&json!(1), &json!(0.0)),
+        "{report:#}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_its_owners_limit_refused_counts_for_no_arm() {
+    let world = world_of(&with(TERSE))
+        .set("MAS_LIMITS", "requests=1")
+        .start()
+        .await;
+    said(&world, "c-1", &[user("Hello")]).await;
+    let body = json!({"messages": [user("Hello again")], "stream": true});
+    let refused = World::answer(world.post_in("c-1", &body)).await;
+    assert_eq!(refused.error_code(), "rate_limit_exceeded");
+    let report = report(&world).await;
+    assert_eq!(report["arms"][1]["turns"], 1, "{report:#}");
+}

@@ -12,6 +12,7 @@ use crate::domain::plan::{Assignment, DecisionSource, Plan, RoutingDecision, Ste
 use crate::domain::proposal::Proposal;
 use crate::domain::rulebook::Demands;
 use crate::domain::turn::{ChatTurn, Given};
+use crate::domain::usage::Tally;
 use crate::policy::{Consent, Reply, needs_approval};
 use crate::route::Verdict;
 use crate::store::Proposals;
@@ -52,8 +53,10 @@ impl Coordinator {
         for step in steps {
             let agent = &step.assignment.agent;
             let barred = demands.forbids(agent).is_some() || wanted.blocks(agent);
+            // It was asked before: to approve it now would be to ask it once more.
+            let begun = progress.was_begun(&step.name);
             let waits = later.iter().any(|other| step.after.contains(&other.name));
-            if !barred && (waits || self.waits(turn, &step.assignment, demands)) {
+            if !barred && !begun && (waits || self.waits(turn, &step.assignment, demands)) {
                 later.push(step);
             } else {
                 now.push(step);
@@ -180,7 +183,7 @@ impl Coordinator {
         self.recall(turn, known, progress).await?;
         prefer::speak(&progress.wanted(), sink);
         // It was taken by a turn that was cut off.
-        if let Some(decided) = self.going_on(turn, known, progress) {
+        if let Some(decided) = self.going_on(turn, known, &Tally::default(), progress) {
             return Ok(Ok(decided));
         }
         let consented = match self.consented(turn, consent, progress).await {

@@ -1,5 +1,7 @@
 //! The agent at work, and the one that is asked in its place when it cannot answer.
 
+use std::iter::successors;
+
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
@@ -134,8 +136,11 @@ impl Coordinator {
             let task = self.following(task, job, part);
             let (pruned, history) = (task.pruned, task.history.len());
             part.pruned |= pruned;
-            self.agent_hook(Point::BeforeAgent, job, &assignment, part)
-                .await?;
+            let asking = self.agent_hook(Point::BeforeAgent, job, &assignment, part);
+            if let Err(refusal) = asking.await {
+                part.untouched = part.calls.is_empty();
+                return Err(refusal);
+            }
             part.told = assignment.note();
             show_shared(&assignment, job.sink);
             let guess = guess.take().filter(|guess| guess.agent == card.id);
@@ -265,6 +270,14 @@ impl Coordinator {
                 let instead = self.instead(job, &part.assignment, agent.clone());
                 !self.waits(job.turn, &instead, job.demands) && job.demands.forbids(agent).is_none()
             })
+    }
+
+    /// Whoever may be asked for a part: its agent, and those who stand in for it.
+    pub(super) fn line<'a>(&'a self, agent: &AgentId) -> impl Iterator<Item = &'a AgentCard> {
+        let first = self.registry.get(agent.as_str());
+        let next = |card: &&'a AgentCard| self.registry.get(card.fallback.as_ref()?.as_str());
+        // They may stand in for each other.
+        successors(first, next).take(self.caps.calls)
     }
 
     /// Lets the agents stop whose answers nobody reads to their ends: the turn ended during the call.

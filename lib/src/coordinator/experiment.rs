@@ -2,13 +2,14 @@
 
 use tokio::time::{Instant, timeout};
 
+use super::figures::{DROPPED, SPARED};
 use super::{Coordinator, Progress};
 use crate::context;
 use crate::domain::access::Role;
 use crate::domain::conversation::{AgentCall, Outcome, Recalled};
 use crate::domain::experiment::{ArmId, Placed};
 use crate::domain::ids::{AgentId, Owner};
-use crate::domain::plan::{Assignment, DecisionSource, RungVerdict};
+use crate::domain::plan::{Assignment, DecisionSource, Plan, RungVerdict};
 use crate::domain::situation::{Asked, Files, Situation};
 use crate::domain::trial::{Counts, Sum};
 use crate::domain::turn::ChatTurn;
@@ -16,7 +17,7 @@ use crate::domain::usage::cost;
 use crate::route::Verdict;
 
 /// A call that went as it should, or was nobody's fault.
-const FINE: [&str; 2] = ["answered", super::figures::DROPPED];
+const FINE: [&str; 3] = ["answered", DROPPED, SPARED];
 
 impl Coordinator {
     /// Where a turn is in experiments. One that comes through an agent is in none, since it is another turn's, nor is one that
@@ -59,10 +60,11 @@ impl Coordinator {
         };
         let placed = &known.placed;
         let source = verdict.decision.source;
+        // It was decided before, with the agents of its arms in it, perhaps in one that the turn is in no more.
+        let goes_on = progress.run.is_some();
         let stands: Vec<(AgentId, AgentId)> = match source {
             DecisionSource::Explicit => return,
-            // It may have been proposed in an arm that the turn is in no more.
-            DecisionSource::Approval => {
+            _ if goes_on || source == DecisionSource::Approval => {
                 let all = self.experiments.stand_ins();
                 all.map(|(of, by)| (of.clone(), by.clone())).collect()
             }
@@ -81,20 +83,10 @@ impl Coordinator {
         if source == DecisionSource::Approval || stands.is_empty() {
             return;
         }
-        progress.meant = Some(verdict.decision.clone());
-        let (wanted, recalled) = (progress.wanted(), progress.recalled.as_ref());
-        let demands = &progress.demands;
-        placed
-            .variant
-            .swap(&mut verdict.decision.plan, |one, other| {
-                let answered = |agent: &AgentId| {
-                    let memory = recalled.map(|recalled| &recalled.memory.exchanges);
-                    memory.is_some_and(|all| all.iter().any(|one| one.agent == *agent))
-                };
-                // It would know nothing of what was said before.
-                let amid = answered(&one.agent) && !answered(other);
-                demands.forbids(other).is_none() && !wanted.blocks(other) && !amid
-            });
+        if !goes_on {
+            progress.meant = Some(verdict.decision.clone());
+            swap(placed, &mut verdict.decision.plan, progress);
+        }
         let request = verdict.decision.request.clone();
         let asking = request.map_or_else(|| turn.clone(), |request| turn.asking(request));
         for assignment in verdict.decision.plan.assignments_mut() {
@@ -133,7 +125,8 @@ impl Coordinator {
 
     /// Counts the turn for its arms, beside its saving. Gives back those that it has stopped.
     pub(super) async fn count(&self, progress: &Progress, begun: Instant) -> Vec<ArmId> {
-        if progress.arms.is_empty() {
+        // What an owner's limit keeps out is no turn: it tells nothing of an arm.
+        if progress.arms.is_empty() || progress.entered.owner().is_none() {
             return Vec::new();
         }
         let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -152,6 +145,21 @@ impl Coordinator {
         let counted = timeout(self.times.save, Box::pin(counting)).await;
         counted.unwrap_or_default()
     }
+}
+
+/// Puts the agents of a turn's arms into its plan, where they may be.
+fn swap(placed: &Placed, plan: &mut Plan, progress: &Progress) {
+    let (wanted, recalled) = (progress.wanted(), progress.recalled.as_ref());
+    let demands = &progress.demands;
+    placed.variant.swap(plan, |one, other| {
+        let answered = |agent: &AgentId| {
+            let memory = recalled.map(|recalled| &recalled.memory.exchanges);
+            memory.is_some_and(|all| all.iter().any(|one| one.agent == *agent))
+        };
+        // It would know nothing of what was said before.
+        let amid = answered(&one.agent) && !answered(other);
+        demands.forbids(other).is_none() && !wanted.blocks(other) && !amid
+    });
 }
 
 impl Progress {

@@ -22,6 +22,8 @@ use crate::telemetry;
 
 /// What came of a call that was given up before anything of it was used.
 pub(super) const DROPPED: &str = "dropped";
+/// What came of a call that nobody waited for, since enough others had answered.
+pub(super) const SPARED: &str = "spared";
 
 /// When what happened, counted from the turn's beginning, and what became of a guess.
 #[derive(Debug)]

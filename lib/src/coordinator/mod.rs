@@ -214,7 +214,7 @@ impl Coordinator {
                 let decide = self.decide(turn, &known, true, progress);
                 let verdict = Box::pin(telemetry::within(telemetry::route(), decide)).await?;
                 prefer::speak(&progress.wanted(), sink);
-                match self.going_on(turn, &known, progress) {
+                match self.going_on(turn, &known, &verdict.tally, progress) {
                     Some(decided) => decided,
                     None => {
                         let fulfil = self.fulfil(turn, &known, verdict, sink, progress);

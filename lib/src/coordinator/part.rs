@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Progress;
 use super::attempts::Attempts;
+use super::figures::SPARED;
 use crate::context;
 use crate::domain::conversation::{AgentCall, Exchange, Last, asks};
 use crate::domain::failure::Failure;
@@ -152,7 +153,7 @@ impl Part {
             self.time = Some(after);
             self.calls.push(AgentCall {
                 agent,
-                outcome: "spared".into(),
+                outcome: SPARED.into(),
                 duration_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
                 checked: None,
             });

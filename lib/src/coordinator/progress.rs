@@ -54,6 +54,8 @@ pub(super) struct Progress {
     pub asked: Option<Message>,
     /// The plan of several as it is kept, and what was done of it before this turn.
     pub run: Option<Kept>,
+    /// What is kept of the request is another turn's plan.
+    pub other_run: bool,
     /// Results of an earlier turn that the plan builds on.
     pub given: Vec<Given>,
     /// What each agent of the plan does.

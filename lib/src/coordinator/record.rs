@@ -42,7 +42,7 @@ impl Coordinator {
         let used = Used {
             tokens: progress.tally.sum().map_or(0, |sum| sum.total_tokens),
             spend: cost(&self.priced(progress)).unwrap_or_default(),
-            unfinished: progress.leaves_work(),
+            plan: progress.plan_end(turn),
         };
         Leave {
             turn: turn.id,

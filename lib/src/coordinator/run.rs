@@ -13,8 +13,9 @@ use crate::domain::plan::{Plan, RoutingDecision, Step};
 use crate::domain::preference::Stages;
 use crate::domain::run::{Done, Kept, Mark, Run};
 use crate::domain::turn::ChatTurn;
+use crate::domain::usage::Tally;
 use crate::orchestrate::Report;
-use crate::policy::judged;
+use crate::policy::{PlanEnd, judged};
 use crate::route::Verdict;
 use crate::store::{self, Runs};
 use crate::stream::{AnswerSink, labels};
@@ -69,11 +70,12 @@ impl Coordinator {
     }
 
     /// What an earlier turn of the same request began and did not finish, by the rules of now, and whether the user has
-    /// approved it.
+    /// approved it. What deciding anew has used counts all the same.
     pub(super) fn going_on(
         &self,
         turn: &ChatTurn,
         known: &Known,
+        used: &Tally,
         progress: &mut Progress,
     ) -> Option<(Verdict, bool)> {
         let unfinished = progress.recalled.as_mut()?.unfinished.take()?;
@@ -89,6 +91,7 @@ impl Coordinator {
             }),
             kept: None,
         };
+        progress.tally.merge(used);
         progress.given = run.given;
         progress.run = Some(unfinished);
         let verdict = self.still_ruled(turn, known, Verdict::of(decision), progress);
@@ -129,14 +132,14 @@ impl Journal<'_> {
     }
 
     /// What of a step is left to do. What may change something is noted before its agent is asked.
-    pub async fn due(&self, step: &Step, card: &AgentCard) -> Due {
+    pub async fn due(&self, step: &Step) -> Due {
         let Some((at, mark)) = self.place(step) else {
             return Due::All;
         };
         match mark {
             Some(Mark::Done(done)) => return Due::Nothing(done.clone()),
             Some(Mark::Begun(_)) => return Due::Unknown,
-            None if !self.changes(step, card) => return Due::All,
+            None if !self.changes(step) => return Due::All,
             None => {}
         }
         let Some(runs) = self.runs.as_ref().filter(|_| self.kept.is_some()) else {
@@ -156,14 +159,14 @@ impl Journal<'_> {
     }
 
     /// Keeps what a step gave; or that its agent was not asked after all.
-    pub async fn end(&self, step: &Step, card: &AgentCard, part: &Part, asked: &Message) {
+    pub async fn end(&self, step: &Step, part: &Part, asked: &Message) {
         let (Some(runs), Some((at, None))) = (&self.runs, self.place(step)) else {
             return;
         };
         if *self.begun.wait().await != Some(true) {
             return;
         }
-        let changes = self.changes(step, card);
+        let changes = self.changes(step);
         if let Some(exchange) = part.exchange(asked) {
             let done = Done {
                 exchange,
@@ -179,18 +182,24 @@ impl Journal<'_> {
     }
 
     fn place(&self, step: &Step) -> Option<(usize, Option<&Mark>)> {
-        let kept = self.kept?;
-        let at = (kept.run.steps.iter()).position(|one| one.name == step.name)?;
-        Some((at, kept.marks.get(at).and_then(Option::as_ref)))
+        self.kept?.mark(&step.name)
     }
 
-    /// Whether the step may change something, by its agent's card and what the router says of it.
-    fn changes(&self, step: &Step, card: &AgentCard) -> bool {
-        let mut assignment = step.assignment.clone();
-        assignment.effect.get_or_insert(card.effect);
+    /// Whether another turn's plan is kept of the same request.
+    pub fn is_others(&self) -> bool {
+        self.begun.get() == Some(&Some(false))
+    }
+
+    /// Whether the step may change something, by the cards of all who may be asked for it and what the router says of it.
+    fn changes(&self, step: &Step) -> bool {
         let request = self.turn.messages.last();
         let request = request.map_or("", |message| message.text.as_str());
-        judged(card, &assignment, request) != Effect::None
+        let changes = |card: &AgentCard| {
+            let mut assignment = step.assignment.clone();
+            assignment.effect.get_or_insert(card.effect);
+            judged(card, &assignment, request) != Effect::None
+        };
+        self.coordinator.line(&step.assignment.agent).any(changes)
     }
 
     async fn written<T>(
@@ -248,15 +257,26 @@ impl Part {
 }
 
 impl Progress {
+    /// Whether an earlier turn of the same request has begun or done the step: nobody is asked for it now.
+    pub(super) fn was_begun(&self, name: &str) -> bool {
+        let kept = self.run.as_ref();
+        let of_step = kept.and_then(|kept| kept.mark(name));
+        of_step.is_some_and(|(_, mark)| mark.is_some())
+    }
+
+    /// How far the turn's plan was carried out.
+    pub(super) fn plan_end(&self, turn: &ChatTurn) -> Option<PlanEnd> {
+        self.run.as_ref()?;
+        Some(match self.carried_out(turn) {
+            Some(_) => PlanEnd::Done,
+            None => PlanEnd::Left,
+        })
+    }
+
     /// The request whose plan is carried out: nothing of it need be kept.
     pub(super) fn carried_out<'a>(&self, turn: &'a ChatTurn) -> Option<&'a str> {
         let whole = self.reported && self.parts.iter().all(Part::is_settled);
         let request = turn.request.as_deref();
-        request.filter(|_| self.run.is_some() && whole)
-    }
-
-    /// Something of the plan is left to do.
-    pub(super) fn leaves_work(&self) -> bool {
-        self.run.is_some() && !self.parts.iter().all(Part::is_settled)
+        request.filter(|_| self.run.is_some() && whole && !self.other_run)
     }
 }

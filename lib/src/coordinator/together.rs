@@ -105,7 +105,9 @@ impl Coordinator {
         let parts = progress.parts.iter_mut().enumerate();
         let steps = try_join_all(parts.map(|(at, part)| self.step(&work, at, part)));
         let ((), ended) = join!(work.journal.begin(), steps);
+        let other_run = work.journal.is_others();
         drop(work);
+        progress.other_run = other_run;
         progress.marks.agents = Some(begun.elapsed());
         progress.gather();
         ended?;
@@ -126,15 +128,17 @@ impl Coordinator {
         Err(first.unwrap_or_else(|| Failure::internal(&turn.id.reference())))
     }
 
-    /// Of several agents, those for which the budget has no room are left out: never the first.
+    /// Of several agents, those for which the budget has no room are left out: never the first. What was done before costs
+    /// nothing.
     fn leave_out(&self, turn: &ChatTurn, progress: &mut Progress) {
-        let agents: Vec<AgentId> = (progress.parts.iter())
-            .map(|part| part.assignment.agent.clone())
-            .collect();
-        let room: Vec<bool> = (1..=agents.len())
-            .map(|count| {
-                let so_far = agents.get(..count).unwrap_or_default();
-                count == 1 || self.has_room_for(turn, so_far, progress)
+        let mut agents = Vec::new();
+        let room: Vec<bool> = (progress.parts.iter())
+            .map(|part| {
+                if progress.was_begun(&part.name) {
+                    return true;
+                }
+                agents.push(part.assignment.agent.clone());
+                agents.len() == 1 || self.has_room_for(turn, &agents, progress)
             })
             .collect();
         for (part, fits) in progress.parts.iter_mut().zip(room) {
@@ -153,7 +157,11 @@ impl Coordinator {
 
     /// One step, from the moment that those it waits for are done. An error ends the turn: a hook refused it.
     async fn step(&self, work: &Work<'_>, at: usize, part: &mut Part) -> Result<(), Failure> {
-        let output = self.give(work, at, part).await?;
+        let given = self.give(work, at, part).await;
+        if given.is_err() {
+            note(work, at, part).await;
+        }
+        let output = given?;
         let name = &part.name;
         match &part.failure {
             None => (work.stage).say(match part.time {
@@ -173,12 +181,7 @@ impl Coordinator {
             // Each step ends once.
             let _ = done.set(output);
         }
-        let card = self.registry.get(part.assignment.agent.as_str());
-        if let (Some(step), Some(card), Some(asked)) =
-            (work.steps.get(at), card, work.turn.messages.last())
-        {
-            work.journal.end(step, card, part, asked).await;
-        }
+        note(work, at, part).await;
         Ok(())
     }
 
@@ -204,18 +207,19 @@ impl Coordinator {
             part.failure = Some(not_asked(turn, why));
             return Ok(None);
         }
-        if let Some(card) = self.registry.get(step.assignment.agent.as_str()) {
-            match work.journal.due(step, card).await {
-                Due::All => {}
-                Due::Nothing(done) => {
-                    part.restore(*done, work.recalled.preferences.stages, work.sink);
-                    return Ok(output(turn, part));
-                }
-                Due::Unknown => {
-                    part.failure = Some(not_asked(turn, labels::may_be_done(&card.id)));
-                    return Ok(None);
-                }
+        let agent = &step.assignment.agent;
+        let not_now = match work.journal.due(step).await {
+            Due::Nothing(done) => {
+                part.restore(*done, work.recalled.preferences.stages, work.sink);
+                return Ok(output(turn, part));
             }
+            Due::Unknown => Some(labels::may_be_done(agent)),
+            // The plan may be older than the registry.
+            Due::All => (self.registry.get(agent.as_str()).is_none()).then(|| labels::gone(agent)),
+        };
+        if let Some(why) = not_now {
+            part.failure = Some(not_asked(turn, why));
+            return Ok(None);
         }
         let others: Vec<AgentId> = (work.steps.iter())
             .map(|step| step.assignment.agent.clone())
@@ -235,8 +239,7 @@ impl Coordinator {
             alone: false,
         };
         let begun = Instant::now();
-        let changes = (self.registry.get(step.assignment.agent.as_str()))
-            .is_none_or(|card| card.effect != Effect::None);
+        let changes = self.line(agent).any(|card| card.effect != Effect::None);
         let consulted = tokio::select! {
             biased;
             consulted = self.consult(job, part, None) => Some(consulted),
@@ -331,6 +334,13 @@ impl Quorum {
 
     async fn enough(&self) {
         self.enough.wait().await;
+    }
+}
+
+/// Keeps what came of a step.
+async fn note(work: &Work<'_>, at: usize, part: &Part) {
+    if let (Some(step), Some(asked)) = (work.steps.get(at), work.turn.messages.last()) {
+        work.journal.end(step, part, asked).await;
     }
 }
 

@@ -78,3 +78,11 @@ pub struct Kept {
     pub run: Run,
     pub marks: Vec<Option<Mark>>,
 }
+
+impl Kept {
+    /// The place of a step in the plan, and what it has come to.
+    pub fn mark(&self, name: &str) -> Option<(usize, Option<&Mark>)> {
+        let at = (self.run.steps.iter()).position(|step| step.name == name)?;
+        Some((at, self.marks.get(at).and_then(Option::as_ref)))
+    }
+}

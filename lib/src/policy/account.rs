@@ -95,8 +95,17 @@ pub struct Used {
     pub tokens: u64,
     /// In millionths of a dollar.
     pub spend: u64,
-    /// Something of its plan is left to do.
-    pub unfinished: bool,
+    /// What became of a plan of its request; `None` where it says nothing of one.
+    pub plan: Option<PlanEnd>,
+}
+
+/// How far a plan was carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanEnd {
+    /// To its end: nothing is kept of it.
+    Done,
+    /// Something of it is left to do.
+    Left,
 }
 
 /// Why a turn may not begin.
@@ -203,9 +212,11 @@ impl Account {
         let mut next = self.clone();
         let was = next.running.remove(&turn);
         if let Some(request) = was.as_ref().and_then(|was| was.request.clone()) {
-            next.unfinished.retain(|one| one.request != request);
-            if used.unfinished {
-                next.note_unfinished(request, now);
+            match used.plan {
+                Some(PlanEnd::Left) => next.note_unfinished(request, now),
+                Some(PlanEnd::Done) => next.unfinished.retain(|one| one.request != request),
+                // A turn that came to no plan takes none away.
+                None => {}
             }
         }
         let was = was.is_some();
@@ -255,6 +266,7 @@ impl Account {
     }
 
     fn note_unfinished(&mut self, request: String, at: Millis) {
+        self.unfinished.retain(|one| one.request != request);
         if self.unfinished.len() >= UNFINISHED {
             self.unfinished.remove(0);
         }

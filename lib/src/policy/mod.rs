@@ -10,7 +10,7 @@ mod refusal;
 mod report;
 mod spoken;
 
-pub use account::{Account, Entry, Refusal, Used};
+pub use account::{Account, Entry, PlanEnd, Refusal, Used};
 pub use approval::{Consent, Reply};
 pub use effects::{judged, needs_approval};
 pub use report::{Answer, Fault, Wanted, faults};

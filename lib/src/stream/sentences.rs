@@ -74,6 +74,11 @@ sentences! {
         uk: "{agent} вже отримав цей запит раніше, і що з того вийшло, невідомо. Перевірте стан і попросіть про решту \
              іншими словами.",
     }
+    /// Why there is nothing of an agent: it was taken away after the plan was made.
+    gone(agent) {
+        en: "there is no agent {agent} any more.",
+        uk: "агента {agent} більше немає.",
+    }
     /// Why there is nothing of an agent: a rule said how many answers are enough.
     not_waited_for() {
         en: "enough others had answered before it.",

@@ -236,3 +236,28 @@ fn an_account_survives_the_table() {
         Account::default()
     );
 }
+
+#[test]
+fn only_a_plan_that_was_carried_out_is_no_longer_gone_on_with() {
+    let same = |n, seconds| Entry {
+        request: Some("r".into()),
+        ..entry(n, seconds)
+    };
+    let used = |plan| Used {
+        plan,
+        ..Used::default()
+    };
+    let mut account = Account::default();
+    for (n, plan, repeated) in [
+        (1, None, false),
+        (2, Some(PlanEnd::Left), true),
+        (3, None, true),
+        (4, Some(PlanEnd::Left), true),
+        (5, Some(PlanEnd::Done), false),
+    ] {
+        account = account.enter(&same(n, 0), &quotas()).unwrap();
+        account = account.leave(turn(n), used(plan), Millis(NOW)).unwrap();
+        assert_eq!(account.is_repeated(&same(9, 0)), repeated, "{n}");
+        assert!(account.unfinished.len() <= 1, "each request is noted once");
+    }
+}
