@@ -167,6 +167,10 @@ impl Journal<'_> {
             return;
         }
         let changes = self.changes(step);
+        if part.report.form && !changes {
+            // It is asked again: a form is not kept.
+            return;
+        }
         if let Some(exchange) = part.exchange(asked) {
             let done = Done {
                 exchange,
