@@ -51,9 +51,8 @@ pub fn kept(items: &[Value]) -> Vec<&Value> {
     items.iter().filter(is_run).collect()
 }
 
-/// A turn whose process is killed when it has been polled so often: nothing of it is written after that. True where it
-/// came to its end before.
-async fn killed(world: &World, messages: &[Message], polls: usize) -> bool {
+/// A turn of the test's own, always with the same request.
+async fn taken(world: &World, messages: &[Message]) {
     let turn = ChatTurn {
         id: TurnId::now(),
         received_at: Timestamp(1_700_000_000),
@@ -75,8 +74,13 @@ async fn killed(world: &World, messages: &[Message], polls: usize) -> bool {
         roles: vec![Role::User],
     };
     let verified = std::future::ready(Ok(identity)).boxed();
-    let coordinator = world.app.coordinator();
-    let mut work = pin!(coordinator.answer(turn, verified, sink));
+    world.app.coordinator().answer(turn, verified, sink).await;
+}
+
+/// A turn whose process is killed when it has been polled so often: nothing of it is written after that. True where it
+/// came to its end before.
+async fn killed(world: &World, messages: &[Message], polls: usize) -> bool {
+    let mut work = pin!(taken(world, messages));
     let mut left = polls;
     poll_fn(|context| {
         if work.as_mut().poll(context).is_ready() {
@@ -105,12 +109,17 @@ pub fn hangs_at_chat(seen: &Seen) -> Reply {
     }
 }
 
+/// The first step of a plan is done, and known to be.
+async fn is_begun(world: &World) -> bool {
+    let stored = items(&world.table).await;
+    kept(&stored).iter().any(|run| run["done0"].is_object())
+}
+
 /// Reads a turn until the first step is done and known to be, and the second one's agent is at work; and leaves.
 pub async fn left_midway(world: &World) {
     let body = json!({"messages": [user(REQUEST)], "stream": true});
     let mut response = world.post(&body).send().await.unwrap();
-    let found = |items: &[Value]| kept(items).iter().any(|run| run["done0"].is_object());
-    while calls(world).1 == 0 || !found(&items(&world.table).await) {
+    while calls(world).1 == 0 || !is_begun(world).await {
         tokio::select! {
             _ = response.chunk() => {}
             () = tokio::time::sleep(Duration::from_millis(5)) => {}
@@ -406,4 +415,37 @@ async fn what_was_approved_once_is_done_at_most_once_wherever_the_turn_is_killed
         done > 10,
         "a test in which nothing is ever done shows nothing: {done}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_turn_left_at_an_agent_is_erased_with_its_person() {
+    let steps = json!([
+        step("users", "UMS", "List the users", &[]),
+        step("weather", "GPA", "Weather in Paris", &["users"])
+    ]);
+    let world = plan("GPA")
+        .model(planner(steps))
+        .gpa(|_| never())
+        .ums(|seen| match seen.method.as_str() {
+            "DELETE" => Reply::json(200, json!({})),
+            _ => ums(seen),
+        })
+        .start()
+        .await;
+    let messages = [Message::user(REQUEST)];
+    tokio::select! {
+        () = taken(&world, &messages) => panic!("it is not answered"),
+        () = async {
+            while !is_begun(&world).await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        } => {}
+    }
+    let erase = world.client().delete(format!("{}/v1/person", world.url));
+    let erased = erase.header("api-key", "key-1").send().await.unwrap();
+    let counts: Value = erased.json().await.unwrap();
+    assert_eq!(counts["counts"]["sessions"], 1, "{counts}");
+    assert_eq!(counts["counts"]["runs"], 1, "{counts}");
+    let deleted = world.ums.seen().into_iter();
+    assert_eq!(deleted.filter(|seen| seen.method == "DELETE").count(), 1);
 }

@@ -167,6 +167,12 @@ impl Journal<'_> {
             return;
         }
         let changes = self.changes(step);
+        if let (Some(agent), Some((session, true))) = (&part.agent, &part.report.session) {
+            let now = self.coordinator.guard.now().seconds();
+            let until = now.plus(self.coordinator.retention);
+            let own = runs.own(agent, session, self.turn.id, until);
+            self.written(own).await;
+        }
         if part.report.form && !changes {
             // It is asked again: a form is not kept.
             return;

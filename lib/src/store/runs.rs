@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem};
 use super::attributes::{Item, expires_at, id, number, string, text};
 use super::requests::{built, key_of};
 use super::{Error, Table, keys};
-use crate::domain::ids::{Owner, Timestamp, TurnId};
+use crate::domain::ids::{AgentId, Owner, Timestamp, TurnId};
 use crate::domain::run::{Done, KEPT, Kept, Mark, Run};
 
 /// An item may have 400 KB; all results of a plan share this.
@@ -81,6 +81,20 @@ impl<'a> Runs<'a> {
             Err(error) if error.as_service_error().is_some_and(is_refused) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// A session that an agent made for a step is the owner's, whatever becomes of the turn.
+    pub async fn own(
+        &self,
+        agent: &AgentId,
+        session: &str,
+        turn: TurnId,
+        until: Timestamp,
+    ) -> Result<(), Error> {
+        let put = (self.table).put(keys::session(self.owner, agent, session), until);
+        let items = vec![self.table.not_erased(self.owner, turn)?, built(put)?];
+        self.table.transact(items).await?;
+        Ok(())
     }
 
     /// The agent of a step was not asked after all.
