@@ -17,6 +17,8 @@ use crate::domain::message::{Attachment, Message, Role};
 pub(super) struct Branch<'a> {
     /// Oldest first.
     pub places: Vec<Place<'a>>,
+    /// Turns that the client left out: what the first place went on from, newest first.
+    before: Vec<&'a TurnRecord>,
     /// The newest turn. An answer of which nothing is known has a name that is made of its text.
     pub after: Option<TurnId>,
     /// The user's messages: after which turn, and their digest.
@@ -45,6 +47,7 @@ impl<'a> Branch<'a> {
         let mut used: HashSet<TurnId> = recalled.iter().filter_map(Recalled::turn).collect();
         let mut branch = Self {
             places: Vec::new(),
+            before: Vec::new(),
             after: None,
             said: HashSet::new(),
             asked: None,
@@ -87,7 +90,26 @@ impl<'a> Branch<'a> {
             branch.places.push(place);
         }
         branch.taken_in_order(stored);
+        branch.look_before(&by_id);
         branch
+    }
+
+    /// Follows the turns back from the first place, where a client sends the newest messages alone.
+    fn look_before(&mut self, by_id: &HashMap<TurnId, &'a TurnRecord>) {
+        let mut turn = self.places.first().and_then(|place| place.record);
+        while let Some(record) = turn {
+            self.said.insert((record.after, record.asked.clone()));
+            // A turn is newer than what it goes on from, so this ends.
+            let before = record.after.filter(|before| *before < record.id);
+            turn = before.and_then(|before| by_id.get(&before).copied());
+            self.before.extend(turn);
+        }
+    }
+
+    /// The turns that it is made of, as far as they are known.
+    fn turns(&self) -> impl Iterator<Item = TurnId> {
+        let before = self.before.iter().map(|record| record.id);
+        before.chain(self.places.iter().filter_map(Place::turn))
     }
 
     /// Where no message has a sign and there are as many stored turns as answers, they are taken in order. Turns of later
@@ -114,6 +136,9 @@ impl<'a> Branch<'a> {
             .filter(|(_, session)| Some(session.turn) <= newest && !known(session.turn))
             .map(|(agent, session)| (agent.clone(), session.id.clone()))
             .collect();
+        for turn in self.before.iter().rev() {
+            sessions.extend(turn.left());
+        }
         for place in &self.places {
             place.update(&mut sessions, stored);
         }
@@ -133,7 +158,7 @@ impl<'a> Branch<'a> {
     /// Whether a turn that is none of this branch was at work in a session. One that answered what was said here is: it was
     /// stopped, or asked again. One from before all that the client sends may have been left out by it.
     fn is_left(&self, agent: &AgentId, session: &str, stored: &Stored) -> bool {
-        let own: HashSet<TurnId> = self.places.iter().filter_map(Place::turn).collect();
+        let own: HashSet<TurnId> = self.turns().collect();
         let first = own.iter().min();
         let foreign = |turn: &&TurnRecord| {
             first.is_none_or(|first| turn.id > *first)

@@ -231,7 +231,7 @@ impl History {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
     #[test]
     fn whatever_is_edited_each_agent_is_told_what_a_chat_of_the_same_messages_would_tell_it(steps in steps()) {
         let mut history = History::default();
