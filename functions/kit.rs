@@ -47,6 +47,8 @@ impl Kit {
     pub fn coordinator(&self, roster: Roster, shared: &Shared) -> Result<Coordinator, String> {
         let settings = &self.settings;
         let (chain, cache) = self.ladder(&roster, None);
+        let known = shared.accounts.clone();
+        let accounts = Accounts::of(&self.table, quotas(settings), settings.state_ttl, known);
         Ok(Coordinator {
             chain,
             cache,
@@ -66,13 +68,8 @@ impl Kit {
             comparer: Comparer::new(self.models.clone(), &settings.routing_model),
             judge: Judge::new(self.models.clone()),
             synthesizer: Synthesizer::new(self.models.clone(), &settings.synthesis_model),
-            accounts: Accounts::of(
-                &self.table,
-                quotas(settings),
-                settings.state_ttl,
-                shared.accounts.clone(),
-            ),
-            wishes: Wishes::of(&self.table, shared.wishes.clone()),
+            wishes: Wishes::of(&self.table, &accounts, shared.wishes.clone()),
+            accounts,
             audit: audit(settings, &self.table, &self.seal),
             prices: settings.prices.clone(),
             budget: Budget {

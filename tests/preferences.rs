@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sandbox::stub::Reply;
 
 use crate::several::{planner, step};
-use crate::world::{Answer, Plan, World, echoed, model, plan, routes, says, user};
+use crate::world::{Answer, Plan, World, echoed, model, plan, raw, routes, says, user};
 
 const ALICE: &str = "alice-0123456789abcdef0123456789abcdef";
 const BOB: &str = "bob-0123456789abcdef0123456789abcdef01";
@@ -344,6 +344,57 @@ async fn a_blocked_agent_is_chosen_by_no_rung() {
     say(&world, "You may ask UMS again").await;
     say(&world, "Show all users").await;
     assert!(world.ums.seen().len() > seen);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_instance_was_told_holds_from_the_next_turn_on() {
+    let one = with_people("UMS").start().await;
+    let other = with_people("UMS").set("AWS_ENDPOINT_URL_DYNAMODB", &one.table);
+    let other = other.start().await;
+    let asks = async |world: &World| {
+        let before = world.ums.seen().len();
+        say(world, "Show all users").await;
+        world.ums.seen().len() > before
+    };
+    for world in [&one, &other, &one, &other] {
+        assert!(asks(world).await);
+    }
+    say(&other, "never ask UMS").await;
+    assert!(!asks(&one).await, "it was said elsewhere, in a chat");
+    assert!(!asks(&other).await);
+    let (status, _) = call(&other, "DELETE", ALICE, Value::Null).await;
+    assert_eq!(status, 200);
+    assert!(asks(&one).await, "it was forgotten elsewhere, by HTTP");
+    set(&one, json!({"blocked_agents": ["UMS"]})).await;
+    assert!(!asks(&other).await);
+    let erase = one.client().delete(format!("{}/v1/person", one.url));
+    let erased = erase.header("x-mas-secret", ALICE).send().await.unwrap();
+    assert_eq!(erased.status(), 200);
+    assert!(asks(&other).await, "whoever is erased has none");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn preferences_that_nobody_changed_are_not_read_again() {
+    let world = with_people("UMS").start().await;
+    say(&world, "never ask UMS").await;
+    say(&world, "Show all users").await;
+    // Behind everybody's back they are taken away.
+    let found = raw(&world.table, "Scan", json!({"TableName": "mas"})).await;
+    let items = found["Items"].as_array().unwrap();
+    let item = items
+        .iter()
+        .find(|item| item["sk"]["S"].as_str().unwrap().contains("PREFERENCES"));
+    let key = item
+        .map(|item| json!({"pk": item["pk"], "sk": item["sk"]}))
+        .unwrap();
+    raw(
+        &world.table,
+        "DeleteItem",
+        json!({"TableName": "mas", "Key": key}),
+    )
+    .await;
+    say(&world, "Show all users").await;
+    assert!(world.ums.seen().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

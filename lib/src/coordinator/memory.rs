@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use futures_util::join;
 use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
@@ -44,6 +45,8 @@ pub(super) struct Recollection {
     pub(super) preferences: Preferences,
     /// The same without what the request sets.
     pub(super) kept: Preferences,
+    /// The mark of those that were read, if any were.
+    pub(super) mark: Option<u64>,
     pub(super) spent_today: u64,
     /// Whom the turn has asked once more.
     pub(super) asked_again: AskedAgain,
@@ -141,10 +144,11 @@ impl Coordinator {
         let lane = timeout(self.times.save, self.audit.prepare(owner.tenant()));
         // Before it is sent: who leaves meanwhile may be in the account already.
         entered.note(Some(owner));
-        let (account, mut recollection, preferences, _, ()) = join!(
+        let known = self.wishes.are_known(owner);
+        let (account, mut recollection, read, _, ()) = join!(
             (self.accounts.enter(owner, &entry)).instrument(telemetry::store("enter")),
             self.recollect(turn, owner, recalled),
-            self.preferences(owner),
+            OptionFuture::from((!known).then(|| self.preferences(owner))),
             lane,
             self.guard.refresh(),
         );
@@ -168,6 +172,14 @@ impl Coordinator {
             // Another branch, or what will be one: its agents' sessions are its own from now on.
             recollection.memory.sessions.clear();
         }
+        let (preferences, mark) = match self.wishes.marked(owner, account.wishes) {
+            Some(preferences) => (preferences, None),
+            None => match read {
+                Some(read) => read,
+                None => self.preferences(owner).await,
+            },
+        };
+        recollection.mark = mark;
         recollection.pseudonym = account.pseudonym;
         recollection.preferences = self.wanted_of(turn, preferences.clone());
         recollection.kept = preferences;
@@ -190,17 +202,21 @@ impl Coordinator {
         })
     }
 
-    /// What the owner wants; where that cannot be read, what they wanted last as far as this process knows.
-    async fn preferences(&self, owner: &Owner) -> Preferences {
+    /// What the owner wants, and the mark of that; where it cannot be read, what they wanted last as far as this process
+    /// knows.
+    async fn preferences(&self, owner: &Owner) -> (Preferences, Option<u64>) {
         let load = self.wishes.load(owner, self.guard.now().seconds());
         match load.await {
-            Ok((preferences, _)) => preferences,
+            Ok((preferences, _)) => {
+                let mark = preferences.mark();
+                (preferences, Some(mark))
+            }
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "preferences cannot be read"
                 );
-                self.wishes.seen(owner)
+                (self.wishes.seen(owner), None)
             }
         }
     }
@@ -250,6 +266,7 @@ impl Coordinator {
             unfinished: None,
             preferences: Preferences::default(),
             kept: Preferences::default(),
+            mark: None,
             spent_today: 0,
             asked_again: AskedAgain::default(),
         }

@@ -42,6 +42,7 @@ impl Coordinator {
             tokens: progress.tally.sum().map_or(0, |sum| sum.total_tokens),
             spend: cost(&self.priced(progress)).unwrap_or_default(),
             plan: progress.plan_end(turn),
+            wishes: (progress.recalled.as_ref()).and_then(|recalled| recalled.mark),
         };
         Leave {
             turn: turn.id,

@@ -1,6 +1,7 @@
 //! What one person wants of every turn: agents, answers, stages, money.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::ids::AgentId;
 use super::money::Money;
@@ -95,6 +96,15 @@ impl Stages {
 }
 
 impl Preferences {
+    /// The same for the same preferences, and for no others: 0 where nothing is set.
+    pub fn mark(&self) -> u64 {
+        let json = Some(self).filter(|set| **set != Self::default());
+        let json = json.and_then(|set| serde_json::to_vec(set).ok());
+        let digest = json.map(|json| <[u8; 32]>::from(Sha256::digest(json)));
+        let mark = digest.as_ref().and_then(|digest| digest.first_chunk());
+        mark.copied().map_or(0, u64::from_le_bytes)
+    }
+
     pub fn blocks(&self, agent: &AgentId) -> bool {
         self.blocked_agents.contains(agent)
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bucket::Bucket;
 use crate::domain::ids::{ConversationId, Millis, TurnId};
+use crate::domain::preference::Preferences;
 use crate::domain::rules::Quotas;
 use crate::domain::run;
 
@@ -44,6 +45,10 @@ pub struct Account {
     /// Requests that may have to be gone on with, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unfinished: Vec<Unfinished>,
+    /// The mark of the owner's preferences, or of those that are just being written: who knows preferences of this mark
+    /// need not read them. `None` where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wishes: Option<u64>,
 }
 
 /// A turn under way. It ends by itself: an instance that is killed cannot say so.
@@ -97,6 +102,8 @@ pub struct Used {
     pub spend: u64,
     /// What became of a plan of its request; `None` where it says nothing of one.
     pub plan: Option<PlanEnd>,
+    /// The mark of the preferences that it found; `None` where it could not read them.
+    pub wishes: Option<u64>,
 }
 
 /// How far a plan was carried out.
@@ -220,6 +227,8 @@ impl Account {
             }
         }
         let was = was.is_some();
+        // Whatever it says already was said by who changed them.
+        next.wishes = next.wishes.or(used.wishes);
         if next.day == now.0 / DAY {
             next.tokens = next.tokens.saturating_add(used.tokens);
             next.spend = next.spend.saturating_add(used.spend);
@@ -231,6 +240,16 @@ impl Account {
     pub fn named(&self, fresh: TurnId) -> Option<Self> {
         self.pseudonym.is_none().then(|| Self {
             pseudonym: Some(fresh),
+            ..self.clone()
+        })
+    }
+
+    /// The account with the mark of preferences that are to be written in this turn; `None` when it is there, or what the
+    /// turn writes is erased.
+    pub fn wishing(&self, turn: TurnId, mark: u64) -> Option<Self> {
+        let erased = self.erased.is_some_and(|erased| erased >= turn);
+        (self.wishes != Some(mark) && !erased).then(|| Self {
+            wishes: Some(mark),
             ..self.clone()
         })
     }
@@ -247,6 +266,7 @@ impl Account {
             day: self.day,
             tokens: self.tokens,
             spend: self.spend,
+            wishes: Some(Preferences::default().mark()),
             ..Self::default()
         }
     }

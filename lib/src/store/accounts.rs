@@ -184,6 +184,24 @@ impl Accounts {
         Ok((pseudonym, account.erased.unwrap_or(turn)))
     }
 
+    /// Says which preferences are to be written in a turn, before they are: whoever enters from now on looks for them.
+    pub(super) async fn wish(
+        &self,
+        owner: &Owner,
+        turn: TurnId,
+        mark: u64,
+        now: Millis,
+    ) -> Result<(), Error> {
+        let wishing = |account: &Account| (account.wishing(turn, mark), ());
+        self.step(owner, now, wishing).await?;
+        Ok(())
+    }
+
+    /// The mark of an owner's preferences, as this process last knew.
+    pub(super) fn wishes(&self, owner: &Owner) -> Option<u64> {
+        self.lock().get(owner)?.account.value.wishes
+    }
+
     /// An owner's account as it is now.
     pub async fn find(&self, owner: &Owner, now: Millis) -> Result<Account, Error> {
         let (account, ()) = self.step(owner, now, |_| (None, ())).await?;

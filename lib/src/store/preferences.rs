@@ -10,7 +10,7 @@ use super::attributes::number;
 use super::audit::{Lane, Next};
 use super::cells::Versioned;
 use super::requests::{Reason, key_of, pause};
-use super::{Audit, Error, Table, keys};
+use super::{Accounts, Audit, Error, Table, keys};
 use crate::domain::audit::{By, Entry};
 use crate::domain::ids::{Owner, Timestamp, TurnId};
 use crate::domain::preference::Preferences;
@@ -26,6 +26,7 @@ const TRIES: u32 = 8;
 #[derive(Clone, Debug)]
 pub struct Wishes {
     table: Table,
+    accounts: Accounts,
     seen: Seen,
 }
 
@@ -46,9 +47,10 @@ pub struct Changed<'a> {
 }
 
 impl Wishes {
-    pub fn of(table: &Table, seen: Seen) -> Self {
+    pub fn of(table: &Table, accounts: &Accounts, seen: Seen) -> Self {
         Self {
             table: table.clone(),
+            accounts: accounts.clone(),
             seen,
         }
     }
@@ -56,6 +58,17 @@ impl Wishes {
     /// As this process saw them last; nothing set where it never did.
     pub fn seen(&self, owner: &Owner) -> Preferences {
         self.lock().get(owner).cloned().unwrap_or_default()
+    }
+
+    /// As they are now, where that need not be read: this process has seen those whose mark this is.
+    pub fn marked(&self, owner: &Owner, mark: Option<u64>) -> Option<Preferences> {
+        let seen = self.seen(owner);
+        (mark == Some(seen.mark())).then_some(seen)
+    }
+
+    /// Whether a turn that enters now will most likely find those that this process has seen.
+    pub fn are_known(&self, owner: &Owner) -> bool {
+        self.marked(owner, self.accounts.wishes(owner)).is_some()
     }
 
     /// As they are now, and their version: 0 where nothing was ever set.
@@ -94,6 +107,9 @@ impl Wishes {
                 value,
                 version: old.version + 1,
             };
+            (self.accounts)
+                .wish(owner, changed.turn, new.value.mark(), now)
+                .await?;
             let lane = audit.take(owner.tenant()).await?;
             let next = audit.next(&lane, &entry)?;
             let mut items = vec![

@@ -1,6 +1,10 @@
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
+use crate::domain::money::Money;
 
 fn turn(n: u128) -> TurnId {
     TurnId::from_uuid(Uuid::from_u128(n))
@@ -217,6 +221,7 @@ fn erasing_leaves_the_limits_and_a_mark_and_nothing_else() {
         (account.day, 7, 9)
     );
     assert_eq!((erased.erased, erased.pseudonym), (Some(turn(9)), None));
+    assert_eq!(erased.wishes, Some(0), "no preferences are left");
     assert_eq!(erased.requests, account.requests);
     assert!(erased.running.is_empty() && erased.traces.is_empty());
     let again = erased.enter(&entry(10, 1), &Quotas::default()).unwrap();
@@ -259,5 +264,81 @@ fn only_a_plan_that_was_carried_out_is_no_longer_gone_on_with() {
         account = account.leave(turn(n), used(plan), Millis(NOW)).unwrap();
         assert_eq!(account.is_repeated(&same(9, 0)), repeated, "{n}");
         assert!(account.unfinished.len() <= 1, "each request is noted once");
+    }
+}
+
+/// What one step of somebody is about: an owner's turn in some process, or a change of their preferences.
+#[derive(Clone, Copy, Debug)]
+enum Move {
+    Turn(usize),
+    /// The oldest turn under way ends.
+    End,
+    /// Another change begins, or the one that is under way goes on: it is marked, then written.
+    Change(u32),
+    Erase,
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        3 => (0_usize..2).prop_map(Move::Turn),
+        2 => Just(Move::End),
+        3 => (0_u32..3).prop_map(Move::Change),
+        1 => Just(Move::Erase),
+    ];
+    prop::collection::vec(one, 1..40)
+}
+
+/// None, or one of two.
+fn preferences(n: u32) -> Preferences {
+    Preferences {
+        spend_per_day: (n > 0).then(|| Money(n.into())),
+        ..Preferences::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+    #[test]
+    fn preferences_that_a_mark_spares_to_read_are_those_of_now(moves in moves()) {
+        let mut account = Account::default();
+        let mut now = preferences(0);
+        let mut seen = [preferences(0), preferences(0)];
+        let mut changing: Option<(u32, u128)> = None;
+        let mut running = VecDeque::new();
+        for (n, one) in (1_u128..).zip(moves) {
+            match one {
+                Move::Turn(process) => {
+                    let spared = account.wishes == Some(seen[process].mark());
+                    // What is being written is as good as what is there.
+                    let written = changing.map(|(wanted, _)| preferences(wanted));
+                    if spared {
+                        prop_assert!(seen[process] == now || written == Some(seen[process].clone()));
+                    } else {
+                        seen[process] = now.clone();
+                    }
+                    running.push_back((turn(n), (!spared).then(|| now.mark())));
+                    account = account.enter(&entry(n, 0), &quotas()).unwrap();
+                }
+                Move::End => {
+                    let Some((turn, wishes)) = running.pop_front() else { continue };
+                    let used = Used { wishes, ..Used::default() };
+                    account = account.leave(turn, used, Millis(NOW)).unwrap_or(account);
+                }
+                Move::Change(wanted) => match changing.take() {
+                    None => {
+                        changing = Some((wanted, n));
+                        account = account.wishing(turn(n), preferences(wanted).mark()).unwrap_or(account);
+                    }
+                    Some((wanted, begun)) if account.erased < Some(turn(begun)) => {
+                        now = preferences(wanted);
+                    }
+                    Some(_) => {}
+                },
+                Move::Erase => {
+                    account = account.erase(turn(n));
+                    now = preferences(0);
+                }
+            }
+        }
     }
 }
