@@ -1,5 +1,7 @@
 //! What a person says of their preferences in so many words, recognised without a model.
 
+use std::sync::LazyLock;
+
 use super::ids::AgentId;
 use super::money::Money;
 use super::preference::Wish;
@@ -92,6 +94,41 @@ fn said(sentence: &str, agents: &[AgentId]) -> Option<Vec<Wish>> {
     clauses.into_iter().map(|one| clause(one, agents)).collect()
 }
 
+/// What a pattern has in one place.
+#[derive(Debug)]
+enum Token {
+    /// One of these words.
+    Word(Vec<&'static str>),
+    /// The same, or nothing.
+    Maybe(Vec<&'static str>),
+    Agent,
+    Language,
+    Money,
+}
+
+/// The rules, read once: every message is held against all of them.
+static PATTERNS: LazyLock<Vec<(Make, Vec<Token>)>> = LazyLock::new(|| {
+    let read = |make, pattern: &'static str| (make, pattern.split(' ').map(token).collect());
+    let rules = RULES.iter();
+    rules
+        .flat_map(|(make, patterns)| patterns.iter().map(move |pattern| read(*make, pattern)))
+        .collect()
+});
+
+fn token(text: &'static str) -> Token {
+    let choices = |text: &'static str| text.split('|').collect();
+    let maybe = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    match (text, maybe) {
+        (_, Some(text)) => Token::Maybe(choices(text)),
+        ("{agent}", _) => Token::Agent,
+        ("{language}", _) => Token::Language,
+        ("{money}", _) => Token::Money,
+        (text, _) => Token::Word(choices(text)),
+    }
+}
+
 fn clause(text: &str, agents: &[AgentId]) -> Option<Wish> {
     let words = words(text)?;
     let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -99,12 +136,9 @@ fn clause(text: &str, agents: &[AgentId]) -> Option<Wish> {
     if words.is_empty() || words.len() > WORDS {
         return None;
     }
-    RULES.iter().find_map(|(make, patterns)| {
-        patterns.iter().find_map(|pattern| {
-            let pattern: Vec<&str> = pattern.split(' ').collect();
-            let mut caught = Caught::default();
-            fits(&pattern, &words, agents, &mut caught).then(|| made(*make, caught))?
-        })
+    PATTERNS.iter().find_map(|(make, pattern)| {
+        let mut caught = Caught::default();
+        fits(pattern, &words, agents, &mut caught).then(|| made(*make, caught))?
     })
 }
 
@@ -205,25 +239,19 @@ struct Caught {
     money: Option<Money>,
 }
 
-fn fits(pattern: &[&str], words: &[&str], agents: &[AgentId], caught: &mut Caught) -> bool {
+fn fits(pattern: &[Token], words: &[&str], agents: &[AgentId], caught: &mut Caught) -> bool {
     let Some((token, pattern)) = pattern.split_first() else {
         return words.is_empty();
     };
-    let is_one_of = |choices: &str| {
-        words
-            .first()
-            .is_some_and(|word| choices.split('|').any(|choice| choice == *word))
-    };
+    let is_one_of = |choices: &[&str]| words.first().is_some_and(|word| choices.contains(word));
     let rest = words.get(1..).unwrap_or_default();
-    if let Some(choices) = token
-        .strip_prefix('[')
-        .and_then(|token| token.strip_suffix(']'))
-    {
-        return (is_one_of(choices) && fits(pattern, rest, agents, caught))
-            || fits(pattern, words, agents, caught);
-    }
-    match *token {
-        "{agent}" => named(words, agents).into_iter().any(|(agent, taken)| {
+    match token {
+        Token::Word(choices) => is_one_of(choices) && fits(pattern, rest, agents, caught),
+        Token::Maybe(choices) => {
+            (is_one_of(choices) && fits(pattern, rest, agents, caught))
+                || fits(pattern, words, agents, caught)
+        }
+        Token::Agent => named(words, agents).into_iter().any(|(agent, taken)| {
             let rest = words.get(taken..).unwrap_or_default();
             let fits = fits(pattern, rest, agents, caught);
             if fits {
@@ -231,11 +259,11 @@ fn fits(pattern: &[&str], words: &[&str], agents: &[AgentId], caught: &mut Caugh
             }
             fits
         }),
-        "{language}" => {
+        Token::Language => {
             caught.language = words.first().and_then(|word| Tongue::named(word));
             caught.language.is_some() && fits(pattern, rest, agents, caught)
         }
-        "{money}" => {
+        Token::Money => {
             let Some((money, taken)) = money(words) else {
                 return false;
             };
@@ -247,7 +275,6 @@ fn fits(pattern: &[&str], words: &[&str], agents: &[AgentId], caught: &mut Caugh
                 caught,
             )
         }
-        choices => is_one_of(choices) && fits(pattern, rest, agents, caught),
     }
 }
 

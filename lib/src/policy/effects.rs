@@ -1,5 +1,8 @@
 //! What a request would do to the world: the registry says the most, the router and the words themselves say the rest.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 use crate::domain::agent::{AgentCard, Approval, Effect};
 use crate::domain::plan::Assignment;
 
@@ -68,12 +71,14 @@ pub fn needs_approval(card: &AgentCard, assignment: &Assignment, request: &str) 
 }
 
 fn asks_for_what_stays(text: &str) -> bool {
-    text.split(|letter: char| !letter.is_alphanumeric())
-        .map(str::to_lowercase)
-        .any(|word| {
-            let mut known = IRREVERSIBLE.iter().flat_map(|(_, words)| words.split(' '));
-            known.any(|one| one == word)
-        })
+    static WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+        let words = IRREVERSIBLE.iter();
+        words
+            .flat_map(|(_, words)| words.split_whitespace())
+            .collect()
+    });
+    let mut words = text.split(|letter: char| !letter.is_alphanumeric());
+    words.any(|word| WORDS.contains(word) || WORDS.contains(&*word.to_lowercase()))
 }
 
 #[cfg(test)]

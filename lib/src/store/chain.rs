@@ -148,11 +148,13 @@ impl Head {
         let (day, seq) = (scope.day(), line.seq.to_string());
         line.mac = keys.sign(&line.parts(scope, &day, &seq, &until.0.to_string()));
         let mut head = Self {
+            chain: Arc::clone(&self.chain),
             seq: line.seq,
             mac: line.mac.clone(),
             // A head outlives all of its lines.
             until: self.until.max(until),
-            ..Self::new(keys, scope, &self.chain, until)
+            kid: line.kid.clone(),
+            seal: String::new(),
         };
         head.seal = head.sealed(keys, scope);
         (line, head)
