@@ -109,7 +109,8 @@ async fn work(
         }
     };
     let _ = ready.send(Ok(()));
-    let routes = http::routes(Arc::clone(&app));
+    // Made once: a connection would make all routes anew.
+    let routes = http::routes(Arc::clone(&app)).into_make_service();
     let serving = axum::serve(Incoming(incoming), routes).with_graceful_shutdown(async move {
         // Also when nobody is left to say it.
         let _ = stopped.wait_for(|stopped| *stopped).await;

@@ -114,7 +114,7 @@ impl Aws {
 
 impl Service {
     async fn config(&self) -> &SdkConfig {
-        let load = || loader(self.endpoint.as_deref(), self.pem.as_deref()).load();
+        let load = || Box::pin(loader(self.endpoint.as_deref(), self.pem.as_deref()).load());
         self.config.get_or_init(load).await
     }
 

@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{ReturnValuesOnConditionCheckFailure, TransactWriteItem};
+use futures_util::FutureExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -149,7 +150,7 @@ impl Table {
             put.condition_expression("version = :seen")
                 .expression_attribute_values(":seen", number(new.version - 1))
         };
-        match put.send().await {
+        match put.send().boxed().await {
             Ok(_) => Ok(Swapped::Done),
             Err(error) => match error.as_service_error() {
                 Some(PutItemError::ConditionalCheckFailedException(failed)) => {

@@ -16,6 +16,7 @@ use aws_sdk_dynamodb::{Client, Config};
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::FutureExt as _;
 use url::{Host, Url};
 
 use super::{Error, keys};
@@ -120,7 +121,7 @@ pub async fn connect_by(name: &str, wire: Wire<'_>) -> Table {
                 .operation_timeout(attempt.saturating_mul(4))
                 .build(),
         );
-    let config = Config::from(&config.load().await);
+    let config = Config::from(&Box::pin(config.load()).await);
     let kept = Kept {
         client: Client::from_conf(config.clone()),
         used_at: clock.now(),
@@ -200,6 +201,7 @@ pub async fn create(table: &Table) -> Result<(), Error> {
         .describe_table()
         .table_name(&table.name)
         .send()
+        .boxed()
         .await;
     if there.is_ok() {
         return Ok(());
@@ -222,7 +224,7 @@ pub async fn create(table: &Table) -> Result<(), Error> {
             .map_err(|error| Error::Call(Box::new(error)))?;
         create = create.attribute_definitions(attribute).key_schema(key);
     }
-    create.send().await?;
+    create.send().boxed().await?;
     let ttl = TimeToLiveSpecification::builder()
         .enabled(true)
         .attribute_name("expires_at")
@@ -234,6 +236,7 @@ pub async fn create(table: &Table) -> Result<(), Error> {
         .table_name(&table.name)
         .time_to_live_specification(ttl)
         .send()
+        .boxed()
         .await?;
     Ok(())
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+
 use super::attributes::{Item, count, expires_at, id, string, text};
 use super::{Error, Table, keys};
 use crate::domain::conversation::{Stored, StoredSession};
@@ -63,6 +65,7 @@ impl Conversations {
                 .consistent_read(true)
                 .set_exclusive_start_key(start)
                 .send()
+                .boxed()
                 .await?;
             for item in page.items() {
                 // A turn of which a part is not read is not remembered, like those before it.

@@ -1,5 +1,7 @@
 //! Routing decisions that may be used again, by a keyed hash of what was asked.
 
+use futures_util::FutureExt as _;
+
 use super::attributes::{count, expires_at, number, string, text};
 use super::keyring::Keyring;
 use super::{Error, Table, keys};
@@ -66,7 +68,7 @@ impl Decisions {
         if let Some(percent) = decision.percent {
             put = put.item("percent", number(percent));
         }
-        put.send().await?;
+        put.send().boxed().await?;
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
+use futures_util::FutureExt as _;
 use serde::Serialize;
 
 use super::attributes::{Item, count, expires_at, number, string, text};
@@ -166,6 +167,7 @@ impl Entries {
                 .consistent_read(true)
                 .set_exclusive_start_key(start)
                 .send()
+                .boxed()
                 .await?;
             let kept = page.items().iter().filter(|item| expires_at(item) > now);
             for change in kept.filter_map(change) {

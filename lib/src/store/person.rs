@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, KeysAndAttributes, WriteRequest};
+use futures_util::FutureExt as _;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -265,6 +266,7 @@ impl Person {
                     .batch_write_item()
                     .request_items(&self.table.name, requests)
                     .send()
+                    .boxed()
                     .await?;
                 let left = done.unprocessed_items.unwrap_or_default();
                 requests = left.into_values().flatten().collect();
@@ -303,6 +305,7 @@ impl Person {
                 .batch_get_item()
                 .request_items(&self.table.name, asked)
                 .send()
+                .boxed()
                 .await?;
             found.extend(done.responses.unwrap_or_default().into_values().flatten());
             let left = done.unprocessed_keys.unwrap_or_default();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::ReturnValue;
+use futures_util::FutureExt as _;
 
 use super::attributes::{Item, number, string, text};
 use super::{Error, Table, keys};
@@ -45,6 +46,7 @@ impl<'a> Proposals<'a> {
             // The name stands for all there is, so what is there already is the same, written without word of it.
             .condition_expression("attribute_not_exists(taken_at)")
             .send()
+            .boxed()
             .await?;
         Ok(digest)
     }
@@ -76,6 +78,7 @@ impl<'a> Proposals<'a> {
             .expression_attribute_values(":conversation", text(conversation.as_str()))
             .return_values(ReturnValue::AllOld)
             .send()
+            .boxed()
             .await;
         let item: Item = match taken {
             Ok(taken) => taken.attributes.unwrap_or_default(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, TransactWriteItem};
+use futures_util::FutureExt as _;
 
 use super::attributes::{Item, number, text};
 use super::keys::{self, Key};
@@ -46,6 +47,7 @@ impl Table {
             .key("sk", text(key.sk))
             .consistent_read(true)
             .send()
+            .boxed()
             .await?;
         Ok(found.item)
     }
@@ -77,6 +79,7 @@ impl Table {
             .transact_write_items()
             .set_transact_items(Some(items))
             .send()
+            .boxed()
             .await;
         let Err(error) = sent else {
             return Ok(None);
@@ -144,7 +147,7 @@ impl Table {
                 .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
                 .expression_attribute_values(":prefix", text(prefix))
         };
-        let page = query.send().await?;
+        let page = query.send().boxed().await?;
         if let Some(last) = page.last_evaluated_key {
             *place = Place::After(last);
         }

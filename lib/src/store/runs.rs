@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem};
+use futures_util::FutureExt as _;
 
 use super::attributes::{Item, expires_at, id, number, string, text};
 use super::requests::{built, key_of};
@@ -75,6 +76,7 @@ impl<'a> Runs<'a> {
             .expression_attribute_names("#done", format!("{DONE}{at}"))
             .expression_attribute_values(":turn", text(turn.to_string()))
             .send()
+            .boxed()
             .await;
         match sent {
             Ok(_) => Ok(true),
@@ -147,7 +149,7 @@ impl<'a> Runs<'a> {
         if let Some(value) = value {
             update = update.expression_attribute_values(":value", value);
         }
-        match update.send().await {
+        match update.send().boxed().await {
             // Erased meanwhile, or over: then nothing is kept.
             Err(error) if !error.as_service_error().is_some_and(is_refused) => Err(error.into()),
             _ => Ok(()),

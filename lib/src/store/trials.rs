@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::ReturnValue;
+use futures_util::FutureExt as _;
 
 use super::attributes::{Item, count, number, string, text};
 use super::requests::Place;
@@ -53,7 +54,7 @@ impl Trials {
                 .expression_attribute_values(format!(":{name}"), number(value));
         }
         let update = update.update_expression(format!("ADD {}", terms.join(", ")));
-        let added = update.send().await?;
+        let added = update.send().boxed().await?;
         Ok(added.attributes.as_ref().map(read).unwrap_or_default())
     }
 
@@ -69,6 +70,7 @@ impl Trials {
             .expression_attribute_values(":at", number(stopped.at.0))
             .expression_attribute_values(":why", text(stopped.why.as_str()))
             .send()
+            .boxed()
             .await;
         match sent {
             Ok(_) => Ok(true),
@@ -91,6 +93,7 @@ impl Trials {
             .item("pk", text(key.pk))
             .item("sk", text(key.sk))
             .send()
+            .boxed()
             .await?;
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use tokio::time::Instant;
 
@@ -115,7 +116,7 @@ impl Client {
                 if !std::mem::take(&mut first) {
                     call.repeat = Repeat::Unsent;
                 }
-                self.send(call)
+                self.send(call).boxed()
             })
             .await
     }
