@@ -89,7 +89,9 @@ fn aws(env: &Env, certificates: Option<&Certificates>) -> Result<Aws, Failed> {
     Ok(Aws::new(addresses, certificates.map(Certificates::pem)))
 }
 
-/// Builds everything a request needs. Nothing is called yet, so a start never depends on an agent.
+/// Builds everything a request needs. No agent and no model is called yet; the agents' document and what was changed over it
+/// are looked for, and done without where they do not come in time. On Lambda that makes the connection to the table while
+/// a function has all of its processor.
 pub async fn app(settings: &Settings, metrics: Metrics) -> Result<Arc<App>, Failed> {
     beside(settings, Shared::new(metrics, watch::Sender::default())).await
 }

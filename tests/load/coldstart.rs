@@ -84,10 +84,10 @@ pub async fn run(options: &Options, starts: usize) -> Result<Section, Failed> {
     Ok(all.section(&options.profile()?))
 }
 
-/// What Lambda gives a function whose models and agents are behind DIAL Core and whose table is AWS's. Nothing is called
-/// before the first event, so nothing of it need exist.
+/// What Lambda gives a function whose models and agents are behind DIAL Core. Before the first event the table alone is
+/// asked, for the version of the registry, and is near: on AWS the way to it is to be added. Nothing else need exist.
 fn on_lambda(scene: &Scene) -> Vec<(&'static str, String)> {
-    let elsewhere = ["AWS_ENDPOINT_URL_DYNAMODB", "DIAL_URL", "OPENAI_BASE_URL"];
+    let elsewhere = ["DIAL_URL", "OPENAI_BASE_URL"];
     let mut environment = scene.environment();
     environment.retain(|(name, _)| !elsewhere.contains(name));
     let more = [
