@@ -78,7 +78,7 @@ fn asks_for_what_stays(text: &str) -> bool {
             .collect()
     });
     let mut words = text.split(|letter: char| !letter.is_alphanumeric());
-    words.any(|word| WORDS.contains(word) || WORDS.contains(&*word.to_lowercase()))
+    words.any(|word| WORDS.contains(&*word.to_lowercase()))
 }
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
 //! The memory: one `DynamoDB` table for the server's half, sealed message state for the client's.
+//!
+//! Each call to the table is boxed: it takes 7 KB while it lasts, which every future that may come to make one would hold.
 
 mod accounts;
 mod attributes;
